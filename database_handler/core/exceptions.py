@@ -1,0 +1,401 @@
+"""One tree of errors, chosen by SQLSTATE, with messages that are safe to log.
+
+This is the only module that names `psycopg2.Error`. A class states the SQLSTATEs it stands for in its
+class line; `translated` picks the class by the longest match (``23505`` before ``23``). PostgreSQL's own
+primary message quotes row values for some classes, so only the codes listed as safe keep it.
+
+Sources: PostgreSQL 18, appendix A "PostgreSQL Error Codes"; psycopg2, "exceptions that may be raised".
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import psycopg2
+import psycopg2.extensions
+
+from database_handler.utils.errors import ConfigurationError, DatabaseHandlerError, InvalidValue
+
+if TYPE_CHECKING:
+    from database_handler.core.base_model import Record
+
+__all__ = [
+    "AmbiguousRecord",
+    "AuthenticationFailed",
+    "CheckFailed",
+    "CommitOutcomeUnknown",
+    "ConfigurationError",
+    "ConnectionLost",
+    "ConstraintViolation",
+    "ContentError",
+    "DatabaseError",
+    "DatabaseHandlerError",
+    "DatabaseUnavailable",
+    "DeadlockDetected",
+    "DuplicateRecord",
+    "InvalidData",
+    "InvalidSql",
+    "InvalidValue",
+    "LimitExceeded",
+    "LockTimeout",
+    "MigrationError",
+    "MissingExtra",
+    "MissingReference",
+    "PermissionDenied",
+    "PoolClosed",
+    "PoolOverloaded",
+    "PoolTimeout",
+    "QueryCancelled",
+    "QueryError",
+    "ReadOnlyServer",
+    "RecordNotFound",
+    "ReleasedConnection",
+    "RequiredValueMissing",
+    "ResourcesExhausted",
+    "RetriesExhausted",
+    "SchemaMismatch",
+    "SerializationFailure",
+    "StaleRecord",
+    "StatementTimeout",
+    "StillReferenced",
+    "TransactionAborted",
+    "TransientError",
+    "UnknownField",
+    "UnreadableValue",
+    "translated",
+]
+
+_by_sqlstate: dict[str, type["DatabaseError"]] = {}
+
+
+class DatabaseError(DatabaseHandlerError):
+    """The database refused the statement."""
+
+    def __init_subclass__(cls, sqlstates: Sequence[str] = (), **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        _by_sqlstate.update(dict.fromkeys(sqlstates, cls))
+
+
+class InvalidData(DatabaseError, sqlstates=["22"]):
+    """The server refused a value."""
+
+
+class RecordNotFound(DatabaseHandlerError):
+    """There is no such record."""
+
+
+class AmbiguousRecord(DatabaseHandlerError):
+    """Two rows of different projects carry one id; the call stands for a single row."""
+
+
+class StaleRecord(DatabaseHandlerError):
+    """The record was changed since it was read; nothing was written.
+
+    Attributes
+    ----------
+    current : tuple of Record
+        The records as they stand now, read under the rows' locks.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, current: "Sequence[Record]" = (), table: str | None = None
+    ) -> None:
+        super().__init__(message, table=table)
+        self.current = tuple(current)
+
+
+class ConstraintViolation(DatabaseError, sqlstates=["23"]):
+    """A constraint refused the row."""
+
+
+class DuplicateRecord(ConstraintViolation, sqlstates=["23505", "23P01"]):
+    """A record with this key is there already."""
+
+
+class MissingReference(ConstraintViolation, sqlstates=["23503"]):
+    """The record that this one refers to is not there."""
+
+
+class StillReferenced(ConstraintViolation, sqlstates=["23001"]):
+    """Other records still refer to this one."""
+
+
+class CheckFailed(ConstraintViolation, sqlstates=["23514"]):
+    """A CHECK constraint refused the row."""
+
+
+class RequiredValueMissing(ConstraintViolation, sqlstates=["23502"]):
+    """A required value is missing."""
+
+
+class QueryError(DatabaseError, sqlstates=["42", "0A", "34", "3D", "3F", "2B", "21", "26"]):
+    """The statement cannot be run as it stands."""
+
+
+class UnknownField(QueryError):
+    """No such field or operator."""
+
+
+class InvalidSql(QueryError, sqlstates=["42601"]):
+    """The SQL text is not one valid statement."""
+
+
+class PermissionDenied(QueryError, sqlstates=["42501"]):
+    """The role lacks the right for this statement."""
+
+
+class SchemaMismatch(QueryError, sqlstates=["42P01", "42703", "42883", "42704", "3F000", "42804"]):
+    """The database lacks an object that the statement names: is it migrated?"""
+
+
+class LimitExceeded(DatabaseError, sqlstates=["54"]):
+    """A limit of the server was exceeded."""
+
+
+class TransientError(DatabaseError):
+    """The same unit may succeed when it is sent again."""
+
+    retryable = True
+
+
+class SerializationFailure(TransientError, sqlstates=["40001"]):
+    """A concurrent transaction got in the way; the unit can be sent again."""
+
+
+class DeadlockDetected(TransientError, sqlstates=["40P01"]):
+    """A deadlock was broken by giving this transaction up; the unit can be sent again."""
+
+
+class LockTimeout(TransientError, sqlstates=["55P03"]):
+    """A lock was not had within lock_timeout."""
+
+    retryable = False
+
+
+class ResourcesExhausted(TransientError, sqlstates=["53"]):
+    """The server is out of connections, memory or disk."""
+
+
+class ReadOnlyServer(TransientError, sqlstates=["25006"]):
+    """The server, or the transaction, takes no writes."""
+
+    retryable = False
+
+
+class StatementTimeout(DatabaseError):
+    """The statement took longer than statement_timeout."""
+
+
+class QueryCancelled(DatabaseError, sqlstates=["57014"]):
+    """The statement was cancelled."""
+
+
+class UnreadableValue(DatabaseError):
+    """A stored value cannot be held by Python."""
+
+
+class DatabaseUnavailable(DatabaseError, sqlstates=["57P03"]):
+    """The database could not be reached within the time allowed."""
+
+    retryable = True
+
+
+class ConnectionLost(DatabaseError, sqlstates=["08", "57P01", "57P02", "57P05", "25P03", "25P04"]):
+    """The connection was lost; what was not committed is undone."""
+
+    retryable = True
+
+
+class AuthenticationFailed(DatabaseError, sqlstates=["28"]):
+    """The server refused the user, the password or the certificate."""
+
+
+class PoolTimeout(DatabaseHandlerError):
+    """No connection was free within the time allowed."""
+
+
+class PoolOverloaded(DatabaseHandlerError):
+    """Too many threads wait for a connection already."""
+
+
+class PoolClosed(DatabaseHandlerError):
+    """The pool is closed."""
+
+
+class ReleasedConnection(DatabaseHandlerError):
+    """This connection was returned; it belongs to somebody else now."""
+
+
+class TransactionAborted(DatabaseError, sqlstates=["25P02", "25", "40", "2D", "3B"]):
+    """A statement of this unit failed, so nothing of the unit was stored."""
+
+
+class CommitOutcomeUnknown(DatabaseHandlerError):
+    """The connection was lost while a write was being made final; it may or may not be stored."""
+
+    def __init__(self, message: str | None = None, *, transaction_id: int | None = None) -> None:
+        super().__init__(message)
+        self.transaction_id = transaction_id
+
+
+class RetriesExhausted(DatabaseHandlerError):
+    """The unit failed every time it was tried; the last error is the cause."""
+
+
+class MigrationError(DatabaseHandlerError):
+    """A migration cannot be run, or failed; its kinds stand in `database_handler.migrations`."""
+
+
+class ContentError(DatabaseHandlerError):
+    """A file or a text cannot be taken; its kinds stand in `database_handler.content`."""
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A part of the library needs packages that are not installed."""
+
+
+# Codes whose primary message names objects only. The others' may quote a value ("invalid input syntax for
+# type integer: ...", "Failing row contains ..."), so they are told by the code's class and the facts.
+_SAFE_CLASSES = (
+    "42501",
+    "42P",
+    "427",
+    "42883",
+    "42601",
+    "3D",
+    "3F",
+    "53",
+    "55",
+    "57",
+    "08",
+    "25",
+    "40",
+    "28",
+    "0A",
+)
+
+
+@contextmanager
+def translated(
+    connection: psycopg2.extensions.connection | None,
+    *,
+    doing: str,
+    deleting: bool = False,
+    timeout: float | None = None,
+) -> Iterator[None]:
+    """Raise this library's errors in place of the driver's, without the driver's text around them.
+
+    Parameters
+    ----------
+    connection : connection or None
+        The one in use: whether it is closed afterwards tells a lost connection. None while connecting.
+    doing : str
+        The statement's name, for the message.
+    deleting : bool
+        Tells the two sides of a foreign key apart: the server gives both one SQLSTATE and one table.
+    timeout : float, optional
+        The statement_timeout in force, in seconds: a cancel that comes no earlier is the timeout's, for
+        the server gives both one SQLSTATE.
+    """
+    started = monotonic()
+    failure: DatabaseHandlerError
+    try:
+        yield
+        return
+    except psycopg2.Error as error:
+        failure = _from_driver(error, connection, doing)
+        failure.driver_error = error
+    except (ValueError, OverflowError, TypeError) as error:
+        if isinstance(error, DatabaseHandlerError):
+            raise
+        # The driver's own conversions raise bare ones: NUL in a string, a lone surrogate, a wrong count.
+        failure = InvalidValue(f"{doing}: a value cannot be sent or read ({type(error).__name__})")
+        failure.driver_error = error
+    if isinstance(failure, QueryCancelled) and timeout is not None and monotonic() - started >= timeout:
+        failure = _as(StatementTimeout, failure)
+    elif isinstance(failure, MissingReference) and deleting:
+        failure = _as(StillReferenced, failure)
+    # Raised outside the handler: the driver's error, whose text can quote the row, must not be printed
+    # as this one's context.
+    raise failure from None
+
+
+def _as(kind: type[DatabaseError], failure: DatabaseError) -> DatabaseError:
+    message = str(failure).replace(_claim(type(failure)), _claim(kind), 1)
+    told = kind(
+        message,
+        sqlstate=failure.sqlstate,
+        constraint=failure.constraint,
+        table=failure.table,
+        columns=failure.columns,
+    )
+    told.driver_error = failure.driver_error
+    return told
+
+
+def _from_driver(
+    error: psycopg2.Error, connection: psycopg2.extensions.connection | None, doing: str
+) -> DatabaseHandlerError:
+    sqlstate = error.pgcode
+    if sqlstate is None:
+        return _without_sqlstate(error, connection, doing)
+    if connection is not None and connection.closed:
+        return ConnectionLost(f"{doing}: the connection was lost ({sqlstate})", sqlstate=sqlstate)
+    kind = error_class(sqlstate)
+    diag = error.diag
+    return kind(
+        _message(kind, sqlstate, diag, doing),
+        sqlstate=sqlstate,
+        constraint=diag.constraint_name,
+        table=diag.table_name,
+        columns=_columns(diag),
+    )
+
+
+def _without_sqlstate(
+    error: psycopg2.Error, connection: psycopg2.extensions.connection | None, doing: str
+) -> DatabaseHandlerError:
+    if connection is None:
+        return DatabaseUnavailable(f"{doing}: no connection could be made")
+    if connection.closed:
+        return ConnectionLost(f"{doing}: the connection was lost")
+    return InvalidValue(f"{doing}: the driver refused the call ({type(error).__name__})")
+
+
+def error_class(sqlstate: str) -> type[DatabaseError]:
+    """Return the class for a SQLSTATE: the longest listed prefix wins."""
+    for length in range(len(sqlstate), 1, -1):
+        if found := _by_sqlstate.get(sqlstate[:length]):
+            return found
+    return DatabaseError
+
+
+def _columns(diag: psycopg2.extensions.Diagnostics) -> tuple[str, ...]:
+    if diag.column_name:
+        return (diag.column_name,)
+    key = re.match(r"[^(]*\(([^()]*)\)=\(", diag.message_detail or "")
+    return tuple(part.strip().strip('"') for part in key[1].split(",")) if key else ()
+
+
+def _claim(kind: type[DatabaseError]) -> str:
+    return (kind.__doc__ or kind.__name__).strip().splitlines()[0].rstrip(".")
+
+
+def _message(
+    kind: type[DatabaseError], sqlstate: str, diag: psycopg2.extensions.Diagnostics, doing: str
+) -> str:
+    text = _claim(kind)
+    if sqlstate.startswith(_SAFE_CLASSES) and diag.message_primary:
+        text = f"{text}: {diag.message_primary}"
+    facts = [
+        f"{label} {value}"
+        for label, value in (
+            ("table", diag.table_name),
+            ("constraint", diag.constraint_name),
+            ("column", diag.column_name),
+        )
+        if value
+    ]
+    return f"{doing}: {text} [{', '.join([sqlstate, *facts])}]"
