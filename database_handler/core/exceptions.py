@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from database_handler.core.base_model import Record
 
 __all__ = [
+    "AfterCommitFailed",
     "AmbiguousRecord",
     "AuthenticationFailed",
     "CheckFailed",
@@ -147,7 +148,7 @@ class PermissionDenied(QueryError, sqlstates=["42501"]):
 
 
 class SchemaMismatch(QueryError, sqlstates=["42P01", "42703", "42883", "42704", "3F000", "42804"]):
-    """The database lacks an object that the statement names: is it migrated?"""
+    """The database lacks an object that the statement names; it may not be migrated."""
 
 
 class LimitExceeded(DatabaseError, sqlstates=["54"]):
@@ -225,7 +226,7 @@ class PoolClosed(DatabaseHandlerError):
 
 
 class ReleasedConnection(DatabaseHandlerError):
-    """This connection was returned; it belongs to somebody else now."""
+    """The connection was returned and belongs to somebody else now."""
 
 
 class TransactionAborted(DatabaseError, sqlstates=["25P02", "25", "40", "2D", "3B"]):
@@ -238,6 +239,10 @@ class CommitOutcomeUnknown(DatabaseHandlerError):
     def __init__(self, message: str | None = None, *, transaction_id: int | None = None) -> None:
         super().__init__(message)
         self.transaction_id = transaction_id
+
+
+class AfterCommitFailed(DatabaseHandlerError):
+    """Something given to on_commit failed; what the unit wrote is stored."""
 
 
 class RetriesExhausted(DatabaseHandlerError):
@@ -307,7 +312,7 @@ def translated(
     except psycopg2.Error as error:
         failure = _from_driver(error, connection, doing)
         failure.driver_error = error
-    except (ValueError, OverflowError, TypeError) as error:
+    except (ValueError, OverflowError, TypeError, LookupError) as error:
         if isinstance(error, DatabaseHandlerError):
             raise
         # The driver's own conversions raise bare ones: NUL in a string, a lone surrogate, a wrong count.

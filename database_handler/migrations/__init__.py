@@ -1,1 +1,49 @@
-"""Placeholder docstring."""
+"""Versioned SQL files, applied safely by any number of starting processes."""
+
+from database_handler.migrations.errors import (
+    ChangedMigration,
+    DuplicateMigration,
+    IrreversibleMigration,
+    LockFileMismatch,
+    MalformedMigration,
+    MigrationFailed,
+    MigrationGap,
+    MigrationLockTimeout,
+    MissingMigration,
+    OutOfOrderMigration,
+    PartialMigration,
+    PoolerInTheWay,
+    ReadOnlyTarget,
+    UnusableTarget,
+)
+from database_handler.migrations.migration_manager import (
+    MigrationItem,
+    MigrationManager,
+    MigrationReport,
+    MigrationStatus,
+    PlannedMigration,
+)
+from database_handler.migrations.planning import lock_text
+
+__all__ = [
+    "ChangedMigration",
+    "DuplicateMigration",
+    "IrreversibleMigration",
+    "LockFileMismatch",
+    "MalformedMigration",
+    "MigrationFailed",
+    "MigrationGap",
+    "MigrationItem",
+    "MigrationLockTimeout",
+    "MigrationManager",
+    "MigrationReport",
+    "MigrationStatus",
+    "MissingMigration",
+    "OutOfOrderMigration",
+    "PartialMigration",
+    "PlannedMigration",
+    "PoolerInTheWay",
+    "ReadOnlyTarget",
+    "UnusableTarget",
+    "lock_text",
+]

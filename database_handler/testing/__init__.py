@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""What tests of an application use: pytest fixtures (`plugin`) and factories."""

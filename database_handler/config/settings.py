@@ -1,0 +1,433 @@
+"""The settings of an application, each with a note of where it came from; the only home of variable names.
+
+A value is taken from the first that gives it: an argument, the environment, ``.env``,
+``database_handler.yaml``, the default. Both files are looked for in the current folder only. `.env` is read
+by python-decouple; its `Config` is not used, for it asks the environment before everything else.
+
+An empty value means "none" where none is allowed, and is refused elsewhere: falling through to another
+source could name another database than the one that was meant.
+
+The module is long for one reason: every rule on where settings come from is here, and nowhere else.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Final, Literal, NoReturn, Self
+
+from decouple import RepositoryEnv
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
+
+from database_handler.config.database import (
+    NAMES_IN_ERRORS,
+    Configuration,
+    DatabaseConfig,
+    boolean,
+    kind_of,
+    nearest,
+    url_fields,
+)
+from database_handler.utils.errors import ConfigurationError
+
+__all__ = ["ENV_FILE", "VARIABLES", "YAML_FILE", "Settings"]
+
+ENV_FILE: Final = ".env"
+YAML_FILE: Final = "database_handler.yaml"
+URL_VARIABLE: Final = "DATABASE_URL"
+DATABASE_VARIABLES: Final = {
+    "host": "DB_HOST",
+    "port": "DB_PORT",
+    "name": "DB_NAME",
+    "user": "DB_USER",
+    "password": "DB_PASSWORD",
+    "sslmode": "DB_SSLMODE",
+    "sslrootcert": "DB_SSLROOTCERT",
+    "pool_size": "DB_POOL_SIZE",
+    "max_overflow": "DB_MAX_OVERFLOW",
+    "pool_timeout": "DB_POOL_TIMEOUT",
+    "pool_max_waiting": "DB_POOL_MAX_WAITING",
+    "connect_timeout": "DB_CONNECT_TIMEOUT",
+    "statement_timeout": "DB_STATEMENT_TIMEOUT",
+    "lock_timeout": "DB_LOCK_TIMEOUT",
+    "deadline": "DB_DEADLINE",
+    "application_name": "DB_APPLICATION_NAME",
+    "replica_urls": "DB_REPLICA_URLS",
+    "pgbouncer": "DB_PGBOUNCER",
+    "migration_url": "DB_MIGRATION_URL",
+    "max_parameter_bytes": "DB_MAX_PARAMETER_BYTES",
+    "slow_statement": "DB_SLOW_STATEMENT",
+}
+OTHER_VARIABLES: Final = {
+    "log_level": "LOG_LEVEL",
+    "log_format": "LOG_FORMAT",
+    "debug": "DEBUG",
+    "environment": "ENVIRONMENT",
+}
+VARIABLES: Final = (URL_VARIABLE, *DATABASE_VARIABLES.values(), *OTHER_VARIABLES.values())
+"""Every variable that is read, by its name in the environment, `.env` and YAML."""
+
+_FIELDS: Final = {name: field for field, name in (DATABASE_VARIABLES | OTHER_VARIABLES).items()}
+_PLACE: Final = ("host", "port", "ports", "name", "user", "password", "target_session_attrs")
+_CLOSE: Final = 0.85  # a foreign DB_HOSTNAME stays below, DB_POOLSIZE and DB_PROT do not
+_MAX_FILE_BYTES: Final = 1 << 20
+_ENVIRONMENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
+_ENVIRONMENT_ALLOWED: Final = (
+    "a name of 1 to 63 lower-case letters, digits, '-' and '_' that starts with a letter"
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one source gives, by variable; `where` says so in words that follow "from"."""
+
+    where: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The value of one field, with the variable and the source that gave it."""
+
+    value: object
+    variable: str
+    where: str
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.variable} (from {self.where}){self.part and f', its {self.part}'}"
+
+
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def _level(fields: Mapping[str, object]) -> LogLevel:
+    return "DEBUG" if fields.get("debug") else "INFO"
+
+
+class Settings(Configuration, frozen=True):
+    """The settings of an application: frozen, and safe to print.
+
+    `sources` tells for each variable that was given where its value came from; a variable that it does not
+    name has its default. The default of ``LOG_LEVEL`` is DEBUG with ``DEBUG`` on, and INFO otherwise.
+    """
+
+    database: DatabaseConfig = Field(description="a DatabaseConfig")
+    debug: Annotated[bool, BeforeValidator(boolean)] = Field(
+        default=False, description="true, yes, on, 1, false, no, off or 0"
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
+        default_factory=_level, description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+    )
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(_lower)] = Field(
+        default="console", description="console or json"
+    )
+    environment: Annotated[str, StringConstraints(pattern=_ENVIRONMENT_NAME)] = Field(
+        default="development", description=_ENVIRONMENT_ALLOWED
+    )
+    sources: Mapping[str, str] = Field(default_factory=dict, description="text by text")
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        env: Mapping[str, str] | None = None,
+        env_file: Path | None = None,
+        yaml_file: Path | None = None,
+        environment: str | None = None,
+        **arguments: object,
+    ) -> Self:
+        """Read the settings from every source; nothing is connected to.
+
+        Parameters
+        ----------
+        env : mapping, optional
+            Stands for the environment of this process.
+        env_file, yaml_file : Path, optional
+            Files to read, which then must exist; otherwise ``.env`` and ``database_handler.yaml`` in the
+            current folder, as far as they exist.
+        environment : str, optional
+            Chooses the section of the YAML file, which is read over its section ``default``.
+        **arguments
+            ``database_url``, any field of `DatabaseConfig`, ``log_level``, ``log_format``, ``debug``; None
+            counts as not given.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the variable, where its value came from, the kind of the value and what is allowed.
+        """
+        sources = [
+            _argument_source(arguments, environment),
+            _environment_source(os.environ if env is None else env),
+            _env_file_source(env_file),
+        ]
+        chosen = _environment_name(sources)
+        given = _merged([*sources, *_yaml_sources(yaml_file, chosen)])
+        values = {field: item.value for field, item in given.items() if field in OTHER_VARIABLES}
+        values |= {"sources": {item.variable: item.where for item in given.values()}}
+        values |= {"database": _database(given)}
+        return cls.model_validate(values, context=_names(given))
+
+
+# --- the sources ------------------------------------------------------------------------------------------
+
+
+def _argument_source(arguments: Mapping[str, object], environment: str | None) -> _Source:
+    known = ["database_url", *DatabaseConfig.model_fields, *OTHER_VARIABLES]
+    for name in arguments:
+        if name not in known:
+            raise ConfigurationError(f"there is no setting {name} (from an argument){nearest(name, known)}")
+    given = {**arguments, "environment": environment}
+    return _Source(
+        "an argument", {_variable(name): value for name, value in given.items() if value is not None}
+    )
+
+
+def _variable(field: str) -> str:
+    """Name the variable of a field; the few fields that have none are arguments only and keep their name."""
+    if field == "database_url":
+        return URL_VARIABLE
+    return (DATABASE_VARIABLES | OTHER_VARIABLES).get(field, field)
+
+
+def _environment_source(env: Mapping[str, str]) -> _Source:
+    """Take our variables; of the others only those that look like one of ours mistyped are refused."""
+    for name in env:
+        if name not in VARIABLES and name.startswith(("DB_", "DATABASE_", "LOG_")):
+            _refuse_if_close(name, "the environment")
+    return _Source("the environment", {name: env[name] for name in VARIABLES if name in env})
+
+
+def _refuse_if_close(name: str, where: str) -> None:
+    close = nearest(name, VARIABLES, _CLOSE)
+    if close:
+        raise ConfigurationError(f"there is no setting {name} (from {where}){close}")
+
+
+def _refuse_unknown(name: str, where: str) -> NoReturn:
+    raise ConfigurationError(f"there is no setting {name} (from {where}){nearest(name, VARIABLES, 0.75)}")
+
+
+def _env_file_source(path: Path | None) -> _Source:
+    found = _file(path, ENV_FILE)
+    if found is None:
+        return _Source(ENV_FILE, {})
+    _check_env_lines(found, _file_text(found))
+    values: dict[str, str] = RepositoryEnv(str(found)).data
+    for name in values:
+        if name not in VARIABLES and name.upper().startswith("DB_"):
+            _refuse_unknown(name, str(found))
+        elif name not in VARIABLES and name.startswith(("DATABASE_", "LOG_")):
+            _refuse_if_close(name, str(found))
+    return _Source(str(found), {name: values[name] for name in VARIABLES if name in values})
+
+
+def _file(path: Path | None, default: str) -> Path | None:
+    """Give the file to read: the one asked for, which must exist, or the default one if it does."""
+    if path is not None and not path.is_file():
+        raise ConfigurationError(f"{path} is not a regular file, or not there")
+    if path is not None:
+        return path
+    return Path(default) if Path(default).is_file() else None
+
+
+def _file_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if len(data) <= _MAX_FILE_BYTES:
+            return data.decode()
+        problem = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = f"{path}:{line} is not UTF-8"
+    raise ConfigurationError(problem)
+
+
+def _check_env_lines(path: Path, text: str) -> None:
+    """Refuse what python-decouple would pass over in silence or take at its word."""
+    seen: dict[str, int] = {}
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        problem = _env_line_problem(line.strip(), seen, number)
+        if problem:
+            raise ConfigurationError(f"{path}:{number} {problem}")
+
+
+def _env_line_problem(line: str, seen: dict[str, int], number: int) -> str:
+    if not line or line.startswith("#"):
+        return ""
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return "is not NAME=value"
+    if "\0" in line:
+        return "holds NUL"
+    if value[:1] in {'"', "'"} and (len(value) < 2 or value[-1] != value[0]):
+        return "opens a quotation mark that it does not close"
+    if name in seen:
+        return f"sets {name} again, after line {seen[name]}"
+    seen[name] = number
+    return ""
+
+
+def _yaml_sources(path: Path | None, environment: str) -> Iterator[_Source]:
+    found = _file(path, YAML_FILE)
+    if found is None:
+        return
+    sections = _sections(found)
+    if environment not in sections and "default" not in sections:
+        raise ConfigurationError(
+            f"{found} has no section for the environment {environment}, nor one named default"
+        )
+    for section in (environment, "default"):
+        if section in sections:
+            yield _Source(f"{found}, section {section}", _section(found, section, sections[section]))
+
+
+def _sections(path: Path) -> Mapping[object, object]:
+    loaded = _yaml(path)
+    if loaded is None:
+        return {"default": {}}
+    if not isinstance(loaded, dict):
+        raise ConfigurationError(f"{path} holds {kind_of(loaded)}; sections by environment are needed")
+    return loaded
+
+
+def _section(path: Path, section: str, values: object) -> dict[str, object]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(
+            f"{path}, section {section} holds {kind_of(values)}; settings by name are needed"
+        )
+    named = {str(name).upper(): value for name, value in values.items()}
+    if len(named) < len(values):
+        raise ConfigurationError(f"{path}, section {section} has a setting in two spellings")
+    for name in named:
+        if name not in VARIABLES or name == "ENVIRONMENT":
+            _refuse_unknown(name, f"{path}, section {section}")
+    return {name: "" if value is None else value for name, value in named.items()}
+
+
+def _yaml(path: Path) -> object:
+    """Read YAML; what the parser says of an error is left out, for it quotes the file."""
+    _require_yaml(path)
+    import yaml
+
+    text = _file_text(path)
+    try:
+        _refuse_repeated_keys(path, yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = f"{path}:{mark.line + 1 if mark else 1} is not valid YAML"
+    except (yaml.YAMLError, RecursionError, ValueError):
+        problem = f"{path} is not valid YAML"
+    raise ConfigurationError(problem)
+
+
+def _require_yaml(path: Path) -> None:
+    try:
+        import_module("yaml")
+    except ImportError:
+        pass
+    else:
+        return
+    raise ConfigurationError(f"{path} needs PyYAML: pip install 'database-handler[yaml]'")
+
+
+def _refuse_repeated_keys(path: Path, root: object) -> None:
+    """Refuse a section or a setting given twice, of which PyYAML would take the last in silence."""
+    import yaml
+
+    sections = [value for _, value in root.value] if isinstance(root, yaml.MappingNode) else []
+    for node in [root, *sections]:
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
+            if str(key.value) in seen:
+                raise ConfigurationError(f"{path}:{key.start_mark.line + 1} sets a name for the second time")
+            seen.add(str(key.value))
+
+
+# --- which value counts -----------------------------------------------------------------------------------
+
+
+def _environment_name(sources: Sequence[_Source]) -> str:
+    """Give the environment that the sources above YAML name, which chooses the section of the YAML file."""
+    for source in sources:
+        if "ENVIRONMENT" in source.values:
+            value = source.values["ENVIRONMENT"]
+            if isinstance(value, str) and re.fullmatch(_ENVIRONMENT_NAME[1:-1], value):
+                return value
+            name = _Given(value, "ENVIRONMENT", source.where).name
+            raise ConfigurationError(f"{name}: got {kind_of(value)}, allowed: {_ENVIRONMENT_ALLOWED}")
+    return "development"
+
+
+def _merged(sources: Sequence[_Source]) -> dict[str, _Given]:
+    """Take each field from the first source that gives it.
+
+    A URL closes the place (host, user, password and so on) to the sources below it, so that a password
+    that was written down for one server is never sent to another.
+    """
+    merged: dict[str, _Given] = {}
+    closed: set[str] = set()
+    for source in sources:
+        fields = _fields(source)
+        if "host" in merged or "port" in merged:  # a list of ports belongs to the hosts of its own source
+            fields.pop("ports", None)
+        merged |= {
+            field: item for field, item in fields.items() if field not in closed and field not in merged
+        }
+        closed |= set(_PLACE) if URL_VARIABLE in source.values else set()
+    return merged
+
+
+def _fields(source: _Source) -> dict[str, _Given]:
+    """Give what one source says of each field; a part that both the URL and a variable give is refused."""
+    parts = _url_parts(source)
+    fields = dict(parts)
+    for variable, value in source.values.items():
+        field = _FIELDS.get(variable, variable)
+        twin = {"port": "ports", "ports": "port"}.get(field, field)
+        if field in parts or twin in parts:
+            both = f"{URL_VARIABLE} and {variable} (both from {source.where})"
+            raise ConfigurationError(f"{both} give the {field}; give it in one of them")
+        if variable != URL_VARIABLE:
+            fields[field] = _Given(value, variable, source.where)
+    return fields
+
+
+def _url_parts(source: _Source) -> dict[str, _Given]:
+    if URL_VARIABLE not in source.values:
+        return {}
+    url = source.values[URL_VARIABLE]
+    plain = url.get_secret_value() if isinstance(url, SecretStr) else url
+    parts = url_fields(plain, _Given(url, URL_VARIABLE, source.where).name)
+    return {field: _Given(value, URL_VARIABLE, source.where, part=field) for field, value in parts.items()}
+
+
+def _database(given: Mapping[str, _Given]) -> DatabaseConfig:
+    if "name" not in given:
+        raise ConfigurationError(
+            f"no database is named: set {URL_VARIABLE}, or {DATABASE_VARIABLES['name']} and those"
+            f" beside it, in the environment, {ENV_FILE} or {YAML_FILE}"
+        )
+    values = {field: item.value for field, item in given.items() if field not in OTHER_VARIABLES}
+    return DatabaseConfig.model_validate(values, context=_names(given))
+
+
+def _names(given: Mapping[str, _Given]) -> dict[str, dict[str, str]]:
+    return {NAMES_IN_ERRORS: {field: item.name for field, item in given.items()}}

@@ -1,0 +1,299 @@
+"""What is written and what is read are two types: a `Draft` is supplied, a `Record` is what is stored.
+
+Both are frozen. A draft refuses what it cannot take with one `InvalidValue`; a record read from the database
+is filled without a second validation, since every row went through its draft and the table's CHECKs.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_origin
+from uuid import UUID
+
+import pydantic
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from database_handler.core.exceptions import InvalidValue, UnreadableValue
+from database_handler.core.schema import Table, peeled
+
+__all__ = ["Change", "Draft", "Record", "derived", "draft_of", "filler", "initial", "validated_changes"]
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """A default made from another field; one that follows is made again when that field is updated."""
+
+    source: str
+    rule: Callable[[Any], Any]
+    follows: bool
+
+    def __call__(self, data: dict[str, Any]) -> Any:
+        """Derive from the fields validated so far."""
+        return self.rule(data[self.source])
+
+
+def derived(source: str, rule: Callable[[Any], Any]) -> Any:
+    """Declare a field that is `rule(source)` unless it is given, also after an update of `source`."""
+    return Field(default_factory=Derivation(source, rule, follows=True))
+
+
+def initial(source: str, rule: Callable[[Any], Any]) -> Any:
+    """Declare a field that starts as `rule(source)` unless it is given, and then stays."""
+    return Field(default_factory=Derivation(source, rule, follows=False))
+
+
+class _Refusing(BaseModel):
+    """Turns pydantic's error into `InvalidValue`, which names the fields and never a value."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+    )
+
+    if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except pydantic.ValidationError as error:
+                refusal = _refusal(type(self), error)
+            else:
+                return
+            raise refusal
+
+        # Without this mark pydantic would call the constructor, in Python, for each model that it validates
+        # as a part of something else.
+        __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate as pydantic does; raise `InvalidValue` instead of its error."""
+        return _refused(cls, lambda: super(_Refusing, cls).model_validate(obj, **options))
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate JSON as pydantic does; raise `InvalidValue` instead of its error."""
+        return _refused(cls, lambda: super(_Refusing, cls).model_validate_json(json_data, **options))
+
+
+T = TypeVar("T")
+
+
+def _refused(model: type[BaseModel], validate: Callable[[], T]) -> T:
+    try:
+        return validate()
+    except pydantic.ValidationError as error:
+        refusal = _refusal(model, error)
+    raise refusal
+
+
+class Draft(_Refusing, frozen=True):
+    """What a caller supplies for a new record."""
+
+
+class Record(_Refusing, frozen=True):
+    """What the database holds: the draft's fields and what the server and the library add.
+
+    Attributes
+    ----------
+    id : UUID
+        Version 7, so that keys are in the order of time (RFC 9562).
+    created_at, updated_at : datetime
+        The server's clock at the beginning of the transaction, in UTC.
+    version : int
+        1 at first, one more with each update.
+    """
+
+    table: ClassVar[Table]
+
+    id: UUID
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    version: int = Field(ge=1, le=2**63 - 1)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the table take its columns from the finished model."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if isinstance(cls.__dict__.get("table"), Table):
+            cls.table.bind(cls)
+
+
+RECORD_FIELDS = frozenset({"id", "created_at", "updated_at", "version"})
+
+
+class Change(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """One row's part in `update_many`: the fields to change, and the version that it is expected to have."""
+
+    id: UUID
+    changes: Mapping[str, Any]
+    expected_version: int | None = None
+
+    if not TYPE_CHECKING:  # the short form, Change(id, {...}, 3), beside the one with keywords
+
+        def __init__(self, *values: Any, **named: Any) -> None:
+            named |= dict(zip(("id", "changes", "expected_version"), values, strict=False))
+            _refused(type(self), lambda: super(Change, self).__init__(**named))
+
+
+# --------------------------------------------------------------------------------------------------- errors
+
+_PLAIN_MESSAGES = {
+    "missing": "is required",
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+    "json_invalid": "is not valid JSON",
+    "default_factory_not_called": "follows from another field that was refused",
+}
+
+
+def _refusal(model: type[BaseModel], error: pydantic.ValidationError) -> InvalidValue:
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    told = [
+        f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {_sentence(model, item)}"
+        for item in found
+        if item["type"] != "default_factory_not_called" or len(found) == 1
+    ]
+    columns = [str(item["loc"][0]) for item in found if item["loc"]]
+    return InvalidValue(f"{model.__name__}: {'; '.join(told)}", columns=columns)
+
+
+def _sentence(model: type[BaseModel], item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"no such field{nearest(str(item['loc'][-1]), model.model_fields)}"
+    return str(_PLAIN_MESSAGES.get(item["type"], item["msg"]))
+
+
+def nearest(name: str, allowed: Mapping[str, Any]) -> str:
+    """Return ``; did you mean 'x'?`` for a name that is close to one allowed, and else what is allowed."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; allowed are {', '.join(allowed)}"
+
+
+# -------------------------------------------------------------------------------------------------- changes
+
+
+def draft_of(record: type[Record]) -> type[Draft]:
+    """Return the draft that a record class extends."""
+    drafts = [base for base in record.__mro__ if issubclass(base, Draft) and Record not in base.__mro__]
+    return drafts[0]
+
+
+@lru_cache(maxsize=1024)
+def field_adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    """Return the validator of one field."""
+    field = model.model_fields[name]
+    annotation: Any = field.annotation
+    for marker in field.metadata:
+        annotation = _annotated(annotation, marker)
+    return TypeAdapter(annotation, config=ConfigDict(hide_input_in_errors=True, allow_inf_nan=False))
+
+
+def _annotated(annotation: Any, marker: Any) -> Any:
+    return Annotated[annotation, marker]
+
+
+def validated_changes(draft: type[Draft], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate a part of a draft and add what is derived from it.
+
+    Raises
+    ------
+    InvalidValue
+        Nothing to change, a field that a caller does not set, or a value that its field refuses.
+    """
+    if not isinstance(changes, Mapping) or not changes:
+        raise InvalidValue(f"{draft.__name__}: changes are a mapping of at least one field to its new value")
+    for name in changes:
+        if name not in draft.model_fields:
+            raise InvalidValue(
+                f"{draft.__name__}: no such field as {_shown(name)}{nearest(str(name), draft.model_fields)}"
+            )
+    valid = {name: validated_field(draft, name, value) for name, value in changes.items()}
+    for name, field in draft.model_fields.items():
+        rule = field.default_factory
+        if isinstance(rule, Derivation) and rule.follows and rule.source in valid and name not in valid:
+            valid[name] = validated_field(draft, name, rule(valid))
+    return valid
+
+
+def _shown(name: object) -> str:
+    return repr(str(name)[:60])
+
+
+def validated_field(model: type[BaseModel], name: str, value: object) -> Any:
+    """Validate one value of one field, or raise `InvalidValue` naming the field."""
+    try:
+        return field_adapter(model, name).validate_python(value)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        told = "; ".join(str(_PLAIN_MESSAGES.get(item["type"], item["msg"])) for item in problems)
+        refusal = InvalidValue(f"{model.__name__}: {name}: {told}", columns=[name])
+    raise refusal
+
+
+# -------------------------------------------------------------------------------------------------- reading
+
+
+@lru_cache(maxsize=256)
+def filler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
+    """Return what turns a row (its columns in the order of the model's fields) into the record.
+
+    Filling skips validation: the driver gives the exact Python type for every column type but two, enums
+    and arrays, which are converted; an enum's value that the model does not know is an `UnreadableValue`.
+    """
+    names = tuple(model.model_fields)
+    conversions = tuple(_conversions(model))
+    fields_set = set(names)
+    new, put = model.__new__, object.__setattr__
+
+    def fill(row: tuple[Any, ...]) -> R:
+        values = dict(zip(names, row, strict=True))
+        for name, convert in conversions:
+            values[name] = convert(values[name])
+        record = new(model)
+        put(record, "__dict__", values)
+        put(record, "__pydantic_fields_set__", fields_set)
+        put(record, "__pydantic_extra__", None)
+        put(record, "__pydantic_private__", None)
+        return record
+
+    return fill
+
+
+def _conversions(model: type[BaseModel]) -> list[tuple[str, Callable[[Any], Any]]]:
+    found: list[tuple[str, Callable[[Any], Any]]] = []
+    for name, field in model.model_fields.items():
+        kind = peeled(field.annotation).type
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            found.append((name, _enum_reader(name, kind)))
+        elif get_origin(kind) is tuple:
+            found.append((name, lambda value: None if value is None else tuple(value)))
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            found.append((name, _model_reader(kind)))
+    return found
+
+
+def _enum_reader(name: str, kind: type[Enum]) -> Callable[[Any], Any]:
+    members: dict[Any, Enum | None] = {None: None, **{member.value: member for member in kind}}
+
+    def read(value: Any) -> Enum | None:
+        try:
+            return members[value]
+        except KeyError:
+            refusal = UnreadableValue(
+                f"column {name} holds a value that {kind.__name__} lacks", columns=[name]
+            )
+        raise refusal
+
+    return read
+
+
+def _model_reader(kind: type[BaseModel]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else kind.model_validate(value)

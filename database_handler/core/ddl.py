@@ -1,0 +1,103 @@
+"""The SQL that makes a model's table, with every constraint named, and nothing that the model does not say."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from database_handler.core.base_model import Record
+from database_handler.core.schema import Column, Computed, ForeignKey, Index, Table
+from database_handler.utils.errors import ConfigurationError
+
+__all__ = ["create_tables", "drop_tables", "tables_of"]
+
+LONGEST_NAME = 63
+
+
+def create_tables(tables: Sequence[Table]) -> str:
+    """Return the statements that make `tables`, referenced ones first."""
+    return "\n\n".join(statement for table in _ordered(tables) for statement in _statements(table)) + "\n"
+
+
+def drop_tables(tables: Sequence[Table]) -> str:
+    """Return the statements that drop `tables`, referencing ones first."""
+    return "\n".join(f"DROP TABLE {table.name};" for table in reversed(_ordered(tables))) + "\n"
+
+
+def _ordered(tables: Sequence[Table]) -> list[Table]:
+    """Order by references; those outside of `tables` are there already."""
+    names = {table.name for table in tables}
+    waiting, done = list(tables), list[Table]()
+    while waiting:
+        ready = [t for t in waiting if not _needs(t) & (names - {d.name for d in done})]
+        if not ready:
+            raise ConfigurationError(f"tables refer to each other in a circle: {[t.name for t in waiting]}")
+        done += ready
+        waiting = [t for t in waiting if t not in ready]
+    return done
+
+
+def _needs(table: Table) -> set[str]:
+    return {reference.table for reference in table.foreign_keys} - {table.name}
+
+
+def _statements(table: Table) -> Iterator[str]:
+    lines = ",\n    ".join(_lines(table))
+    yield f"CREATE TABLE {table.name} (\n    {lines}\n);"
+    for index in table.indexes:
+        yield _index(table, index)
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield from (_column(column) for column in table.columns)
+    yield from (_computed(computed) for computed in table.computed)
+    yield f"CONSTRAINT {_name(table.name, 'pkey')} PRIMARY KEY ({', '.join(table.primary_key)})"
+    yield f"CONSTRAINT {_name(table.name, 'key')} {_unique(table)} ({', '.join(table.key)})"
+    yield from (_foreign_key(table, reference) for reference in table.foreign_keys)
+    for column in table.columns:
+        if column.checks:
+            rule = " AND ".join(f"({check})" for check in column.checks)
+            yield f"CONSTRAINT {_name(table.name, column.name, 'check')} CHECK ({rule})"
+    for check in table.checks:
+        yield f"CONSTRAINT {_name(table.name, check.name, 'check')} CHECK ({check.expression})"
+
+
+def _column(column: Column) -> str:
+    default = f" DEFAULT {column.default}" if column.default else ""
+    return f"{column.name} {column.type}{'' if column.nullable else ' NOT NULL'}{default}"
+
+
+def _computed(computed: Computed) -> str:
+    return f"{computed.name} {computed.type} GENERATED ALWAYS AS (\n    {computed.expression}\n    ) STORED"
+
+
+def _unique(table: Table) -> str:
+    return "UNIQUE NULLS NOT DISTINCT" if table.nullable_key else "UNIQUE"
+
+
+def _foreign_key(table: Table, reference: ForeignKey) -> str:
+    return (
+        f"CONSTRAINT {_name(table.name, reference.columns[-1], 'fkey')} "
+        f"FOREIGN KEY ({', '.join(reference.columns)}) "
+        f"REFERENCES {reference.table} ({', '.join(reference.target)}) ON DELETE {reference.on_delete}"
+    )
+
+
+def _index(table: Table, index: Index) -> str:
+    unique = "UNIQUE " if index.unique else ""
+    method = "" if index.method == "btree" else f"USING {index.method} "
+    nulls = " NULLS NOT DISTINCT" if index.unique else ""
+    where = f" WHERE {index.where}" if index.where else ""
+    name = _name(table.name, *index.columns, "idx")
+    return f"CREATE {unique}INDEX {name} ON {table.name} {method}({', '.join(index.columns)}){nulls}{where};"
+
+
+def _name(*parts: str) -> str:
+    name = "_".join(parts)
+    if len(name.encode()) > LONGEST_NAME:
+        raise ConfigurationError(
+            f"the name {name} is longer than {LONGEST_NAME} bytes; PostgreSQL would cut it"
+        )
+    return name
+
+
+def tables_of(models: Iterable[type["Record"]]) -> list[Table]:
+    """Return the tables of record classes, in their order."""
+    return [model.table for model in models]

@@ -1,0 +1,532 @@
+"""Begins and ends transactions, and knows their state better than the connection does.
+
+A transaction sends nothing of its own until there is a statement to send it with: BEGIN, the timeouts and
+pending savepoints are glued to the first one, so that n statements cost n + 1 round trips. The state is
+kept here because the connection's can mislead: a syntax error in a glued first message leaves the
+connection idle, and the next INSERT would commit by itself. A COMMIT whose reply is lost is resolved by
+the transaction's id, which rides in the first writing message (PostgreSQL, "pg_xact_status").
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import lru_cache
+from itertools import count
+from threading import get_ident
+from time import monotonic
+from types import TracebackType
+from typing import Literal, Protocol
+
+import psycopg2.extensions as driver
+
+from database_handler.core.exceptions import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    DatabaseHandlerError,
+    InvalidValue,
+    ReleasedConnection,
+    TransactionAborted,
+)
+from database_handler.core.session import (
+    Borrowed,
+    Foreign,
+    Limits,
+    Message,
+    Parameters,
+    Reply,
+    Session,
+    Statement,
+    transmit,
+)
+from database_handler.core.sql_text import first_words
+
+__all__ = ["Autocommit", "Isolation", "Lend", "Transaction", "TransactionOptions"]
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+
+class Lent(Borrowed, Protocol):
+    """A borrowed connection, as a transaction needs it."""
+
+    tainted: bool
+
+    def release(self, *, discard: bool = False) -> None:
+        """Give it back."""
+
+
+Lend = Callable[[], Lent]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionOptions:
+    """How a transaction begins; timeouts are in seconds.
+
+    Attributes
+    ----------
+    isolation : {"read committed", "repeatable read", "serializable"}, optional
+        The server's default when left out.
+    resolve : bool
+        Ask the server what became of a COMMIT whose reply was lost. It costs the transaction an id.
+    """
+
+    isolation: Isolation | None = None
+    read_only: bool = False
+    deferrable: bool = False
+    statement_timeout: float | None = None
+    lock_timeout: float | None = None
+    resolve: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what PostgreSQL would refuse, before anything is sent."""
+        if self.isolation not in {None, "read committed", "repeatable read", "serializable"}:
+            raise InvalidValue(
+                'isolation is "read committed", "repeatable read" or "serializable", in small letters'
+            )
+        for name in ("statement_timeout", "lock_timeout"):
+            _check_timeout(name, getattr(self, name))
+
+
+def _check_timeout(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 2_147_483:
+        raise InvalidValue(f"{name} is a number of seconds from 0.001 to 2,147,483, or None")
+
+
+_PLAIN = TransactionOptions()
+_UNLIMITED = Limits()
+
+
+@lru_cache(maxsize=256)
+def _timeouts(options: TransactionOptions) -> str:
+    text = ""
+    if options.statement_timeout is not None:
+        text += f"SET LOCAL statement_timeout = {round(options.statement_timeout * 1000)};"
+    if options.lock_timeout is not None:
+        text += f"SET LOCAL lock_timeout = {round(options.lock_timeout * 1000)};"
+    return text
+
+
+@lru_cache(maxsize=256)
+def _begin(options: TransactionOptions) -> str:
+    modes = ""
+    if options.isolation:
+        modes += f" ISOLATION LEVEL {options.isolation.upper()}"
+    if options.read_only:
+        modes += " READ ONLY"
+    if options.deferrable:
+        modes += " DEFERRABLE"
+    return f"BEGIN{modes};{_timeouts(options)}"
+
+
+# A transaction of its own, for what is reset inside another is put back when that one is rolled back.
+# DISCARD ALL cannot stand in a transaction, nor in a message of several statements.
+_RESET = (
+    "BEGIN;RESET SESSION AUTHORIZATION;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;"
+    "SELECT pg_advisory_unlock_all();COMMIT;"
+)
+# The server reports application_name by itself, so the id comes back without a column or a round trip.
+_MARK = (
+    "SELECT set_config('application_name',"
+    "left(current_setting('application_name'),38)||' xid '||pg_current_xact_id(),true);"
+)
+_MARKED = re.compile(r" xid (\d+)$")
+
+
+class _State(Enum):
+    NEW = "new"
+    OPEN = "open"
+    FAILED = "failed"
+    OVER = "over"
+
+
+class Transaction:
+    """One transaction over one borrowed connection, taken when the first statement is sent.
+
+    Parameters
+    ----------
+    lend : callable
+        Borrows a connection; called again only to resolve a lost COMMIT.
+    options : TransactionOptions
+        How it begins.
+    limits : Limits
+        What bounds each message.
+    """
+
+    def __init__(self, lend: Lend, options: TransactionOptions = _PLAIN, limits: Limits = _UNLIMITED) -> None:
+        self._lend = lend
+        self._options = options
+        self.limits = limits
+        self._state = _State.NEW
+        self._lease: Lent | None = None
+        self._pending: list[str] = []
+        self._numbers = count(1)
+        self._thread = get_ident()
+        self._mark: int | None = None
+        self._wrote = False
+        self.session = Session(self)
+
+    # ------------------------------------------------------------------------------------------ statements
+
+    def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
+        """Send the library's own SQL, with all that is pending glued before it."""
+        lease, before = self._ready(writes=statement.writes)
+        pending = self._take_pending()
+        return self._transmit(
+            lease,
+            Message(
+                before + pending + self._marking(statement.writes) + statement.text,
+                statement.name,
+                parameters,
+                self._options.statement_timeout,
+                statement.deletes,
+            ),
+        )
+
+    def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
+        """Send a caller's SQL: a pending savepoint goes before it in a message of its own.
+
+        For a syntax error anywhere in a message keeps the whole of it from being run.
+        """
+        self._refuse_unusable()
+        text = foreign.text(self._lease_of().connection)
+        word = first_words(text, 1)
+        writes = word not in _READING
+        if any(control.startswith("SAVEPOINT") for control in self._pending):
+            self.send(Statement("SELECT", "transaction.pending"))
+        lease, before = self._ready(writes=writes)
+        lease.tainted = True
+        message = _foreign_message(before + self._marking(writes) + text, word, parameters, self._options)
+        return self._transmit(lease, message, clean=False)
+
+    def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
+        """Send COPY and its rows: two round trips."""
+        lease, before = self._ready(writes=True)
+        text = before + self._take_pending() + self._marking(writes=True) + statement.text
+        message = Message(text, statement.name, None, self._options.statement_timeout, lines=lines)
+        return self._transmit(lease, message).count
+
+    @contextmanager
+    def atomic(self, *, read_only: bool = False) -> Iterator[Session]:  # noqa: ARG002  # it is begun already
+        """Give this transaction's own session: it is atomic already."""
+        yield self.session
+
+    def later(self, control: str) -> None:
+        """Have `control` go with the next message of the library's own; forgotten when there is none."""
+        if self._state is _State.OPEN:
+            self._pending.append(control)
+
+    def _refuse_unusable(self) -> None:
+        if get_ident() != self._thread:
+            raise InvalidValue("a unit of work belongs to the thread that opened it; open one in this thread")
+        if self._state is _State.OVER:
+            raise ReleasedConnection("this unit of work is over; open another")
+        if self._state is _State.FAILED:
+            raise TransactionAborted(
+                "a statement of this unit failed, so nothing of it will be stored; leave the unit, "
+                "or put what may fail into uow.savepoint()"
+            )
+
+    def _lease_of(self) -> Lent:
+        if self._lease is None:
+            self._lease = self._lend()
+        return self._lease
+
+    def _ready(self, *, writes: bool) -> tuple[Lent, str]:
+        """Check that a statement may be sent, and say what begins the transaction where it has not begun."""
+        self._refuse_unusable()
+        lease = self._lease_of()
+        self._wrote = self._wrote or writes
+        if self._state is _State.NEW:
+            return lease, (_RESET if lease.tainted else "") + _begin(self._options)
+        self._expect_open(lease)
+        return lease, ""
+
+    def _expect_open(self, lease: Lent) -> None:
+        if lease.connection.get_transaction_status() != driver.TRANSACTION_STATUS_INTRANS:
+            self._state = _State.FAILED
+            raise TransactionAborted(
+                "the transaction was ended behind this unit's back; nothing more is sent"
+            )
+
+    def _take_pending(self) -> str:
+        text = "".join(f"{control};" for control in self._pending)
+        self._pending.clear()
+        return text
+
+    def _marking(self, writes: bool) -> str:
+        wanted = writes and self._mark is None and self._options.resolve and not self._options.read_only
+        return _MARK if wanted else ""
+
+    def _transmit(self, lease: Lent, message: Message, *, clean: bool = True) -> Reply:
+        fresh = self._state is _State.NEW
+        self._state = _State.FAILED  # until the answer says otherwise, whatever is raised on the way
+        reply = transmit(lease, message, self.limits)
+        self._state = _State.OPEN
+        if fresh and clean:
+            lease.tainted = False
+        if self._mark is None and _MARK in message.text:
+            self._mark = _marked(lease.connection)
+        self._expect_open(lease)
+        return reply
+
+    # ------------------------------------------------------------------------------------------ savepoints
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is inside when it fails, and nothing else; it is made when a statement needs it."""
+        self._refuse_unusable()
+        name = f"s{next(self._numbers)}"
+        self._pending.append(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            self._roll_back_to(name)
+            raise
+        if self._state is _State.FAILED:
+            self._roll_back_to(name)
+            raise TransactionAborted("a statement failed inside this savepoint, so it was undone")
+        self._release(name)
+
+    def _release(self, name: str) -> None:
+        if f"SAVEPOINT {name}" in self._pending:
+            self._forget_from(name)
+        elif self._state is _State.OPEN:
+            self._pending.append(f"RELEASE SAVEPOINT {name}")
+
+    def _forget_from(self, name: str) -> None:
+        del self._pending[self._pending.index(f"SAVEPOINT {name}") :]
+
+    def _roll_back_to(self, name: str) -> None:
+        if f"SAVEPOINT {name}" in self._pending:
+            self._forget_from(name)
+            return
+        lease = self._lease
+        if lease is None or self._state is _State.OVER or not _in_transaction(lease):
+            return
+        self._pending.clear()
+        text = f"ROLLBACK TO SAVEPOINT {name};RELEASE SAVEPOINT {name}"
+        # What fails here leaves the unit failed; the first error is the one to see.
+        with suppress(DatabaseHandlerError):
+            self._state = _State.FAILED
+            transmit(lease, Message(text, "transaction.rollback_to_savepoint"), self.limits)
+            self._state = _State.OPEN
+
+    # ------------------------------------------------------------------------------------------------- end
+
+    def claim(self) -> None:
+        """Belong to the calling thread from now on; a transaction that is over cannot be used again."""
+        if self._state is not _State.NEW:
+            raise ReleasedConnection("this unit of work was used already; open another")
+        self._thread = get_ident()
+
+    def __enter__(self) -> Session:
+        """Give the session; nothing is sent yet."""
+        return self.session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit when all went well, else roll back; the first error is never hidden."""
+        if error is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was committed or rolled back."""
+        return self._state is _State.OVER
+
+    def commit(self) -> None:
+        """Make what was sent final, or say that it is not.
+
+        Raises
+        ------
+        TransactionAborted
+            A statement failed, or the server answered COMMIT with a rollback: nothing is stored.
+        CommitOutcomeUnknown
+            The reply was lost, and the server could not be asked what became of it.
+        ConnectionLost
+            The connection was lost, and nothing is stored; the unit can be sent again.
+        """
+        if self._state is _State.OVER:
+            return
+        try:
+            self._refuse_unusable()
+            if self._lease is not None and self._state is _State.OPEN:
+                self._expect_open(self._lease)
+                self._send_commit(self._lease)
+        except BaseException:
+            self.rollback()
+            raise
+        self._end()
+
+    def _send_commit(self, lease: Lent) -> None:
+        process = lease.connection.info.backend_pid
+        try:
+            reply = transmit(lease, Message("COMMIT", "transaction.commit"), self.limits)
+        except ConnectionLost as lost:
+            self._resolve(lost, process)
+            return
+        if reply.tag != "COMMIT":
+            raise TransactionAborted("the server answered COMMIT by rolling back; nothing is stored")
+
+    def _resolve(self, lost: ConnectionLost, process: int) -> None:
+        """Ask a second connection what became of the transaction; return only if it was committed."""
+        if not self._wrote:
+            raise lost
+        outcome = None
+        if self._mark is not None:
+            self._end(discard=True)
+            with suppress(DatabaseHandlerError):
+                outcome = _outcome(self._lend, self._mark, process, self.limits)
+        if outcome == "aborted":
+            raise lost
+        if outcome != "committed":
+            raise CommitOutcomeUnknown(transaction_id=self._mark) from None
+
+    def rollback(self) -> None:
+        """Undo what was sent; the unit is over. It never raises what the connection says of it."""
+        if self._state is _State.OVER:
+            return
+        lease = self._lease
+        if lease is None or not _in_transaction(lease):
+            self._end()
+            return
+        try:
+            transmit(lease, Message("ROLLBACK", "transaction.rollback"), self.limits)
+        except DatabaseHandlerError:
+            self._end(discard=True)
+        except BaseException:
+            self._end(discard=True)
+            raise
+        else:
+            self._end()
+
+    def _end(self, *, discard: bool = False) -> None:
+        self._state = _State.OVER
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release(discard=discard)
+
+
+def _foreign_message(
+    text: str, word: tuple[str, ...], parameters: Parameters, options: TransactionOptions
+) -> Message:
+    name = " ".join(("sql", *word))
+    return Message(text, name, parameters, options.statement_timeout, word == ("DELETE",))
+
+
+_READING = frozenset(
+    {("SELECT",), ("VALUES",), ("TABLE",), ("SHOW",), ("EXPLAIN",), ("DECLARE",), ("FETCH",)}
+)
+
+
+def _in_transaction(lease: Lent) -> bool:
+    connection = lease.connection
+    return not connection.closed and connection.get_transaction_status() in {
+        driver.TRANSACTION_STATUS_INTRANS,
+        driver.TRANSACTION_STATUS_INERROR,
+    }
+
+
+def _marked(connection: driver.connection) -> int | None:
+    found = _MARKED.search(connection.get_parameter_status("application_name") or "")
+    return int(found[1]) if found else None
+
+
+_ASK = Statement("SELECT pg_xact_status(%s::text::xid8)", "transaction.outcome")
+# The id in the condition makes sure that it is that transaction's backend, not a later one of its number.
+_TERMINATE = Statement(
+    "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
+    "WHERE pid = %s AND backend_xid = (%s::text::xid8)::xid",
+    "transaction.terminate",
+)
+_RESOLVE_SECONDS = 10.0
+
+
+def _outcome(lend: Lend, transaction: int, process: int, limits: Limits) -> str | None:
+    """Say "committed" or "aborted", or None where it stays open; a backend still in it is ended first."""
+    until = monotonic() + (limits.deadline or _RESOLVE_SECONDS)
+    session = Autocommit(lend, limits=limits).session
+    while True:
+        [[status]] = session.all(_ASK, [str(transaction)])
+        if status != "in progress" or monotonic() >= until:
+            return status if status in {"committed", "aborted"} else None
+        session.all(_TERMINATE, [process, str(transaction)])  # waits up to a second, so this does not spin
+
+
+class Autocommit:
+    """Sends each statement by itself, over a connection borrowed for it: one round trip."""
+
+    def __init__(self, lend: Lend, options: TransactionOptions = _PLAIN, limits: Limits = _UNLIMITED) -> None:
+        self._lend = lend
+        self._options = options
+        self.limits = limits
+        self.session = Session(self)
+
+    def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
+        """Send the library's own SQL with its timeouts glued before it."""
+        with _borrowed(self._lend) as lease:
+            before = (_RESET if lease.tainted else "") + _timeouts(self._options)
+            message = Message(
+                before + statement.text,
+                statement.name,
+                parameters,
+                self._options.statement_timeout,
+                statement.deletes,
+            )
+            with _final(statement.writes):
+                reply = transmit(lease, message, self.limits)
+            lease.tainted = False
+            return reply
+
+    def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
+        """Send a caller's SQL; a reset that is due goes before it in a message of its own."""
+        with _borrowed(self._lend) as lease:
+            text = foreign.text(lease.connection)
+            if lease.tainted:
+                transmit(lease, Message(_RESET, "connection.reset"), self.limits)
+            lease.tainted = True
+            word = first_words(text, 1)
+            message = _foreign_message(_timeouts(self._options) + text, word, parameters, self._options)
+            with _final(word not in _READING):
+                return transmit(lease, message, self.limits)
+
+    def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
+        """Send COPY in a transaction of its own."""
+        with self.atomic() as session:
+            return session.copy(statement, lines)
+
+    def atomic(self, *, read_only: bool = False) -> AbstractContextManager[Session]:
+        """Open a transaction for what takes more than one statement."""
+        return Transaction(self._lend, replace(self._options, read_only=read_only), self.limits)
+
+    def later(self, control: str) -> None:
+        """Nothing is pending where nothing is held."""
+
+
+@contextmanager
+def _borrowed(lend: Lend) -> Iterator[Lent]:
+    lease = lend()
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+@contextmanager
+def _final(writes: bool) -> Iterator[None]:
+    """Tell a lost reply to a write by its name: sending it again might store it twice."""
+    try:
+        yield
+    except ConnectionLost as lost:
+        if not writes:
+            raise
+        unknown = CommitOutcomeUnknown(f"{lost}; the write may or may not be stored")
+    else:
+        return
+    raise unknown

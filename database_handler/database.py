@@ -1,0 +1,281 @@
+"""`Database`: what an application starts with. It puts the parts together and decides nothing else."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from time import sleep
+from types import TracebackType
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+from uuid import UUID
+
+from psycopg2 import sql
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.config.settings import Settings
+from database_handler.core.connection import ConnectionPool, Lease, dedicated
+from database_handler.core.exceptions import (
+    DatabaseHandlerError,
+    InvalidValue,
+    LockTimeout,
+    RetriesExhausted,
+)
+from database_handler.core.session import Limits, Session
+from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
+from database_handler.embedded import EmbeddedServer
+from database_handler.migrations import MigrationManager, MigrationReport
+from database_handler.operations.health import Health, check
+from database_handler.unit_of_work import OpenUnits, Repositories, UnitOfWork
+from database_handler.utils.logger import get_logger
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+_log = get_logger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds
+
+
+class UnitOptions(TypedDict, total=False):
+    """The keywords of a unit; timeouts are in seconds, and the settings' where left out."""
+
+    isolation: Isolation | None
+    read_only: bool
+    deferrable: bool
+    statement_timeout: float | None
+    lock_timeout: float | None
+    project_id: UUID | None
+    resolve: bool
+
+
+class Database(Repositories):
+    """A database, its repositories, and its units of work. It connects when it is first used.
+
+    Parameters
+    ----------
+    config : DatabaseConfig or str
+        The settings, or a ``postgresql://`` URL.
+
+    Examples
+    --------
+    >>> db = Database("postgresql://localhost/films")
+    >>> with db.unit_of_work() as uow:
+    ...     project = uow.projects.create(name="Launch film")
+    """
+
+    def __init__(self, config: DatabaseConfig | str) -> None:
+        self.config = _config(config)
+        self.pool = ConnectionPool(self.config)
+        self._units = OpenUnits()
+        self._server: EmbeddedServer | None = None
+        self._limits = Limits(
+            self.config.deadline, self.config.max_parameter_bytes, self.config.slow_statement
+        )
+        self._options = self._unit_options({})[0]
+        super().__init__(Autocommit(self._lend_outside, self._options, self._limits).session)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Self:
+        """Make one from ``DATABASE_URL`` or ``DB_*``: environment, then ``.env``, then YAML."""
+        return cls((settings or Settings.load()).database)
+
+    @classmethod
+    def embedded(cls, path: str | PathLike[str], *, durable: bool = True, **changes: Any) -> Self:
+        """Make one on a PostgreSQL of its own, whose data is kept below `path`.
+
+        Processes that open one path share the server; the last one that ends stops it.
+
+        Parameters
+        ----------
+        durable : bool
+            False gives up safety at a power cut for speed: for tests.
+        **changes
+            Fields of `DatabaseConfig`, such as ``pool_size=2``.
+        """
+        server = EmbeddedServer.start(Path(path), durable=durable)
+        try:
+            database = cls(server.config.with_(**changes))
+        except BaseException:
+            server.close()
+            raise
+        database._server = server
+        return database
+
+    # --------------------------------------------------------------------------------------------- sending
+
+    def _lend_outside(self) -> Lease:
+        if self._units.stack:
+            raise InvalidValue(
+                "this thread has a unit of work open: use uow.*, or, to send outside of it on purpose, "
+                "db.repositories(outside_unit=True)"
+            )
+        return self.pool.borrow(purpose="single statement")
+
+    def repositories(self, *, outside_unit: bool = False) -> Repositories:
+        """Return the repositories that send each statement by itself.
+
+        Parameters
+        ----------
+        outside_unit : bool
+            True lets a thread use them that has a unit open, beside that unit: on another connection,
+            which sees nothing of what the unit has not committed.
+        """
+        if not outside_unit:
+            return self
+        lend = _lender(self.pool, "outside the unit")
+        return Repositories(Autocommit(lend, self._options, self._limits).session)
+
+    @contextmanager
+    def unit_of_work(
+        self, *, savepoint: bool = False, **options: Unpack[UnitOptions]
+    ) -> Iterator[UnitOfWork]:
+        """Open a unit: it commits on a clean exit and rolls back on an error.
+
+        Parameters
+        ----------
+        savepoint : bool
+            Inside an open unit of this thread, be a savepoint of that; otherwise that is an error.
+        **options
+            isolation, read_only, deferrable, statement_timeout, lock_timeout (seconds), project_id (holds
+            every statement to one project), resolve (ask what became of a COMMIT whose reply was lost).
+
+        Raises
+        ------
+        TransactionAborted
+            On exit: a statement failed and the failure was swallowed; nothing is stored.
+        CommitOutcomeUnknown
+            On exit: the connection was lost at COMMIT, and the server could not be asked.
+        """
+        if self._units.stack:
+            with self._nested(savepoint, options) as unit:
+                yield unit
+            return
+        transaction, project_id = self._unit_options(options)
+        lend = _lender(self.pool, "unit of work")
+        with UnitOfWork(lend, transaction, self._limits, self._units, project_id) as unit:
+            yield unit
+
+    def _nested(self, savepoint: bool, options: UnitOptions) -> Any:
+        if not savepoint:
+            raise InvalidValue(
+                "this thread has a unit of work open already; pass it on, or ask for a part of it that can "
+                "be undone by itself with uow.savepoint() or db.unit_of_work(savepoint=True)"
+            )
+        if options:
+            raise InvalidValue(f"a savepoint takes no {', '.join(options)}: these are the whole unit's")
+        return self._units.stack[-1].savepoint()
+
+    def _unit_options(self, options: UnitOptions) -> tuple[TransactionOptions, UUID | None]:
+        given: dict[str, Any] = {
+            "statement_timeout": self.config.statement_timeout,
+            "lock_timeout": self.config.lock_timeout,
+            **options,
+        }
+        project_id = given.pop("project_id", None)
+        if not (project_id is None or isinstance(project_id, UUID)):
+            raise InvalidValue(f"project_id is a UUID, not a {type(project_id).__name__}")
+        if unknown := set(given) - set(UnitOptions.__annotations__):
+            allowed = ", ".join(UnitOptions.__annotations__)
+            raise InvalidValue(f"unit_of_work takes no {', '.join(sorted(unknown))}; it takes {allowed}")
+        return TransactionOptions(**given), project_id
+
+    def run(
+        self,
+        work: Callable[[UnitOfWork], T],
+        *,
+        retries: int = 3,
+        retry_lock_timeouts: bool = False,
+        **options: Unpack[UnitOptions],
+    ) -> T:
+        """Run a whole unit, and run it again where that may help: a lost race, a lost connection.
+
+        `work` is called once a try, each time with a new unit, so it should do nothing but database work.
+
+        Raises
+        ------
+        RetriesExhausted
+            It failed `retries` + 1 times; the last failure is the cause.
+        DatabaseHandlerError
+            A failure that another try would not mend, as it is; an unknown outcome is one.
+        """
+        if type(retries) is not int or not 0 <= retries <= 1000:
+            raise InvalidValue("retries is a whole number from 0 to 1,000")
+        for tried in range(retries + 1):
+            try:
+                with self.unit_of_work(**options) as unit:
+                    return work(unit)
+            except DatabaseHandlerError as failure:
+                again = failure.retryable or (retry_lock_timeouts and isinstance(failure, LockTimeout))
+                if not again or not retries:
+                    raise
+                last = failure
+            if tried < retries:
+                self._pause(tried, last)
+        raise RetriesExhausted(f"the unit failed {retries + 1} times, last with: {last}") from last
+
+    @staticmethod
+    def _pause(tried: int, failure: DatabaseHandlerError) -> None:
+        # Exponential with full jitter: losers of one race do not meet again at once.
+        seconds = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tried))  # noqa: S311  # no secret
+        _log.info(
+            "unit_of_work.retry", tried=tried + 1, error=type(failure).__name__, pause=round(seconds, 3)
+        )
+        sleep(seconds)
+
+    # ------------------------------------------------------------------------------------------ the database
+
+    def create_if_missing(self) -> bool:
+        """Create the database on its server when it is not there; return whether it was created."""
+        maintenance = self.config.with_(name="postgres")
+        return _created(Autocommit(lambda: dedicated(maintenance)).session, self.config.name)
+
+    def migrate(self, target: str | None = None) -> MigrationReport:
+        """Bring the schema to the newest version, or to `target`; any number of processes may call it."""
+        return MigrationManager(self.config).migrate(target)
+
+    def health(self) -> Health:
+        """Return how the database is; never raises, and takes no longer than a few seconds."""
+        return check(self.pool, self.config)
+
+    def close(self) -> None:
+        """Close the pool, and stop the embedded server if nobody else uses it."""
+        self.pool.close()
+        if self._server is not None:
+            self._server.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Database({self.config.url()!r})"
+
+
+def _config(config: DatabaseConfig | str) -> DatabaseConfig:
+    if isinstance(config, DatabaseConfig):
+        return config
+    if isinstance(config, str):
+        return DatabaseConfig.from_url(config)
+    raise InvalidValue(f"Database takes a URL or a DatabaseConfig, not a {type(config).__name__}")
+
+
+def _lender(pool: ConnectionPool, purpose: str) -> Callable[[], Lease]:
+    return lambda: pool.borrow(purpose=purpose)
+
+
+def _created(session: Session, name: str) -> bool:
+    if session.maybe("SELECT 1 FROM pg_database WHERE datname = %s", [name]):
+        return False
+    try:
+        session.run(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8'").format(sql.Identifier(name)))
+    except DatabaseHandlerError as failure:
+        if failure.sqlstate in {"42P04", "23505"}:  # another process was faster
+            return False
+        raise
+    return True

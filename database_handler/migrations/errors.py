@@ -1,0 +1,136 @@
+"""The kinds of `MigrationError`: each says what is wrong, what is allowed, and what to do about it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from database_handler.core.exceptions import MigrationError
+
+__all__ = [
+    "ChangedMigration",
+    "DuplicateMigration",
+    "IrreversibleMigration",
+    "LockFileMismatch",
+    "MalformedMigration",
+    "MigrationFailed",
+    "MigrationGap",
+    "MigrationLockTimeout",
+    "MissingMigration",
+    "OutOfOrderMigration",
+    "PartialMigration",
+    "PoolerInTheWay",
+    "ReadOnlyTarget",
+    "UnusableTarget",
+    "raise_first",
+]
+
+
+class _OfVersions(MigrationError):
+    """A problem of some versions.
+
+    Attributes
+    ----------
+    versions : tuple of str
+        The names of the versions that it is about.
+    others : tuple of MigrationError
+        What else was found by the same check.
+    """
+
+    def __init__(self, message: str, versions: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.versions = tuple(versions)
+        self.others: tuple[MigrationError, ...] = ()
+
+
+class MalformedMigration(_OfVersions):
+    """A file of the versions folder cannot be read as a migration.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    line : int
+        The line, from 1.
+    """
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        super().__init__(f"{path}:{line}: {reason}", [path.stem])
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+
+class MigrationGap(_OfVersions):
+    """A number is missing between two versions."""
+
+
+class DuplicateMigration(_OfVersions):
+    """Two versions have one number."""
+
+
+class ChangedMigration(_OfVersions):
+    """A version was changed after it was applied."""
+
+
+class MissingMigration(_OfVersions):
+    """A version was applied, and its file is not there."""
+
+
+class OutOfOrderMigration(_OfVersions):
+    """A version was not applied, and a later one was."""
+
+
+class PartialMigration(_OfVersions):
+    """A version was left half applied, or half rolled back."""
+
+
+class LockFileMismatch(_OfVersions):
+    """`versions.lock` and the files do not agree."""
+
+
+class UnusableTarget(_OfVersions):
+    """The target is not a version, or does not lie in the direction asked for."""
+
+
+class IrreversibleMigration(_OfVersions):
+    """A version has no down section."""
+
+
+class ReadOnlyTarget(_OfVersions):
+    """Versions are pending, and this server takes no writes."""
+
+
+class PoolerInTheWay(_OfVersions):
+    """A pooler gives each transaction another server connection, so that no lock can be held."""
+
+
+class MigrationLockTimeout(_OfVersions):
+    """Another process was migrating for as long as this one was willing to wait."""
+
+
+class MigrationFailed(_OfVersions):
+    """A statement of a migration failed.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    line, column : int
+        Where the server places the error, or where the statement begins; from 1.
+    """
+
+    def __init__(self, message: str, version: str, path: Path, line: int, column: int) -> None:
+        super().__init__(message, [version])
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+def raise_first(problems: Sequence[_OfVersions]) -> None:
+    """Raise the first of the problems with the texts of all of them; nothing where there is none."""
+    if not problems:
+        return
+    first = problems[0]
+    first.others = tuple(problems[1:])
+    if first.others:
+        first.args = ("\n".join(str(problem) for problem in problems),)
+    raise first

@@ -1,0 +1,157 @@
+"""The table that says which versions are applied; a row is written in the migration's own transaction."""
+
+import datetime as dt
+import importlib.metadata
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from database_handler.core.exceptions import InvalidValue, SchemaMismatch
+from database_handler.core.session import Session, Statement
+from database_handler.migrations.errors import PoolerInTheWay
+from database_handler.migrations.migration import Direction, Migration
+from database_handler.migrations.planning import Applied, Progress
+
+__all__ = ["History", "Recorded"]
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_UNDEFINED_TABLE = "42P01"
+
+# What a migration set in its session (a role, a search_path) must not reach the row, or the next migration.
+_RESET = "RESET SESSION AUTHORIZATION;RESET ALL;"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a row says after a part of a migration: all of it done, or the first `parts` parts."""
+
+    migration: Migration
+    direction: Direction
+    duration: dt.timedelta
+    parts: int | None = None
+
+    @property
+    def progress(self) -> str | None:
+        """The progress as it is stored."""
+        if self.parts is None:
+            return None
+        done = self.migration.hash_of(self.direction, self.parts)
+        return json.dumps({"direction": self.direction.value, "parts": self.parts, "hash": done})
+
+
+class History:
+    """One history table, by its name; all but `read` name its schema.
+
+    Parameters
+    ----------
+    table : str
+        Small letters, digits and underscores, at most 63.
+    schema : str, optional
+        Where the table is, or is to be made; the search path decides when left out.
+    """
+
+    def __init__(self, table: str, schema: str | None = None) -> None:
+        if not _NAME.fullmatch(table):
+            raise InvalidValue("history_table is a name of small letters, digits and underscores, at most 63")
+        self.table = table
+        self.schema = schema
+
+    @property
+    def _qualified(self) -> str:
+        if self.schema is None:
+            return f'"{self.table}"'
+        return '"{}"."{}"'.format(self.schema.replace('"', '""'), self.table)
+
+    def read(self, session: Session) -> tuple[Applied, ...] | None:
+        """Return every row in the order of numbers, in one round trip; None where there is no table."""
+        text = (
+            "SELECT number, name, token_hash, applied_at, applied_by, duration, library_version, progress "
+            f"FROM {self._qualified} ORDER BY number"
+        )
+        try:
+            rows = session.all(Statement(text, "migrations.history"))
+        except SchemaMismatch as error:
+            if error.sqlstate != _UNDEFINED_TABLE:
+                raise
+            return None
+        return tuple(_applied(*row) for row in rows)
+
+    def create(self, session: Session) -> None:
+        """Make the table. Only the holder of the migrations' lock calls this, so no two ever do at once."""
+        text = f"""CREATE TABLE IF NOT EXISTS {self._qualified} (
+    number          integer PRIMARY KEY,
+    name            text NOT NULL UNIQUE,
+    token_hash      text NOT NULL,
+    applied_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_by      text NOT NULL DEFAULT session_user,
+    duration        interval NOT NULL,
+    library_version text NOT NULL,
+    progress        jsonb
+)"""
+        session.run(Statement(text, "migrations.create_history", writes=True))
+
+    def insert(self, session: Session, recorded: Recorded, backend: int) -> None:
+        """Write the first row of a version; a second one is a `DuplicateRecord`."""
+        text = (
+            f"{_RESET}INSERT INTO {self._qualified} "
+            "(number, name, token_hash, duration, library_version, progress) VALUES (%s, %s, %s, %s, %s, %s) "
+            "RETURNING pg_backend_pid()"
+        )
+        migration = recorded.migration
+        values = [migration.number, migration.name, migration.token_hash, recorded.duration]
+        self._write(session, text, [*values, self._library_version, recorded.progress], backend)
+
+    def update(self, session: Session, recorded: Recorded, backend: int) -> None:
+        """Write how far a version has come that has a row already."""
+        text = (
+            f"{_RESET}UPDATE {self._qualified} SET token_hash = %s, applied_at = clock_timestamp(), "
+            "applied_by = session_user, duration = duration + %s, library_version = %s, progress = %s "
+            "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
+        )
+        migration = recorded.migration
+        values = [migration.token_hash, recorded.duration, self._library_version, recorded.progress]
+        self._write(session, text, [*values, migration.number, migration.name], backend)
+
+    def delete(self, session: Session, migration: Migration, backend: int) -> None:
+        """Take the row of a version that was rolled back as a whole."""
+        text = (
+            f"{_RESET}DELETE FROM {self._qualified} "
+            "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
+        )
+        self._write(session, text, [migration.number, migration.name], backend)
+
+    def _write(self, session: Session, text: str, values: list[object], backend: int) -> None:
+        [found] = session.one(Statement(text, "migrations.record", writes=True), values)
+        if found != backend:
+            raise PoolerInTheWay(
+                f"this transaction ran on server process {found}, the migrations' lock is held by {backend}: "
+                "a pooler lies between; set DB_MIGRATION_URL to the server's own address. It was rolled back"
+            )
+
+    @cached_property
+    def _library_version(self) -> str:
+        try:
+            return importlib.metadata.version("database-handler")
+        except importlib.metadata.PackageNotFoundError:  # run out of a checkout
+            return "unknown"
+
+
+def _applied(
+    number: int,
+    name: str,
+    token_hash: str,
+    applied_at: dt.datetime,
+    applied_by: str,
+    duration: dt.timedelta,
+    library_version: str,
+    progress: dict[str, str | int] | None,
+) -> Applied:
+    done = _progress(progress)
+    return Applied(number, name, token_hash, applied_at, applied_by, duration, library_version, done)
+
+
+def _progress(stored: dict[str, str | int] | None) -> Progress | None:
+    if stored is None:
+        return None
+    return Progress(Direction(str(stored["direction"])), int(stored["parts"]), str(stored["hash"]))

@@ -1,0 +1,217 @@
+"""Only one run at a time: a polled advisory lock, and a look at who is in the way.
+
+`pg_advisory_lock` would wait inside a statement, whose snapshot keeps CREATE INDEX CONCURRENTLY of the holder
+waiting in turn: a deadlock. So the lock is asked for again and again, each time in a statement that ends.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from random import SystemRandom
+from threading import Event, Thread
+from typing import NamedTuple
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.connection import Lease, dedicated
+from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.core.session import Session, Statement
+from database_handler.core.transaction import Autocommit, Lent, Transaction
+from database_handler.migrations.errors import MigrationLockTimeout, PoolerInTheWay, ReadOnlyTarget
+from database_handler.utils.logger import get_logger
+
+__all__ = ["BlockerWatch", "Held", "Kept", "acquire", "backoff", "lock_key"]
+
+_log = get_logger(__name__)
+_jitter = SystemRandom()
+_POLL_SECONDS = 0.25
+_TELL_SECONDS = 5.0
+
+
+class Kept:
+    """The run's one connection, lent to one transaction after the other; giving it back keeps it."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.tainted = False  # a reset would release the lock; the history's statements reset what matters
+        self.last_statement = ""
+        self.connection = lease.connection
+        self.guard = lease.guard
+        self.backend_pid = lease.backend_pid
+
+    def release(self, *, discard: bool = False) -> None:
+        """Keep the connection; one that must not be used again is closed."""
+        if discard:
+            self.connection.close()
+
+
+class Held(NamedTuple):
+    """The lock, as it is held: the server process, and the schema of the history table."""
+
+    backend: int
+    schema: str | None
+
+
+def lock_key(database: str, table: str) -> int:
+    """Return the advisory lock's 64-bit key for one history table of one database."""
+    digest = hashlib.sha256(f"database_handler migrations\0{database}\0{table}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+# CASE, unlike AND, is evaluated in order: a server that takes no writes is not locked.
+_TRY = Statement(
+    "SELECT pg_backend_pid(), s.read_only,"
+    " CASE WHEN s.read_only THEN false ELSE pg_try_advisory_lock(%s) END,"
+    " coalesce((SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)), current_schema())::text"
+    " FROM (SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only) s",
+    "migrations.lock",
+)
+_HOLDERS = Statement(
+    "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND l.objsubid = 1 AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
+    "migrations.lock_holders",
+)
+_PID = Statement("SELECT pg_backend_pid()", "migrations.backend")
+
+
+def acquire(lease: Kept, config: DatabaseConfig, table: str, *, wait: float) -> Held:
+    """Take the migrations' lock of this database and table, polling for up to `wait` seconds.
+
+    Raises
+    ------
+    MigrationLockTimeout
+        Another process had it all the time; the message names it.
+    ReadOnlyTarget
+        The server is a standby, or takes no writes.
+    PoolerInTheWay
+        Two connections share one server process: the lock would belong to anybody.
+    """
+    session = Autocommit(lambda: lease).session
+    key = lock_key(config.name, table)
+    waiting = _Waiting(session, key, wait)
+    while True:
+        backend, read_only, locked, schema = session.one(_TRY, [key, f'"{table}"'])
+        if read_only:
+            raise ReadOnlyTarget(
+                "versions are pending, and this server takes no writes (a standby, or default_transaction_"
+                "read_only is on): migrate the primary"
+            )
+        if locked:
+            _refuse_pooler(lease, config, backend)
+            return Held(backend, schema)
+        waiting.again()
+
+
+class _Waiting:
+    """Bounds the wait for the lock, and tells now and then for whom."""
+
+    def __init__(self, session: Session, key: int, seconds: float) -> None:
+        self._session = session
+        self._key = key
+        self._seconds = seconds
+        self._started = self._told = time.monotonic()
+        self._told -= _TELL_SECONDS
+
+    def again(self) -> None:
+        now = time.monotonic()
+        left = self._started + self._seconds - now
+        if now - self._told >= _TELL_SECONDS or left <= 0:
+            self._told = now
+            holders = self._holders()
+            if left <= 0:
+                raise MigrationLockTimeout(
+                    f"the migrations' lock was not had within {self._seconds:g} s: {holders} has it. Wait "
+                    "for that run to end and try again; if it hangs, end it with pg_terminate_backend(pid)"
+                )
+            _log.info("migrations.waiting", holder=holders, seconds_left=round(left, 1))
+        time.sleep(min(max(left, 0.0), _jitter.uniform(0.2, 1.0) * _POLL_SECONDS))
+
+    def _holders(self) -> str:
+        rows = self._session.all(_HOLDERS, [self._key])
+        told = [
+            f"process {pid} ({name or 'without a name'}, connected since {at}Z)" for pid, name, at in rows
+        ]
+        return ", ".join(told) or "a process that has just ended"
+
+
+def _refuse_pooler(lease: Kept, config: DatabaseConfig, backend: int) -> None:
+    """Refuse a pooler that does not keep a server process for each client connection.
+
+    A pooler makes up the process number that a connection is greeted with. Then a second connection that is
+    in a transaction must not stand on the process that holds the lock.
+    """
+    if lease.backend_pid == backend:
+        return
+    for _ in range(3):
+        with Transaction(lambda: dedicated(config)) as session:
+            shared = session.one(_PID)[0] == backend
+        if shared or Autocommit(lambda: lease).session.one(_PID)[0] != backend:
+            raise PoolerInTheWay(
+                "a pooler in transaction mode lies between, where no lock can be held: set DB_MIGRATION_URL "
+                "to the server's own address; nothing was run"
+            )
+
+
+# ------------------------------------------------------------------------------------------------- blockers
+
+_BLOCKERS = Statement(
+    "SELECT a.pid, a.application_name, a.state,"
+    " round(extract(epoch FROM clock_timestamp() - a.xact_start))::int"
+    " FROM unnest(pg_blocking_pids(%s)) AS b(pid) JOIN pg_stat_activity a USING (pid)",
+    "migrations.blockers",
+)
+
+
+class BlockerWatch:
+    """Looks, over a connection of its own, for who keeps a server process waiting.
+
+    It connects only when a statement takes longer than `interval`, so that a quick run never does.
+    """
+
+    def __init__(self, config: DatabaseConfig, backend: int, interval: float) -> None:
+        self._config = config
+        self._backend = backend
+        self._interval = interval
+        self.blockers = ""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch while the block runs; `blockers` tells those seen last."""
+        self.blockers = ""
+        over = Event()
+        thread = Thread(target=self._watch, args=(over,), name="migrations-blockers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=1.0)
+
+    def _watch(self, over: Event) -> None:
+        if over.wait(self._interval):
+            return
+        with suppress(DatabaseHandlerError):  # only what it would have told is lost
+            lease = dedicated(self._config)
+            try:
+                self._look(Kept(lease), over)
+            finally:
+                lease.release()
+
+    def _look(self, lease: Lent, over: Event) -> None:
+        session = Autocommit(lambda: lease).session
+        while not over.is_set():
+            rows = session.all(_BLOCKERS, [self._backend])
+            if rows:
+                self.blockers = ", ".join(
+                    f"process {pid} ({name or 'without a name'}, {state}, in transaction for {age or 0} s)"
+                    for pid, name, state, age in rows
+                )
+            over.wait(self._interval)
+
+
+def backoff(attempt: int, *, base: float = 0.1, cap: float = 5.0) -> float:
+    """Return seconds to wait before the next attempt: full jitter under an exponential ceiling."""
+    return _jitter.uniform(0.0, min(cap, base * 2.0 ** min(attempt, 20)))

@@ -1,0 +1,79 @@
+"""A video of the project: its file, and what is known of the file."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+from uuid import UUID
+
+from annotated_types import Ge, Le
+from pydantic import Field, Strict
+
+from database_handler.core.base_model import Draft, Record
+from database_handler.core.schema import Index, References, Table
+from database_handler.utils.validators import (
+    Checksum,
+    Count,
+    Duration,
+    FrameRate,
+    JsonObject,
+    Name,
+    StorageUri,
+    Tags,
+    Title,
+)
+
+__all__ = ["NewVideo", "Video", "VideoStatus"]
+
+
+Pixels = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
+
+
+class VideoStatus(StrEnum):
+    """How far the work on a video has come."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class NewVideo(Draft, frozen=True):
+    """A video to be stored.
+
+    Attributes
+    ----------
+    storage_uri : str
+        A file's path or a URI.
+    duration : float, optional
+        Seconds.
+    width, height : int, optional
+        Pixels.
+    frame_rate : float, optional
+        Frames a second.
+    bit_rate : int, optional
+        Bits a second.
+    """
+
+    project_id: Annotated[UUID, References("projects")]
+    translation_id: Annotated[UUID, References("translations", on_delete="RESTRICT")] | None = None
+    title: Title
+    storage_uri: StorageUri
+    checksum: Checksum | None = None
+    container: Name | None = None
+    duration: Duration | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    frame_rate: FrameRate | None = None
+    codecs: Tags = ()
+    bit_rate: Count | None = None
+    size_bytes: Count | None = None
+    thumbnail_uri: StorageUri | None = None
+    status: VideoStatus = VideoStatus.PENDING
+    metadata: JsonObject = Field(default_factory=dict)
+
+
+class Video(NewVideo, Record, frozen=True):
+    """A video as the database holds it."""
+
+    table: ClassVar[Table] = Table(
+        "videos", key=("project_id", "storage_uri"), indexes=[Index(("project_id", "status", "id"))]
+    )

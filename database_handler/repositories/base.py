@@ -1,0 +1,557 @@
+"""The repository of an entity: every call is a verb, a statement, bound values and a record type.
+
+Written once for all entities. It stands over a session and does not know whether that is a unit's or sends
+each statement by itself. It is longer than a module here usually is, since it is the whole of the
+vocabulary that the entities share, and each call is short.
+"""
+
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+from uuid import UUID
+
+import uuid_utils.compat
+from pydantic_core import to_json
+
+from database_handler.core.base_model import (
+    Change,
+    Draft,
+    Record,
+    filler,
+    validated_changes,
+)
+from database_handler.core.exceptions import (
+    AmbiguousRecord,
+    InvalidValue,
+    RecordNotFound,
+    StaleRecord,
+)
+from database_handler.core.schema import TENANT, Table
+from database_handler.core.session import Session, Statement
+from database_handler.repositories import copy_text, pages, statements
+from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
+from database_handler.repositories.pages import Page
+
+__all__ = ["Outcome", "Repository", "Upserted"]
+
+D = TypeVar("D", bound=Draft)
+R = TypeVar("R", bound=Record)
+
+COPY_FROM = 200  # rows from which COPY, with its two round trips more, beats one INSERT
+
+
+class Outcome(StrEnum):
+    """What an upsert did to a row."""
+
+    INSERTED = "inserted"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted(Generic[R]):
+    """A record after an upsert, and what was done to it."""
+
+    record: R
+    outcome: Outcome
+
+
+class Repository(Generic[D, R]):
+    """The records of one entity.
+
+    Parameters
+    ----------
+    session : Session
+        What the statements are sent through.
+    project_id : UUID, optional
+        Holds every statement to one project.
+    """
+
+    draft: type[D]
+    record: type[R]
+    immutable: ClassVar[frozenset[str]] = frozenset({TENANT})
+
+    def __init__(self, session: Session, project_id: UUID | None = None) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    @property
+    def table(self) -> Table:
+        """The table of the records."""
+        return self.record.table
+
+    @cached_property
+    def _fill(self) -> Callable[[tuple[Any, ...]], R]:
+        return filler(self.record)
+
+    @property
+    def _scoped(self) -> bool:
+        return self._project_id is not None
+
+    @property
+    def _scope(self) -> list[object]:
+        return [] if self._project_id is None else [self._project_id]
+
+    # --------------------------------------------------------------------------------------------- create
+
+    def create_one(self, *args: Any, id: UUID | None = None, **fields: Any) -> R:
+        """Store one record; `create` is this with the types of the entity."""
+        draft = self._one_draft(args, fields)
+        values = self._values(draft, self._new_id(id))
+        row = self._session.one(statements.create(self.table), [self._sent(value) for value in values])
+        return self._fill(row)
+
+    def create_many(self, drafts: Iterable[D]) -> builtins.list[R]:
+        """Store any number of records, all or none, and return them in the order given.
+
+        From some hundreds on they go by COPY: three round trips in a unit, whatever their number.
+
+        Raises
+        ------
+        InvalidValue
+            Something is no draft, or two of them have one key; both positions are named.
+        """
+        checked = [self._draft(draft, place) for place, draft in enumerate(drafts)]
+        self._refuse_duplicates(checked)
+        if not checked:
+            return []
+        rows = [self._values(draft, self._new_id(None)) for draft in checked]
+        stored_at = self._copy(rows) if len(rows) >= COPY_FROM else self._insert(rows)
+        return [self._stored(row, stored_at) for row in rows]
+
+    def _insert(self, rows: Sequence[Sequence[Any]]) -> object:
+        names = self._written
+        sent = to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex")
+        return self._session.one(statements.create_many(self.table), [sent.decode()])[0]
+
+    def _copy(self, rows: Sequence[Sequence[Any]]) -> object:
+        with self._session.atomic() as session:
+            # Asked first: it is the transaction's moment, so the rows need not be read back.
+            [stored_at] = session.one(statements.NOW)
+            places = self._places
+            whole = (self._whole(row, stored_at, places) for row in rows)
+            session.copy(statements.copy(self.table), copy_text.lines(self.table, whole))
+        return stored_at
+
+    @cached_property
+    def _written(self) -> tuple[str, ...]:
+        return tuple(column.name for column in statements.draft_columns(self.table))
+
+    @cached_property
+    def _places(self) -> builtins.list[int | None]:
+        """Where each column of the record stands among those written; None for the server's."""
+        written = self._written
+        return [written.index(name) if name in written else None for name in self.table.column_names]
+
+    def _whole(
+        self, row: Sequence[Any], stored_at: object, places: Sequence[int | None]
+    ) -> builtins.list[Any]:
+        names = self.table.column_names
+        return [
+            (1 if name == "version" else stored_at) if place is None else row[place]
+            for name, place in zip(names, places, strict=True)
+        ]
+
+    def _stored(self, row: Sequence[Any], stored_at: object) -> R:
+        return self._fill(tuple(self._whole(row, stored_at, self._places)))
+
+    # ----------------------------------------------------------------------------------------------- read
+
+    def get_by_id(self, id: UUID | str) -> R:
+        """Return the record of an id, or raise `RecordNotFound`."""
+        found = self.find_by_id(id)
+        if found is None:
+            raise self._not_found()
+        return found
+
+    def find_by_id(self, id: UUID | str) -> R | None:
+        """Return the record of an id, or None."""
+        rows = self._session.all(statements.get(self.table, self._scoped), [_uuid(id), *self._scope])
+        self._refuse_ambiguous(len(rows))
+        return self._fill(rows[0]) if rows else None
+
+    def get_many(self, ids: Iterable[UUID | str]) -> builtins.list[R]:
+        """Return the records found, in the order asked; an id asked twice comes twice."""
+        asked = [_uuid(id) for id in ids]
+        if not asked:
+            return []
+        rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
+        found = {record.id: record for record in map(self._fill, rows)}
+        self._refuse_ambiguous(1 + len(rows) - len(found))
+        return [found[id] for id in asked if id in found]
+
+    def list(
+        self, *, order_by: str | Sequence[str] | None = None, limit: int | None = None, **filters: object
+    ) -> builtins.list[R]:
+        """Return the records that the filters match, by id unless ordered otherwise."""
+        order = parse_order(self.record, order_by)
+        statement, values = self._select("list", self._where(filters), order.clause, _limit(limit))
+        return [self._fill(row) for row in self._session.all(statement, values)]
+
+    def page(
+        self,
+        *,
+        order_by: str | Sequence[str] | None = None,
+        limit: int = 20,
+        after: str | None = None,
+        total: Literal["exact"] | int | None = None,
+        **filters: object,
+    ) -> Page[R]:
+        """Return a page of records in one round trip; its depth costs nothing.
+
+        Parameters
+        ----------
+        after : str, optional
+            The ``next_cursor`` of the page before, of the same filters and order.
+        total : "exact" or int, optional
+            Also count what the filters match: all of it, or no further than a number.
+        """
+        order, where = parse_order(self.record, order_by), self._where(filters)
+        mark = pages.fingerprint(self.table.name, where, order)
+        beyond = where
+        if after is not None:
+            beyond = where & pages.after(self.record, order, pages.decode(self.record, mark, order, after))
+        size = _size(limit)
+        rows, count = self._page_rows(where, beyond, order, size + 1, _total(total))
+        items = [self._fill(row) for row in rows[:size]]
+        cursor = pages.encode(mark, items[-1], order) if len(rows) > size else None
+        capped = isinstance(total, int) and count is not None and count > total
+        return Page(items, cursor, total if isinstance(total, int) and capped else count, capped)
+
+    def _page_rows(
+        self, where: Where, beyond: Where, order: Order, size: int, cap: int | None
+    ) -> tuple[builtins.list[tuple[Any, ...]], int | None]:
+        if cap is None:
+            statement, values = self._select("page", beyond, order.clause, size)
+            return self._session.all(statement, values), None
+        names, table = statements.columns(self.table), self.table.name
+        text = (
+            f"WITH page AS MATERIALIZED "
+            f"(SELECT {names} FROM {table}{beyond.clause}{order.clause} LIMIT {size}), "
+            f"counted AS MATERIALIZED (SELECT count(*) AS total FROM "
+            f"(SELECT FROM {table}{where.clause} LIMIT %s) AS capped) "
+            f"SELECT counted.total, page.* FROM counted LEFT JOIN page ON true{order.clause}"
+        )
+        limit = None if cap < 0 else cap + 1
+        rows = self._session.all(Statement(text, f"{table}.page"), [*beyond.values, *where.values, limit])
+        return [row[1:] for row in rows if row[1 + self.table.column_names.index("id")] is not None], rows[0][
+            0
+        ]
+
+    def stream(
+        self, *, order_by: str | Sequence[str] | None = None, batch: int = 1000, **filters: object
+    ) -> Iterator[R]:
+        """Iterate over any number of records with at most `batch` in memory.
+
+        Outside a unit it holds a read-only transaction until it is exhausted or closed.
+        """
+        statement, values = self._select(
+            "stream", self._where(filters), parse_order(self.record, order_by).clause, None
+        )
+        return map(self._fill, self._session.stream(statement, values, batch=batch))
+
+    def count(self, **filters: object) -> int:
+        """Return how many records the filters match."""
+        where = self._where(filters)
+        text = f"SELECT count(*) FROM {self.table.name}{where.clause}"
+        [found] = self._session.one(Statement(text, f"{self.table.name}.count"), where.values)
+        return int(found)
+
+    def exists(self, **filters: object) -> bool:
+        """Return whether the filters match a record."""
+        where = self._where(filters)
+        text = f"SELECT EXISTS (SELECT FROM {self.table.name}{where.clause})"
+        [found] = self._session.one(Statement(text, f"{self.table.name}.exists"), where.values)
+        return bool(found)
+
+    def _where(self, filters: Mapping[str, object]) -> Where:
+        return parse_filters(self.record, filters) & scoped(self.table, self._project_id)
+
+    def _select(
+        self, call: str, where: Where, order: str, limit: int | None
+    ) -> tuple[Statement, tuple[Any, ...]]:
+        bound = "" if limit is None else f" LIMIT {limit}"
+        text = f"SELECT {statements.columns(self.table)} FROM {self.table.name}{where.clause}{order}{bound}"
+        return Statement(text, f"{self.table.name}.{call}"), where.values
+
+    # --------------------------------------------------------------------------------------------- update
+
+    def update(
+        self,
+        id: UUID | str,
+        changes: Mapping[str, Any] | None = None,
+        expected_version: int | None = None,
+        **fields: Any,
+    ) -> R:
+        """Change some fields of one record in one round trip, and return it.
+
+        Raises
+        ------
+        RecordNotFound
+            There is no such record.
+        StaleRecord
+            Its version is not `expected_version`; carries the record as it stands, and nothing was written.
+        """
+        valid = self._changes({**(changes or {}), **fields})
+        names = tuple(sorted(valid))
+        rows = self._session.all(
+            statements.update(self.table, names, self._scoped),
+            [
+                _uuid(id),
+                *self._scope,
+                *(self._sent(valid[name]) for name in names),
+                _version(expected_version),
+            ],
+        )
+        self._refuse_ambiguous(len(rows))
+        if not rows:
+            raise self._not_found()
+        record = self._fill(rows[0][1:])
+        if not rows[0][0]:
+            raise self._stale([record], [])
+        return record
+
+    def save(self, record: R) -> R:
+        """Write a record that was changed by ``model_copy(update=...)``; its version is the expected one."""
+        if not isinstance(record, self.record):
+            raise InvalidValue(f"save takes a {self.record.__name__}, not a {type(record).__name__}")
+        fields = {name: getattr(record, name) for name in self.draft.model_fields}
+        valid = self.draft.model_validate(fields)
+        held = type(self)(self._session, self._project_id or fields.get(TENANT))
+        changes = {name: getattr(valid, name) for name in fields if name not in self.immutable}
+        return held.update(record.id, changes, record.version)
+
+    def update_many(self, changes: Iterable[Change]) -> builtins.list[R]:
+        """Change many records in one statement, all or none, and return them in the order given.
+
+        Raises
+        ------
+        RecordNotFound, StaleRecord
+            Some are missing, or not at the version expected: all such are named, and nothing was written.
+        """
+        asked = [self._change(change, place) for place, change in enumerate(changes)]
+        _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
+        if not asked:
+            return []
+        names = tuple(sorted({name for _, valid in asked for name in valid}))
+        partial = tuple(name for name in names if any(name not in valid for _, valid in asked))
+        sent = [_change_row(place, change, valid, partial) for place, (change, valid) in enumerate(asked)]
+        rows = self._session.all(
+            statements.update_many(self.table, names, partial, self._scoped),
+            [to_json(sent, bytes_mode="hex").decode(), *self._scope],
+        )
+        if any(row[0] is not None for row in rows):
+            raise self._in_the_way(rows, [change for change, _ in asked])
+        found = {record.id: record for record in (self._fill(row[1:]) for row in rows)}
+        return [found[change.id] for change, _ in asked]
+
+    def _change(self, change: object, place: int) -> tuple[Change, dict[str, Any]]:
+        if not isinstance(change, Change):
+            raise InvalidValue(f"update_many: position {place} is a {type(change).__name__}, not a Change")
+        return change, self._changes(change.changes)
+
+    def _changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        if fixed := self.immutable & {str(name) for name in changes}:
+            raise InvalidValue(
+                f"{self.record.__name__}: {', '.join(sorted(fixed))} stays as it is; create another"
+            )
+        return validated_changes(self.draft, changes)
+
+    def _in_the_way(
+        self, rows: Iterable[tuple[Any, ...]], changes: Sequence[Change]
+    ) -> RecordNotFound | StaleRecord | AmbiguousRecord:
+        at = self.table.column_names.index("id") + 1
+        missing = sorted(row[0] for row in rows if row[at] is None)
+        current = {row[0]: row[1:] for row in rows if row[at] is not None}
+        if missing:
+            ids = ", ".join(str(changes[place].id) for place in missing)
+            stale = f"; stale are positions {sorted(current)}" if current else ""
+            return RecordNotFound(
+                f"{self.table.name}: no record of positions {missing} ({ids}){stale}; nothing was written",
+                table=self.table.name,
+            )
+        return self._stale([self._fill(row) for row in current.values()], sorted(current))
+
+    # --------------------------------------------------------------------------------------------- upsert
+
+    def upsert(self, draft: D) -> Upserted[R]:
+        """Store a record, or bring the one of its natural key up to it; safe under a race."""
+        return self.upsert_many([draft])[0]
+
+    def upsert_many(self, drafts: Iterable[D]) -> builtins.list[Upserted[R]]:
+        """Store or bring up to date many records in one message; an unchanged row is not rewritten.
+
+        NULLs in a key are equal. The outcomes come in the order given.
+        """
+        checked = [self._draft(draft, place) for place, draft in enumerate(drafts)]
+        self._refuse_duplicates(checked)
+        if not checked:
+            return []
+        # In the order of the key, so that two such calls cannot deadlock.
+        order = sorted(range(len(checked)), key=lambda place: str(self._key(checked[place])))
+        ids = [self._new_id(None) for _ in checked]
+        rows = [dict(zip(self._written, self._values(checked[p], ids[p]), strict=True)) for p in order]
+        keys = [self._key_row(draft, place, ids[place]) for place, draft in enumerate(checked)]
+        patterns = {frozenset(n for n in self.table.key if row[n] is None) for row in keys}
+        found = self._session.all(
+            statements.upsert(self.table, tuple(sorted(patterns, key=sorted))),
+            [to_json(part, bytes_mode="hex").decode() for part in (rows, keys)],
+        )
+        placed = {row[0]: self._upserted(row) for row in found}
+        return [placed[place] for place in range(len(checked))]
+
+    def _upserted(self, row: tuple[Any, ...]) -> Upserted[R]:
+        _, inserted, written, *values = row
+        outcome = Outcome.INSERTED if inserted else Outcome.UPDATED if written else Outcome.UNCHANGED
+        return Upserted(self._fill(tuple(values)), outcome)
+
+    def _key(self, draft: D) -> tuple[Any, ...]:
+        return tuple(getattr(draft, name) for name in self.table.key)
+
+    def _key_row(self, draft: D, place: int, new_id: UUID) -> dict[str, Any]:
+        return {"place": place, "new_id": new_id, **dict(zip(self.table.key, self._key(draft), strict=True))}
+
+    # --------------------------------------------------------------------------------------------- delete
+
+    def delete(self, id: UUID | str, expected_version: int | None = None) -> None:
+        """Take one record away, and all that stands below it.
+
+        Raises
+        ------
+        RecordNotFound, StaleRecord
+            As for `update`.
+        StillReferenced
+            A record that would not go with it refers to it.
+        """
+        rows = self._session.all(
+            statements.delete(self.table, self._scoped), [_uuid(id), *self._scope, _version(expected_version)]
+        )
+        self._refuse_ambiguous(len(rows))
+        if not rows:
+            raise self._not_found()
+        if not rows[0][0]:
+            raise self._stale([self._fill(rows[0][1:])], [])
+
+    def delete_many(self, ids: Iterable[UUID | str]) -> int:
+        """Take records away and return how many there were."""
+        asked = [_uuid(id) for id in ids]
+        if not asked:
+            return 0
+        return self._session.run(statements.delete_many(self.table, self._scoped), [asked, *self._scope])
+
+    # --------------------------------------------------------------------------------------------- common
+
+    def _one_draft(self, args: tuple[Any, ...], fields: dict[str, Any]) -> D:
+        if not args:
+            return self._draft(self.draft(**fields), None)
+        if len(args) > 1 or fields:
+            raise InvalidValue(f"create takes one {self.draft.__name__}, or its fields as keywords")
+        return self._draft(args[0], None)
+
+    def _draft(self, draft: object, place: int | None) -> D:
+        where = "" if place is None else f"position {place}: "
+        if not isinstance(draft, self.draft) or isinstance(draft, Record):
+            raise InvalidValue(f"{where}a {self.draft.__name__} is stored here, not a {type(draft).__name__}")
+        if self._project_id is not None:
+            self._refuse_other_project(draft, where)
+        return draft
+
+    def _refuse_other_project(self, draft: D, where: str) -> None:
+        if getattr(draft, TENANT, None) != self._project_id:
+            raise InvalidValue(f"{where}this unit is held to one project, and the draft is of another")
+
+    def _refuse_duplicates(self, drafts: Sequence[D]) -> None:
+        key = attrgetter(*self.table.key)
+        _refuse_repeated(
+            [key(draft) for draft in drafts], self.table.name, f"key ({', '.join(self.table.key)})"
+        )
+
+    def _values(self, draft: D, id: UUID) -> builtins.list[Any]:
+        held = draft.__dict__
+        return [id if name == "id" else held[name] for name in self._written]
+
+    @staticmethod
+    def _sent(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    @staticmethod
+    def _new_id(id: object) -> UUID:
+        return uuid_utils.compat.uuid7() if id is None else _uuid(id)
+
+    def _not_found(self) -> RecordNotFound:
+        return RecordNotFound(f"{self.table.name}: no record has this id", table=self.table.name)
+
+    def _stale(self, current: Sequence[R], places: Sequence[int]) -> StaleRecord:
+        which = f" (positions {list(places)})" if places else ""
+        versions = ", ".join(f"{record.id} is at version {record.version}" for record in current)
+        return StaleRecord(
+            f"{self.table.name}: changed by somebody else since it was read{which}: {versions}; nothing was "
+            "written. Read it again, or decide with error.current",
+            current=current,
+            table=self.table.name,
+        )
+
+    def _refuse_ambiguous(self, rows: int) -> None:
+        if rows > 1:
+            raise AmbiguousRecord(
+                f"{self.table.name}: two projects hold a row of this id; open the unit with project_id=",
+                table=self.table.name,
+            )
+
+
+def _change_row(
+    place: int, change: Change, valid: Mapping[str, Any], partial: Sequence[str]
+) -> dict[str, Any]:
+    given = {"place": place, "id": change.id, "expected": _version(change.expected_version)}
+    return {**given, **valid, **{f"set_{name}": name in valid for name in partial}}
+
+
+def _refuse_repeated(keys: Sequence[Any], call: str, what: str) -> None:
+    first: dict[Any, int] = {}
+    for place, key in enumerate(keys):
+        if first.setdefault(key, place) != place:
+            raise InvalidValue(f"{call}: positions {first[key]} and {place} have the same {what}")
+
+
+def _uuid(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    try:
+        if isinstance(value, str):
+            return UUID(value)
+    except ValueError:
+        pass
+    raise InvalidValue("id: a UUID, or its text, is wanted")
+
+
+def _version(value: object) -> int | None:
+    if value is None or (type(value) is int and 1 <= value < 2**63):
+        return value
+    raise InvalidValue("expected_version: a whole number from 1 on is wanted, or None")
+
+
+def _limit(value: object) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < 2**63):
+        return value
+    raise InvalidValue("limit: a whole number from 0 on is wanted, or None")
+
+
+def _size(value: object) -> int:
+    if type(value) is int and 1 <= value <= 10_000:
+        return value
+    raise InvalidValue("limit: a page has 1 to 10,000 items")
+
+
+def _total(value: object) -> int | None:
+    """Return the cap of the count: none wanted is None, all is -1."""
+    if value is None:
+        return None
+    if value == "exact":
+        return -1
+    if type(value) is int and 0 <= value < 2**62:
+        return value
+    raise InvalidValue('total: "exact", a whole number to stop at, or None')

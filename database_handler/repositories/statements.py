@@ -1,0 +1,253 @@
+"""The SQL of every repository call, built from the model once and kept.
+
+Each function is pure and cached: a table, and the shape of the call, give one text. Values are bound later;
+identifiers come from the model alone.
+"""
+
+from functools import lru_cache
+
+from database_handler.core.schema import SERVER_COLUMNS, Column, Table
+from database_handler.core.session import Statement
+
+__all__ = [
+    "copy",
+    "create",
+    "create_many",
+    "delete",
+    "delete_many",
+    "get",
+    "get_many",
+    "update",
+    "update_many",
+    "upsert",
+]
+
+WRITTEN = "database_handler.written"  # a setting of the transaction: the ids that an upsert wrote
+_cached = lru_cache(maxsize=4096)
+
+
+def columns(table: Table, prefix: str = "") -> str:
+    """Return the columns of a record, in the model's order."""
+    return ", ".join(prefix + name for name in table.column_names)
+
+
+@_cached
+def draft_columns(table: Table) -> tuple[Column, ...]:
+    """Return the columns that a write sets: the draft's, and the id made by the client."""
+    return tuple(column for column in table.columns if column.name not in SERVER_COLUMNS)
+
+
+def scope(table: Table, scoped: bool, prefix: str = "") -> str:
+    """Return the condition that holds a statement to its unit's project."""
+    return f" AND {prefix}{table.scope_column} = %s" if scoped else ""
+
+
+def _names(found: tuple[Column, ...], prefix: str = "") -> str:
+    return ", ".join(prefix + column.name for column in found)
+
+
+# ---------------------------------------------------------------------------------------------------- insert
+
+
+@_cached
+def create(table: Table) -> Statement:
+    """One row; gives back what was stored."""
+    sent = draft_columns(table)
+    values = ", ".join(f"%s::{column.type}" for column in sent)
+    text = f"INSERT INTO {table.name} ({_names(sent)}) VALUES ({values}) RETURNING {columns(table)}"
+    return Statement(text, f"{table.name}.create", writes=True)
+
+
+@_cached
+def create_many(table: Table) -> Statement:
+    """Rows as one JSON parameter; gives back the one moment and the count, for the rest is known."""
+    sent = draft_columns(table)
+    text = (
+        f"WITH written AS (INSERT INTO {table.name} ({_names(sent)}) "
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} RETURNING 1) "
+        "SELECT now(), count(*) FROM written"
+    )
+    return Statement(text, f"{table.name}.create_many", writes=True)
+
+
+@_cached
+def copy(table: Table) -> Statement:
+    """Rows by COPY in text format, every column of the record among them."""
+    text = f"COPY {table.name} ({columns(table)}) FROM STDIN"
+    return Statement(text, f"{table.name}.create_many", writes=True)
+
+
+NOW = Statement("SELECT now()", "now")
+
+
+def _recordset(found: tuple[Column, ...], *more: str) -> str:
+    """Rows from a JSON parameter, typed; bytes come as hexadecimal text."""
+    typed = ", ".join((*more, *(f"{c.name} {'text' if c.type == 'bytea' else c.type}" for c in found)))
+    return f"json_to_recordset(%s::json) AS v({typed})"
+
+
+def _from_json(found: tuple[Column, ...]) -> str:
+    return ", ".join(f"decode(v.{c.name}, 'hex')" if c.type == "bytea" else f"v.{c.name}" for c in found)
+
+
+# ------------------------------------------------------------------------------------------------------ read
+
+
+@_cached
+def get(table: Table, scoped: bool) -> Statement:
+    """The row of an id; two where two projects hold one."""
+    text = f"SELECT {columns(table)} FROM {table.name} WHERE id = %s{scope(table, scoped)} LIMIT 2"
+    return Statement(text, f"{table.name}.get_by_id")
+
+
+@_cached
+def get_many(table: Table, scoped: bool) -> Statement:
+    """The rows of some ids."""
+    text = f"SELECT {columns(table)} FROM {table.name} WHERE id = ANY(%s::uuid[]){scope(table, scoped)}"
+    return Statement(text, f"{table.name}.get_many")
+
+
+# ---------------------------------------------------------------------------------------------------- update
+
+
+def _locked(table: Table, scoped: bool) -> str:
+    """Read under the row's lock, so that what is told of it is what it is now."""
+    return (
+        f"WITH current AS MATERIALIZED (SELECT {columns(table)} FROM {table.name} "
+        f"WHERE id = %s{scope(table, scoped)} FOR UPDATE)"
+    )
+
+
+def _same_row(table: Table, other: str) -> str:
+    return " AND ".join(f"t.{name} = {other}.{name}" for name in table.primary_key)
+
+
+_EXPECTED = "(SELECT count(*) FROM current) = 1 AND current.version = coalesce(%s::bigint, current.version)"
+
+
+@_cached
+def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
+    """Set `names` on one row; gives (changed, the record), or the record as it stands where it is stale."""
+    sets = ", ".join(f"{name} = %s::{table.column(name).type}" for name in names)
+    text = (
+        f"{_locked(table, scoped)}, changed AS (UPDATE {table.name} AS t "
+        f"SET {sets}, version = t.version + 1, updated_at = now() FROM current "
+        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED} RETURNING {columns(table, 't.')}) "
+        f"SELECT true, {columns(table)} FROM changed UNION ALL "
+        f"SELECT false, {columns(table)} FROM current WHERE NOT EXISTS (SELECT FROM changed)"
+    )
+    return Statement(text, f"{table.name}.update", writes=True)
+
+
+@_cached
+def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], scoped: bool) -> Statement:
+    """Set fields on many rows, or on none where one is missing or stale.
+
+    `partial` are the names that only some of the rows change. Gives (place or None, the record): a place
+    for each row in the way.
+    """
+    sent = tuple(column for column in table.columns if column.name in names)
+    given = ("place integer", "id uuid", "expected bigint", *(f"set_{name} boolean" for name in partial))
+    sets = ", ".join(_assignment(name, name in partial) for name in names)
+    text = (
+        f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(sent, *given)}), "
+        f"current AS MATERIALIZED (SELECT {columns(table, 't.')} FROM {table.name} AS t JOIN v ON v.id = t.id"
+        f"{scope(table, scoped, 't.')} ORDER BY t.id FOR UPDATE OF t), "
+        "wrong AS MATERIALIZED (SELECT v.place, v.id FROM v LEFT JOIN current AS c ON c.id = v.id "
+        "GROUP BY v.place, v.id HAVING count(c.id) <> 1 OR bool_or(v.expected <> c.version)), "
+        f"changed AS (UPDATE {table.name} AS t SET {sets}, version = t.version + 1, updated_at = now() "
+        f"FROM v, current AS c WHERE v.id = c.id AND {_same_row(table, 'c')} "
+        f"AND NOT EXISTS (SELECT FROM wrong) RETURNING {columns(table, 't.')}) "
+        f"SELECT NULL::integer AS place, {columns(table)} FROM changed UNION ALL "
+        f"SELECT wrong.place, {columns(table, 'c.')} FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
+    )
+    return Statement(text, f"{table.name}.update_many", writes=True)
+
+
+def _assignment(name: str, partial: bool) -> str:
+    return (
+        f"{name} = CASE WHEN v.set_{name} THEN v.{name} ELSE t.{name} END"
+        if partial
+        else f"{name} = v.{name}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- upsert
+
+
+@_cached
+def upsert(table: Table, patterns: tuple[frozenset[str], ...]) -> Statement:
+    """Two statements in one message: write by the natural key, then read again under a new snapshot.
+
+    Under a race one statement alone cannot tell inserted, updated and unchanged apart: the row that it
+    meets may be younger than its snapshot. `patterns` are the sets of key columns that are NULL in the
+    input: each gets a join of its own, for ``IS NOT DISTINCT FROM`` cannot use an index.
+    """
+    sent = draft_columns(table)
+    text = (
+        f"WITH written AS (INSERT INTO {table.name} AS t ({_names(sent)}) "
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} "
+        f"ON CONFLICT ({', '.join(table.key)}) {_on_conflict(table)} RETURNING t.id) "
+        f"SELECT set_config('{WRITTEN}', coalesce(string_agg(id::text, ','), ''), true) FROM written;"
+        f"{_read_again(table, patterns)}"
+    )
+    return Statement(text, f"{table.name}.upsert", writes=True)
+
+
+def _on_conflict(table: Table) -> str:
+    rest = [c.name for c in draft_columns(table) if c.name not in {*table.key, "id", "project_id"}]
+    if not rest:
+        return "DO NOTHING"
+    sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
+    old, new = ", ".join(f"t.{name}" for name in rest), ", ".join(f"excluded.{name}" for name in rest)
+    return (
+        f"DO UPDATE SET {sets}, version = t.version + 1, updated_at = now() "
+        f"WHERE ROW({old}) IS DISTINCT FROM ROW({new})"
+    )
+
+
+def _read_again(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
+    keys = tuple(column for column in table.columns if column.name in table.key)
+    reads = " UNION ALL ".join(
+        f"SELECT v.place, t.id = v.new_id AS inserted, w.id IS NOT NULL AS written, {columns(table, 't.')} "
+        f"FROM v JOIN {table.name} AS t ON {_key_condition(table, nulls)} LEFT JOIN w ON w.id = t.id"
+        for nulls in patterns
+    )
+    return (
+        f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(keys, 'place integer', 'new_id uuid')}), "
+        f"w AS MATERIALIZED (SELECT unnest(string_to_array(current_setting('{WRITTEN}'), ','))::uuid AS id) "
+        f"{reads}"
+    )
+
+
+def _key_condition(table: Table, nulls: frozenset[str]) -> str:
+    return " AND ".join(
+        f"t.{name} IS NULL AND v.{name} IS NULL" if name in nulls else f"t.{name} = v.{name}"
+        for name in table.key
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- delete
+
+
+@_cached
+def delete(table: Table, scoped: bool) -> Statement:
+    """Take one row away; gives (whether it was, the record) for each row of the id."""
+    text = (
+        f"{_locked(table, scoped)}, gone AS (DELETE FROM {table.name} AS t USING current "
+        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED} RETURNING 1) "
+        f"SELECT EXISTS (SELECT FROM gone), {columns(table)} FROM current"
+    )
+    return Statement(text, f"{table.name}.delete", writes=True, deletes=True)
+
+
+@_cached
+def delete_many(table: Table, scoped: bool) -> Statement:
+    """Take rows away, locked in one order so that two such calls cannot deadlock."""
+    key = ", ".join(table.primary_key)
+    text = (
+        f"WITH doomed AS MATERIALIZED (SELECT {key} FROM {table.name} "
+        f"WHERE id = ANY(%s::uuid[]){scope(table, scoped)} ORDER BY id FOR UPDATE) "
+        f"DELETE FROM {table.name} AS t USING doomed WHERE {_same_row(table, 'doomed')}"
+    )
+    return Statement(text, f"{table.name}.delete_many", writes=True, deletes=True)

@@ -1,0 +1,157 @@
+"""`Repositories`, the one list of entities, and `UnitOfWork`, one transaction over them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import local
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+from uuid import UUID
+
+from database_handler.core.exceptions import AfterCommitFailed, InvalidValue
+from database_handler.core.session import Limits, Session
+from database_handler.core.transaction import Lend, Transaction, TransactionOptions
+from database_handler.repositories import (
+    LinkRepository,
+    ProjectRepository,
+    Repository,
+    SummaryRepository,
+    TextSourceRepository,
+    TranslationRepository,
+    VideoRepository,
+)
+from database_handler.utils.logger import get_logger
+
+__all__ = ["Entity", "OpenUnits", "Repositories", "UnitOfWork"]
+
+T = TypeVar("T", bound=Repository[Any, Any])
+_log = get_logger(__name__)
+
+
+class Entity(Generic[T]):
+    """Gives `db.projects` and `uow.projects` as the same class over the owner's session."""
+
+    def __init__(self, repository: type[T]) -> None:
+        self.repository = repository
+
+    @overload
+    def __get__(self, instance: None, owner: object) -> Self: ...
+    @overload
+    def __get__(self, instance: "Repositories", owner: object) -> T: ...
+    def __get__(self, instance: "Repositories | None", owner: object) -> Self | T:
+        """Make the repository for the owner's session."""
+        return self if instance is None else self.repository(instance.session, instance.project_id)
+
+
+class Repositories:
+    """The entities: an application adds its own in a subclass.
+
+    Parameters
+    ----------
+    session : Session
+        What all of them send through.
+    project_id : UUID, optional
+        Holds every statement of theirs to one project.
+    """
+
+    projects = Entity(ProjectRepository)
+    text_sources = Entity(TextSourceRepository)
+    summaries = Entity(SummaryRepository)
+    translations = Entity(TranslationRepository)
+    videos = Entity(VideoRepository)
+    links = Entity(LinkRepository)
+
+    def __init__(self, session: Session, project_id: UUID | None = None) -> None:
+        self.session = session
+        self.project_id = project_id
+
+    @classmethod
+    def entities(cls) -> dict[str, type[Repository[Any, Any]]]:
+        """Return the repository classes by name, in the order of the list."""
+        found: dict[str, type[Repository[Any, Any]]] = {}
+        for owner in reversed(cls.__mro__):
+            found |= {n: e.repository for n, e in vars(owner).items() if isinstance(e, Entity)}
+        return found
+
+
+class OpenUnits(local):
+    """The units that each thread has open, innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[UnitOfWork] = []
+
+
+class UnitOfWork(Repositories):
+    """One transaction: it commits on a clean exit and rolls back on an error.
+
+    n statements cost n + 1 round trips; with no statement nothing is sent and no connection is borrowed.
+    It belongs to the thread that opened it, and is used once.
+    """
+
+    def __init__(
+        self,
+        lend: Lend,
+        options: TransactionOptions,
+        limits: Limits,
+        units: OpenUnits,
+        project_id: UUID | None = None,
+    ) -> None:
+        self._transaction = Transaction(lend, options, limits)
+        super().__init__(self._transaction.session, project_id)
+        self._units = units
+        self._on_commit: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Self:
+        """Open the unit; nothing is sent yet."""
+        self._transaction.claim()
+        self._units.stack.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit or roll back, give the connection back, then run what waits for the commit."""
+        commits = error is None and not self._transaction.is_over
+        try:
+            self._transaction.__exit__(kind, error, trace)
+        finally:
+            self._units.stack.remove(self)
+        if commits:
+            self._run_hooks()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[Self]:
+        """Open a block that is undone by itself when it fails; the unit goes on.
+
+        What the block gave to `on_commit` is forgotten with it.
+        """
+        waiting = len(self._on_commit)
+        try:
+            with self._transaction.savepoint():
+                yield self
+        except BaseException:
+            del self._on_commit[waiting:]
+            raise
+
+    def rollback(self) -> None:
+        """Undo everything; the unit is over, and its clean exit commits nothing."""
+        self._transaction.rollback()
+
+    def on_commit(self, call: Callable[[], object]) -> None:
+        """Have `call` run after the COMMIT, when the connection is back; never after a rollback.
+
+        All of them run; the first failure is the cause of an `AfterCommitFailed`, which causes no retry.
+        """
+        if not callable(call):
+            raise InvalidValue("on_commit takes something to call")
+        self._on_commit.append(call)
+
+    def _run_hooks(self) -> None:
+        failures: list[Exception] = []
+        for call in self._on_commit:
+            try:
+                call()
+            except Exception as failure:  # noqa: BLE001  # the others run all the same
+                failures.append(failure)
+                _log.error("unit_of_work.on_commit_failed", error=type(failure).__name__)
+        if failures:
+            raise AfterCommitFailed from failures[0]

@@ -1,0 +1,106 @@
+"""Show the library at work: a PostgreSQL of its own, migrated, filled with the sample project, looked into.
+
+Safe to run again: what is stored and unchanged is not rewritten. Started by `scripts/demo`.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from database_handler import Database, Project
+from database_handler.cli.seed import load_sample
+from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.operations.health import Health
+
+WIDTH = 100  # columns, where the output is not a terminal
+QUERY = "lighthouse keeper"
+
+
+def health_line(health: Health) -> str:
+    """Say in one line how the server is."""
+    state = "healthy" if health.ok else f"not well: {health.error or 'its schema is not the newest'}"
+    idle = f"{health.pool.in_use} of {health.pool.max_size} connections in use"
+    return f"PostgreSQL {health.server_version}, {state}; schema at {health.head}; {idle}"
+
+
+def stored(db: Database, project: Project) -> Iterator[tuple[str, list[str]]]:
+    """Give what is stored of a project: the name of each entity, and a few words for each record."""
+    of = project.id
+    yield "project", [f"{project.name} ({project.status})"]
+    sources = db.text_sources.list(project_id=of, order_by="filename")
+    yield "text sources", [f"{each.filename} ({each.language}, {each.word_count} words)" for each in sources]
+    summaries = db.summaries.list(project_id=of, order_by=("language", "kind"))
+    yield "summaries", [f"{each.kind} ({each.language})" for each in summaries]
+    translations = db.translations.list(project_id=of, order_by="target_language")
+    yield "translations", [each.target_language for each in translations]
+    videos = db.videos.list(project_id=of, order_by="title")
+    yield "videos", [f"{each.title} ({each.width} x {each.height}, {each.duration} s)" for each in videos]
+    yield "links", [each.url for each in db.links.list(project_id=of, order_by="url")]
+
+
+def table(rows: Iterator[tuple[str, list[str]]], *, lines: bool) -> Table:
+    """Lay out what is stored, one row an entity."""
+    drawn = Table("entity", box=SIMPLE_HEAD if lines else None, pad_edge=False)
+    drawn.add_column("records", justify="right")
+    drawn.add_column("which", overflow="fold")
+    for name, records in rows:
+        drawn.add_row(name, str(len(records)), escape(", ".join(records)))
+    return drawn
+
+
+def show(console: Console, db: Database, project: Project, query: str) -> None:
+    """Print the health, what is stored, and one look-up."""
+    console.print(health_line(db.health()), markup=False)
+    console.print()
+    console.print(table(stored(db, project), lines=console.is_terminal))
+    console.print(
+        f"\nFull-text look-up of {query!r}, in the stemming of each text's own language:", markup=False
+    )
+    for hit in db.text_sources.search(query, project_id=project.id, limit=3):
+        snippet = " ".join(hit.snippet.split())
+        console.print(f"  {hit.record.filename} ({hit.rank:.2f}): {snippet}", markup=False)
+
+
+def again(path: str) -> str:
+    """Give the code that opens the same data from any folder, quoted for the shell."""
+    code = f"from database_handler import Database; db = Database.embedded({str(Path(path).resolve())!r})"
+    return shlex.quote(code)
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with 2."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description="The library at work on a PostgreSQL of its own."
+    )
+    parser.add_argument("--path", default="var/demo", help="where the data is kept (default: %(default)s)")
+    parser.add_argument("--query", default=QUERY, help="words to look up (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demonstration; an error of the library is one line."""
+    chosen = options(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    began = time.monotonic()
+    try:
+        with Database.embedded(chosen.path) as db:
+            db.migrate()
+            show(console, db, load_sample(db).project, chosen.query)
+    except DatabaseHandlerError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    console.print(f"\nDone in {time.monotonic() - began:.1f} s; the server has stopped. To connect to it again:")
+    console.print(f"  .venv/bin/python -i -c {again(chosen.path)}", markup=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""A server of this folder's own to freeze and to kill, and pools that are checked after every test."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+from typing import Any
+
+import psycopg2
+import pytest
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.connection import ConnectionPool, Lease
+from database_handler.embedded import EmbeddedServer
+
+_numbers = count(1)
+PATIENCE = 20.0  # seconds: no wait in these tests is longer
+
+
+def eventually(holds: Callable[[], bool], *, within: float = PATIENCE) -> None:
+    """Wait for what another process brings about; it fails when that does not come."""
+    deadline = monotonic() + within
+    while not holds():
+        assert monotonic() < deadline, "it did not come about in time"
+        Event().wait(0.005)
+
+
+def in_thread(work: Callable[[], object], name: str = "") -> Thread:
+    """Start a thread that ends with the tests at the latest."""
+    thread = Thread(target=work, name=name or None, daemon=True)
+    thread.start()
+    return thread
+
+
+def joined(*threads: Thread) -> None:
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), f"{thread.name} is stuck"
+
+
+def value(lease: Lease, statement: str, *parameters: object) -> Any:
+    """Run a statement on a borrowed connection and return its only value."""
+    with lease.connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]  # there is one row
+
+
+def query(config: DatabaseConfig, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Run a statement on a connection of its own, outside of everything that is tested."""
+    arguments: dict[str, Any] = config.connect_arguments() | {"application_name": "observer"}
+    connection = psycopg2.connect(**arguments)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+@contextmanager
+def frozen(*processes: int) -> Iterator[None]:
+    """Keep server processes from running inside the block."""
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Server:
+    config: DatabaseConfig
+    postmaster: int
+    folder: Path
+
+    def sessions(self, config: DatabaseConfig) -> int:
+        """Count the sessions that the pool of this configuration has on the server."""
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        return int(query(self.config, statement, config.application_name)[0][0])
+
+    def terminate(self, *processes: int) -> None:
+        query(self.config, "SELECT pg_terminate_backend(p, 5000) FROM unnest(%s) AS p", list(processes))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("faults") / "pg"
+    embedded = EmbeddedServer.start(folder, durable=False)
+    try:
+        yield Server(embedded.config, embedded.pid, folder)
+    finally:
+        embedded.close()
+
+
+class PoolMaker:
+    """Makes pools; at the end each must have all its slots, as many sessions as it says, and still lend."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.pools: list[tuple[ConnectionPool, DatabaseConfig]] = []
+
+    def __call__(self, **settings: object) -> ConnectionPool:
+        name = f"pool-{os.getpid()}-{next(_numbers)}"
+        config = self._server.config.with_(**{"application_name": name} | settings)
+        pool = ConnectionPool(config)
+        self.pools.append((pool, config))
+        return pool
+
+    def config_of(self, pool: ConnectionPool) -> DatabaseConfig:
+        return next(config for other, config in self.pools if other is pool)
+
+    def check(self) -> None:
+        for pool, config in self.pools:
+            if not pool.closed:
+                self._check_lending(pool, config)
+            pool.close(5)
+            eventually(lambda config=config: self._server.sessions(config) == 0)  # type: ignore[misc]
+
+    def _check_lending(self, pool: ConnectionPool, config: DatabaseConfig) -> None:
+        eventually(lambda: pool.stats().in_use == pool.stats().connecting == 0)
+        leases = [pool.borrow(timeout=10) for _ in range(pool.stats().max_size)]
+        assert len({lease.backend_pid for lease in leases}) == pool.stats().max_size
+        assert [value(lease, "SELECT 7") for lease in leases] == [7] * len(leases)
+        for lease in leases:
+            lease.release()
+        eventually(lambda: self._server.sessions(config) == pool.stats().size)
+
+
+@pytest.fixture
+def make_pool(server: Server) -> Iterator[PoolMaker]:
+    maker = PoolMaker(server)
+    yield maker
+    maker.check()

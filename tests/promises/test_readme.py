@@ -1,0 +1,80 @@
+"""The examples of README.md and docs/ run: each page's `python` blocks in turn, in one namespace.
+
+They run in an empty folder; `DATABASE_URL` names an empty database. A block that cannot run stands under
+a line `<!-- not run: why -->`, which no reader sees.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from database_handler import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = re.compile(r"<!-- not run: \S.* -->\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Code of a page, and the line on which it begins."""
+
+    code: str
+    line: int
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Give the `python` blocks of a page that are to run."""
+    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        before = text[: found.start()].splitlines(keepends=True)
+        if not (before and NOT_RUN.fullmatch(before[-1])):
+            yield Block(found[1], len(before) + 2)
+
+
+def run(page: Path, namespace: dict[str, object]) -> None:
+    """Run a page; an error names the page and its line."""
+    for block in blocks(page.read_text(encoding="utf-8")):
+        code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+        exec(code, namespace)  # noqa: S102  (our own pages)
+
+
+@pytest.fixture
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """An empty folder and an empty database; what the page opened is closed afterwards."""
+    monkeypatch.chdir(tmp_path)
+    with Database.embedded(tmp_path / "server") as server:
+        monkeypatch.setenv("DATABASE_URL", server.config.url(hide_password=False))
+        names: dict[str, object] = {"__name__": "example"}
+        yield names
+        for value in names.values():
+            if isinstance(value, Database):
+                value.close()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(blocks(page.read_text(encoding="utf-8")))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_page_runs(page: Path, namespace: dict[str, object]) -> None:
+    run(page, namespace)
+
+
+def test_readme_has_an_example_that_runs() -> None:
+    assert any(blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+
+
+def test_block_is_found_with_its_line_unless_it_says_why_not() -> None:
+    page = "# Title\n\n```python\na = 1\n```\n\n<!-- not run: needs a cluster -->\n```python\nb = 2\n```\n"
+    assert list(blocks(page)) == [Block("a = 1\n", 4)]
+
+
+def test_error_names_the_line_of_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("words\n```python\n\n1 / 0\n```\n", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError) as raised:
+        run(page, {})
+    assert (raised.traceback[-1].path, raised.traceback[-1].lineno + 1) == (page, 4)

@@ -1,0 +1,366 @@
+"""A wrong migration file, or a wrong set of them, is told before anything runs, with file and line."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from database_handler.core.exceptions import InvalidValue, MigrationError
+from database_handler.core.sql_text import significant_tokens
+from database_handler.migrations.errors import (
+    ChangedMigration,
+    DuplicateMigration,
+    IrreversibleMigration,
+    LockFileMismatch,
+    MalformedMigration,
+    MigrationGap,
+    MissingMigration,
+    OutOfOrderMigration,
+    PartialMigration,
+    UnusableTarget,
+)
+from database_handler.migrations.migration import Direction, Migration, SectionKind, parse, read_folder
+from database_handler.migrations.planning import (
+    Applied,
+    Progress,
+    check_files,
+    lock_text,
+    plan_down,
+    plan_up,
+    read_lock,
+    state_of,
+)
+
+PATH = Path("versions/0007_add_owner.sql")
+GOOD = """-- 0007_add_owner
+-- reversible: yes
+-- migrate: up
+ALTER TABLE projects ADD COLUMN owner text; -- why
+CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;
+-- migrate: up, no transaction
+CREATE INDEX CONCURRENTLY a ON projects (owner);
+CREATE INDEX CONCURRENTLY b ON projects (owner);
+-- migrate: verify
+SELECT 1 / count(*) FROM pg_indexes WHERE indexname = 'a';
+-- migrate: down
+DROP INDEX a;
+/* ; */ ALTER TABLE projects DROP COLUMN owner
+"""
+
+
+def read(text: str | bytes, path: Path = PATH) -> Migration:
+    return parse(path, text if isinstance(text, bytes) else text.encode())
+
+
+def version(number: int, up: str = "SELECT;", down: str | None = "SELECT;", name: str = "x") -> Migration:
+    text = f"-- migrate: up\n{up}\n" + (f"-- migrate: down\n{down}\n" if down else "")
+    return read(text, Path(f"{number:04}_{name}.sql"))
+
+
+def test_a_file_is_taken_apart() -> None:
+    migration = read(GOOD)
+    assert (migration.name, migration.number, migration.reversible) == ("0007_add_owner", 7, True)
+    assert [(s.kind, s.transactional, s.line, len(s.statements)) for s in migration.sections] == [
+        (SectionKind.UP, True, 3, 2),
+        (SectionKind.UP, False, 6, 2),
+        (SectionKind.VERIFY, True, 9, 1),
+        (SectionKind.DOWN, True, 11, 2),
+    ]
+    assert [len(part.statements) for part in migration.parts(Direction.UP)] == [2, 1, 1]
+    for section in migration.sections:
+        for statement in section.statements:
+            assert migration.text.startswith(statement.text, statement.start)
+
+
+UP = "-- migrate: up\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "no section"),
+        ("-- nothing here\n", 1, "no section"),
+        ("\nSELECT 1;\n" + UP + "SELECT 1;", 2, "before the first marker"),
+        ("-- migrate: up\n\n-- migrate: down\nSELECT 1;", 1, "`-- migrate: up` is empty"),
+        (UP + "SELECT 1;\n-- migrate: down\n-- nothing\n", 3, "`-- migrate: down` is empty"),
+        ("-- migrate: down\nSELECT 1;", 1, "no `-- migrate: up`"),
+        ("-- migrate: verify\nSELECT 1;", 1, "no `-- migrate: up`"),
+        (UP + "SELECT 1;\n-- migrate: upp\nSELECT 1;", 3, "unknown marker '-- migrate: upp'"),
+        (UP + "SELECT 1;\n-- migrate:\nSELECT 1;", 3, "unknown marker"),
+        (UP + "SELECT 1;\n-- migrate: down no transaction\nSELECT 1;", 3, "unknown marker"),
+        (UP + "SELECT 1;\n-- migrate down\nSELECT 1;", 3, "unknown marker '-- migrate down'"),
+        (UP + "SELECT 1;\n-- migration: down\nSELECT 1;", 3, "unknown marker"),
+        (UP + "SELECT 1; -- migrate: down\nSELECT 1;", 2, "line of its own"),
+        (UP + "SELECT 1;\n-- migrate: down\nSELECT 1;\n-- migrate: up\nSELECT 1;", 5, "order is up,"),
+        (UP + "SELECT 1;\n-- migrate: down\nSELECT 1;\n-- migrate: verify\nSELECT 1;", 5, "order is up,"),
+        (UP + "SELECT 1;\n-- migrate: verify\nSELECT 1;\n-- migrate: verify\nSELECT 1;", 5, "second verify"),
+        (UP + "SELECT 1;\n\n  SELECT 'a;\n-- migrate: down\nSELECT 1;", 4, "column 10: a string is not"),
+        (UP + "SELECT $$a;\n", 2, "dollar-quoted string is not closed"),
+        (UP + "/* a\n-- migrate: down\n", 2, "a comment is not closed"),
+        (UP + "SELECT 1;\n\0", 3, "a NUL character"),
+        ("-- 0008_other\n" + UP + "SELECT 1;", 1, "says 0008_other"),
+        (UP + "SELECT 1;\nBEGIN;\nSELECT 1;", 3, "BEGIN: a section is one transaction"),
+        (UP + "START TRANSACTION;", 2, "START: a section"),
+        (UP + "SELECT 1;\nCOMMIT", 3, "COMMIT: a section"),
+        (UP + "ROLLBACK;", 2, "ROLLBACK: a section"),
+        (UP + "SAVEPOINT a;", 2, "SAVEPOINT: a section"),
+        (UP + "SET TRANSACTION READ ONLY;", 2, "SET TRANSACTION: a section"),
+        ("-- migrate: up, no transaction\nVACUUM;\nBEGIN;", 3, "BEGIN: a section"),
+        (UP + "SELECT 1;\n\\copy t from 'x'\n", 3, "psql's own commands"),
+        (UP + "\\i other.sql\n", 2, "psql's own commands"),
+        (UP + "COPY t FROM stdin;\n1\n", 2, "COPY FROM STDIN needs data"),
+        *(
+            (UP + "SELECT 1;\n" + statement + ";", 3, "cannot run in a transaction; put it into")
+            for statement in (
+                "CREATE INDEX CONCURRENTLY a ON b (c)",
+                "create unique /* x */ index\nconcurrently a on b (c)",
+                "DROP INDEX CONCURRENTLY a",
+                "REINDEX TABLE CONCURRENTLY a",
+                "REINDEX (VERBOSE, CONCURRENTLY) TABLE a",
+                "REINDEX DATABASE",
+                "VACUUM",
+                "VACUUM FULL a",
+                "CREATE DATABASE a",
+                "DROP DATABASE a",
+                "CREATE TABLESPACE a LOCATION '/a'",
+                "DROP TABLESPACE a",
+                "ALTER SYSTEM SET work_mem = '1MB'",
+                "ALTER TABLE a DETACH PARTITION b CONCURRENTLY",
+                "CLUSTER",
+            )
+        ),
+        (UP + "SELECT 1;\n-- migrate: down\nVACUUM;", 4, "cannot run in a transaction"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_told_with_its_line(text: str, line: int, says: str) -> None:
+    with pytest.raises(MalformedMigration) as caught:
+        read(text)
+    assert (caught.value.path, caught.value.line) == (PATH, line)
+    assert str(caught.value).startswith(f"{PATH}:{line}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY a",
+        "CLUSTER a",
+        "REINDEX TABLE a",
+        "CREATE INDEX concurrently_made ON a (b)",
+        "ALTER TYPE a ADD VALUE 'b'",
+        "SELECT 'BEGIN; COMMIT'",
+        "DO $$ BEGIN PERFORM 1; END $$",
+        "COPY t FROM '/a/file'",
+        "UPDATE t SET a = E'\\\\'",
+        "SELECT 1 -- see the migrate command\n",
+    ],
+)
+def test_what_can_run_in_a_transaction_passes(statement: str) -> None:
+    assert read(UP + statement).sections[0].statements[0].text == statement.partition(" --")[0]
+
+
+def test_a_marker_inside_a_string_is_none() -> None:
+    migration = read(UP + "SELECT $$\n-- migrate: down\n$$;")
+    assert not migration.reversible
+
+
+def test_bytes_that_are_not_utf8_are_told_with_their_position() -> None:
+    with pytest.raises(MalformedMigration, match=r":2: byte 23 is not UTF-8 \(0xe9\)"):
+        read(UP.encode() + b"SELECT '\xe9';")
+    with pytest.raises(MalformedMigration, match=r":1: byte 0 is not UTF-8"):
+        read("-- migrate: up\nSELECT 1;".encode("utf-16"))
+
+
+@pytest.mark.parametrize(
+    "name", ["7_a.sql", "0007.sql", "0007_A.sql", "0007_a-b.sql", "0007_a.SQL", "0007_a.py"]
+)
+def test_a_wrong_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(UP + "SELECT 1;")
+    with pytest.raises(MalformedMigration, match="NNNN_words"):
+        read_folder(tmp_path)
+
+
+def test_every_wrong_file_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("SELECT 1;")
+    (tmp_path / "0002_b.sql").write_text(UP + "SELECT 1;")
+    (tmp_path / "0003_c.sql").write_text(UP + "VACUUM;")
+    (tmp_path / "README.md").write_text("not a version")
+    with pytest.raises(MalformedMigration) as caught:
+        read_folder(tmp_path)
+    assert len(caught.value.others) == 1
+    assert "0001_a.sql:1" in str(caught.value)
+    assert "0003_c.sql:2" in str(caught.value)
+    with pytest.raises(MalformedMigration, match="no such folder"):
+        read_folder(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        GOOD.replace("\n", "\r\n"),
+        "\ufeff" + GOOD,
+        GOOD.replace("-- why", "-- another reason"),
+        GOOD.replace("-- reversible: yes\n", ""),
+        GOOD.replace("-- migrate: up\n", "--  migrate :  up\n\n"),
+        GOOD.replace("ALTER TABLE projects ADD", "ALTER  TABLE\n projects ADD"),
+    ],
+)
+def test_comments_and_line_endings_do_not_change_the_hash(edited: str) -> None:
+    assert read(edited).token_hash == read(GOOD).token_hash
+
+
+@given(st.data())
+def test_any_token_taken_out_changes_the_hash(data: st.DataObject) -> None:
+    token = data.draw(st.sampled_from(list(significant_tokens(GOOD))))
+    edited = GOOD[: token.start] + GOOD[token.end :]
+    try:
+        migration = read(edited)
+    except MalformedMigration:
+        return
+    assert migration.token_hash != read(GOOD).token_hash
+
+
+def test_a_marker_changes_the_hash() -> None:
+    edited = GOOD.replace("-- migrate: verify\n", "-- migrate: up\n")
+    assert read(edited).token_hash != read(GOOD).token_hash
+
+
+# -------------------------------------------------------------------------------------------------- planning
+
+
+def row(migration: Migration, progress: Progress | None = None, token_hash: str | None = None) -> Applied:
+    return Applied(
+        migration.number,
+        migration.name,
+        token_hash or migration.token_hash,
+        dt.datetime(2025, 3, 1, tzinfo=dt.UTC),
+        "migrator",
+        dt.timedelta(seconds=1),
+        "0.1.0",
+        progress,
+    )
+
+
+ONE, TWO, THREE, FOUR = files = [version(number) for number in range(1, 5)]
+
+
+def test_files_alone() -> None:
+    check_files(files)
+    check_files([])
+    with pytest.raises(DuplicateMigration, match=r"0002 is used by 0002_x and 0002_y.*next number, 0005"):
+        check_files([ONE, TWO, version(2, name="y"), THREE, FOUR])
+    with pytest.raises(MigrationGap, match="no version 0002, and there is 0003_x"):
+        check_files([ONE, THREE])
+    with pytest.raises(MigrationGap, match="no version 0001"):
+        check_files([TWO])
+
+
+def test_up() -> None:
+    assert [step.migration for step in plan_up(files, [])] == files
+    assert [step.migration for step in plan_up(files, [row(ONE)])] == [TWO, THREE, FOUR]
+    assert plan_up(files, [row(found) for found in files]) == []
+    for target in ("0003_x", "3", "0003", 3):
+        assert [step.migration for step in plan_up(files, [row(ONE)], target)] == [TWO, THREE]
+
+
+def test_down() -> None:
+    history = [row(ONE), row(TWO), row(THREE)]
+    assert [step.migration for step in plan_down(files, history)] == [THREE]
+    assert [step.migration for step in plan_down(files, history, 2)] == [THREE, TWO]
+    assert [step.migration for step in plan_down(files, history, target="0001_x")] == [THREE, TWO]
+    assert [step.migration for step in plan_down(files, history, target=0)] == [THREE, TWO, ONE]
+    assert plan_down(files, history, target=3) == []
+
+
+@pytest.mark.parametrize(
+    ("migrations", "history", "kind", "says"),
+    [
+        ([ONE, TWO], [row(ONE, token_hash="0")], ChangedMigration, "0001_x was changed"),
+        ([ONE], [row(ONE), row(TWO)], MissingMigration, "0002_x was applied at 2025-03-01 00:00Z"),
+        ([ONE, version(2, name="y")], [row(ONE), row(TWO)], MissingMigration, "0002_y has its number"),
+        (
+            [ONE, TWO, THREE],
+            [row(ONE), row(THREE)],
+            OutOfOrderMigration,
+            "0002_x is not applied, and 0003_x is",
+        ),
+    ],
+)
+def test_a_history_that_the_files_do_not_explain(
+    migrations: list[Migration], history: list[Applied], kind: type[MigrationError], says: str
+) -> None:
+    for plan in (plan_up, plan_down):
+        with pytest.raises(kind, match=says):
+            plan(migrations, history)
+
+
+@pytest.mark.parametrize("target", ["0009_x", 9, -1, "", "x", True, "²"])
+def test_an_unknown_target(target: str | int) -> None:
+    with pytest.raises(UnusableTarget, match=r"name or number; the last ones are 0001_x"):
+        plan_up(files, [], target)
+    with pytest.raises(UnusableTarget, match=r"name or number"):
+        plan_down(files, [row(ONE)], target=target)
+
+
+def test_a_target_in_the_other_direction() -> None:
+    with pytest.raises(UnusableTarget, match=r"use rollback\(target=1\)"):
+        plan_up(files, [row(ONE), row(TWO)], 1)
+    with pytest.raises(UnusableTarget, match=r"use migrate"):
+        plan_down(files, [row(ONE)], target=2)
+    with pytest.raises(UnusableTarget, match="2 versions were to be rolled back, 1 are applied"):
+        plan_down(files, [row(ONE)], steps=2)
+    for steps in (0, -1, True, 1.5):
+        with pytest.raises(InvalidValue, match="whole number"):
+            plan_down(files, [row(ONE)], steps=steps)  # type: ignore[arg-type]  # what no type checker saw
+
+
+def test_an_irreversible_one_is_named_before_anything() -> None:
+    kept = version(2, down=None)
+    with pytest.raises(IrreversibleMigration, match="0002_x cannot be rolled back") as caught:
+        plan_down([ONE, kept, THREE], [row(ONE), row(kept), row(THREE)], target=0)
+    assert caught.value.versions == ("0002_x",)
+
+
+def test_an_interrupted_one_goes_on_where_it_stopped() -> None:
+    half = read(
+        "-- migrate: up, no transaction\nVACUUM a;\nVACUUM b;\n-- migrate: down\nSELECT;", Path("0002_x.sql")
+    )
+    progress = Progress(Direction.UP, 1, half.hash_of(Direction.UP, 1))
+    history = [row(ONE), row(half, progress)]
+    assert [(step.migration, step.done) for step in plan_up([ONE, half], history)] == [(half, 1)]
+    with pytest.raises(PartialMigration, match=r"half applied \(1 parts are done\): call migrate"):
+        plan_down([ONE, half], history)
+    mended = read(half.text.replace("VACUUM b", "VACUUM c"), half.path)
+    assert [step.done for step in plan_up([ONE, mended], history)] == [1]
+    with pytest.raises(ChangedMigration, match="in the first 1 parts"):
+        plan_up([ONE, read(half.text.replace("VACUUM a", "VACUUM c"), half.path)], history)
+    down = [row(ONE), row(half, Progress(Direction.DOWN, 0, half.hash_of(Direction.DOWN, 0)))]
+    with pytest.raises(PartialMigration, match=r"half rolled back.*call rollback"):
+        plan_up([ONE, half], down)
+
+
+def test_states() -> None:
+    assert state_of(ONE, None) == "pending"
+    assert state_of(ONE, row(ONE)) == "applied"
+    assert state_of(ONE, row(ONE, token_hash="0")) == "changed"
+    assert state_of(None, row(ONE)) == "missing"
+    assert state_of(ONE, row(ONE, Progress(Direction.UP, 0, ONE.hash_of(Direction.UP, 0)))) == "partial"
+
+
+def test_the_lock_file() -> None:
+    path = Path("versions.lock")
+    text = lock_text(files)
+    assert text.splitlines()[1].split() == ["0002_x", TWO.token_hash, "0001_x"]
+    check_files(files, read_lock(path, text))
+    check_files(files, read_lock(path, text.replace("\n", "\r\n")))
+    with pytest.raises(LockFileMismatch, match=f"add the line\n0004_x {FOUR.token_hash} 0003_x"):
+        check_files(files, read_lock(path, lock_text(files[:3])))
+    with pytest.raises(LockFileMismatch, match="names 0004_x, and there is no such file"):
+        check_files(files[:3], read_lock(path, text))
+    with pytest.raises(LockFileMismatch, match=r"0001_x is not what versions\.lock recorded"):
+        check_files([version(1, up="SELECT 1;"), *files[1:]], read_lock(path, text))
+    for merged in ("<<<<<<< HEAD\n" + text, text + f"0005_y {ONE.token_hash} 0003_x\n", "0001_x\n"):
+        with pytest.raises(LockFileMismatch, match=r"versions.lock:\d: expected `NAME HASH"):
+            read_lock(path, merged)
