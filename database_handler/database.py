@@ -235,7 +235,7 @@ class Database(Repositories):
 
     def health(self) -> Health:
         """Return how the database is; never raises, and takes no longer than a few seconds."""
-        return check(self.pool, self.config)
+        return check(self.pool, MigrationManager(self.config).heads)
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""

@@ -97,7 +97,9 @@ def main(arguments: Sequence[str]) -> int:
     except DatabaseHandlerError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    console.print(f"\nDone in {time.monotonic() - began:.1f} s; the server has stopped. To connect to it again:")
+    console.print(
+        f"\nDone in {time.monotonic() - began:.1f} s; the server has stopped. To connect to it again:"
+    )
     console.print(f"  .venv/bin/python -i -c {again(chosen.path)}", markup=False, soft_wrap=True)
     return 0
 

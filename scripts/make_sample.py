@@ -18,7 +18,7 @@ TITLE = "The Last Light at Harrow Point"
 
 SCRIPT = (
     ("Title", TITLE),
-    ("Subtitle", "Narration for a short film, one minute"),
+    ("Subtitle", "Narration for a short film about a lighthouse keeper, one minute"),
     ("Heading1", "Scene 1. The stairs, dusk"),
     (
         "Normal",

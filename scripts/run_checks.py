@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,11 +165,11 @@ def reap() -> None:
 def are_gone(seconds: float) -> bool:
     """Wait until no child is left; say whether that was so within the time."""
     end = time.monotonic() + seconds
-    while (reap(), children())[1]:
-        if time.monotonic() > end:
-            return False
+    reap()
+    while children() and time.monotonic() < end:
         time.sleep(0.05)
-    return True
+        reap()
+    return not children()
 
 
 def left_over() -> list[str]:
@@ -191,7 +191,11 @@ def left_over() -> list[str]:
 
 def run_pytest(arguments: Sequence[str]) -> tuple[bool, str]:
     """Run the tests in a random order; say whether all is well, and the words of the closing line."""
-    seed = [] if "no:randomly" in arguments else [f"--randomly-seed={secrets.randbelow(2**32)}"]
+    seed = (
+        []
+        if {"no:randomly", "-pno:randomly"} & {*arguments}
+        else [f"--randomly-seed={secrets.randbelow(2**32)}"]
+    )
     adopt_orphans()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="report-") as folder:

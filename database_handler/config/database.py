@@ -254,7 +254,7 @@ class DatabaseConfig(Configuration, frozen=True):
     """
 
     host: Annotated[str, AfterValidator(_hosts)] = Field(
-        "localhost",
+        default="localhost",
         description="a host name, an IP address, the absolute path of a socket's folder, or several",
     )
     port: Annotated[_Whole, Ge(1), Le(65535)] = Field(

@@ -37,6 +37,7 @@ __all__ = ["ENV_FILE", "VARIABLES", "YAML_FILE", "Settings"]
 ENV_FILE: Final = ".env"
 YAML_FILE: Final = "database_handler.yaml"
 URL_VARIABLE: Final = "DATABASE_URL"
+TEST_URL_VARIABLE: Final = "TEST_DATABASE_URL"
 DATABASE_VARIABLES: Final = {
     "host": "DB_HOST",
     "port": "DB_PORT",
@@ -431,3 +432,11 @@ def _database(given: Mapping[str, _Given]) -> DatabaseConfig:
 
 def _names(given: Mapping[str, _Given]) -> dict[str, dict[str, str]]:
     return {NAMES_IN_ERRORS: {field: item.name for field, item in given.items()}}
+
+
+def test_database_url() -> str | None:
+    """Return the server that tests run on, ``TEST_DATABASE_URL``; None stands for an embedded one."""
+    return os.environ.get(TEST_URL_VARIABLE) or None
+
+
+test_database_url.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name

@@ -21,6 +21,7 @@ from database_handler.content.errors import (
     Refusal,
     UnreadableFile,
     UnsafeArchive,
+    Unstorable,
     UnsupportedType,
     UnusableName,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Refusal",
     "UnreadableFile",
     "UnsafeArchive",
+    "Unstorable",
     "UnsupportedType",
     "UnusableName",
     "extract_document",

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -204,7 +205,7 @@ def _isolated(mime: str) -> Extractor:
         )
         if "refused" in answer:
             raise refusal(answer["refused"], answer["message"])
-        stated: dict[str, Json] = answer["metadata"]
+        stated = {name: _plain(value) for name, value in answer["metadata"].items()}
         title = stated.pop("title", None)
         return Extracted(
             text.decode().replace("\r\n", "\n"),  # some readers end lines so; the document itself has none
@@ -220,8 +221,15 @@ def _storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
+def _plain(value: Json) -> Json:
+    """Make what a document states of itself storable: strings, and lists of them."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return _storable(value) if isinstance(value, str) else value
+
+
 def _one_line(title: str | None) -> str | None:
-    words = " ".join(_storable(title or "").split())
+    words = " ".join(_CONTROL.sub(" ", _storable(title or "")).split())
     return words[:500] or None
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Refusal",
     "UnreadableFile",
     "UnsafeArchive",
+    "Unstorable",
     "UnsupportedType",
     "UnusableName",
     "refusal",
@@ -92,6 +93,10 @@ class UnreadableFile(Refusal, reason="unreadable"):
 
 class UnusableName(Refusal, reason="name"):
     """The file's name is not UTF-8, begins with a hyphen, or holds a control character."""
+
+
+class Unstorable(Refusal, reason="unstorable"):
+    """What was read from the file breaks a rule of the record that it would become."""
 
 
 class ExtractionTimeout(Refusal, reason="timeout"):

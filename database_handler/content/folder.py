@@ -194,6 +194,7 @@ class Held:
     id: UUID
     filename: str | None
     checksum: str
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.base_model import Record
 from database_handler.core.connection import dedicated
+from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.applying import Applier, LockRetries
 from database_handler.migrations.errors import PoolerInTheWay
@@ -187,6 +188,11 @@ class MigrationManager:
             `IrreversibleMigration` before anything runs, and the kinds that `migrate` raises.
         """
         return self._run(lambda files, history: plan_down(files, history, steps, target))
+
+    def heads(self, session: Session) -> tuple[str | None, str | None]:
+        """Return the newest version that is applied, asked through `session`, and the newest that there is."""
+        migrations = self._files()
+        return _head(self._history.read(session) or ()), migrations[-1].name if migrations else None
 
     def _run(self, plan: Plan, *, dry_run: bool = False) -> MigrationReport:
         started = time.monotonic()

@@ -264,7 +264,7 @@ def test_a_connection_and_its_cursors_die_when_they_are_put_back(make_pool: Pool
     ]
     calls += [(cursor, "fetchall"), (cursor, "__next__"), (cursor, "__enter__")]
     uses: list[Callable[[], object]] = [
-        *(lambda it=it, name=name: getattr(it, name)() for it, name in calls),  # type: ignore[misc]
+        *(lambda it=it, name=name: getattr(it, name)() for it, name in calls),
         lambda: lent.closed,
         lambda: setattr(lent, "autocommit", True),
         lambda: cursor.execute("SELECT 1"),

@@ -370,9 +370,7 @@ def answering(reply: bytes) -> Iterator[int]:
 
 def test_a_server_without_tls_where_it_is_asked_for_is_a_wrong_configuration() -> None:
     with answering(b"N") as port:
-        error = refusal(
-            DatabaseConfig(host="127.0.0.1", port=port, name="app", user="app", sslmode="require")
-        )
+        error = refusal(DatabaseConfig.from_url(f"postgresql://app@127.0.0.1:{port}/app?sslmode=require"))
     assert type(error) is ConfigurationError
     assert "offers no TLS" in str(error)
 

@@ -1,0 +1,1 @@
+"""What all tests share: the library's own pytest plugin brings the server and the databases."""
