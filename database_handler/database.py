@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from os import PathLike
 from pathlib import Path
 from time import sleep
@@ -200,7 +201,7 @@ class Database(Repositories):
         """
         if type(retries) is not int or not 0 <= retries <= 1000:
             raise InvalidValue("retries is a whole number from 0 to 1,000")
-        for tried in range(retries + 1):
+        for tried in count():
             try:
                 with self.unit_of_work(**options) as unit:
                     return work(unit)
@@ -208,10 +209,10 @@ class Database(Repositories):
                 again = failure.retryable or (retry_lock_timeouts and isinstance(failure, LockTimeout))
                 if not again or not retries:
                     raise
-                last = failure
-            if tried < retries:
-                self._pause(tried, last)
-        raise RetriesExhausted(f"the unit failed {retries + 1} times, last with: {last}") from last
+                if tried == retries:
+                    raise RetriesExhausted(f"the unit failed {tried + 1} times, last: {failure}") from failure
+                self._pause(tried, failure)
+        raise AssertionError("unreachable: the loop has no end")
 
     @staticmethod
     def _pause(tried: int, failure: DatabaseHandlerError) -> None:

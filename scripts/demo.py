@@ -4,6 +4,7 @@ Safe to run again: what is stored and unchanged is not rewritten. Started by `sc
 """
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -21,6 +22,7 @@ from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.operations.health import Health
 
 WIDTH = 100  # columns, where the output is not a terminal
+SHORT = 20  # characters
 QUERY = "lighthouse keeper"
 
 
@@ -38,21 +40,22 @@ def stored(db: Database, project: Project) -> Iterator[tuple[str, list[str]]]:
     sources = db.text_sources.list(project_id=of, order_by="filename")
     yield "text sources", [f"{each.filename} ({each.language}, {each.word_count} words)" for each in sources]
     summaries = db.summaries.list(project_id=of, order_by=("language", "kind"))
-    yield "summaries", [f"{each.kind} ({each.language})" for each in summaries]
+    yield "summaries", [f"{each.kind} ({each.language}, {each.word_count} words)" for each in summaries]
     translations = db.translations.list(project_id=of, order_by="target_language")
-    yield "translations", [each.target_language for each in translations]
+    yield "translations", [f"{each.target_language} ({each.status})" for each in translations]
     videos = db.videos.list(project_id=of, order_by="title")
     yield "videos", [f"{each.title} ({each.width} x {each.height}, {each.duration} s)" for each in videos]
     yield "links", [each.url for each in db.links.list(project_id=of, order_by="url")]
 
 
 def table(rows: Iterator[tuple[str, list[str]]], *, lines: bool) -> Table:
-    """Lay out what is stored, one row an entity."""
+    """Lay out what is stored, one row an entity; short descriptions share a line."""
     drawn = Table("entity", box=SIMPLE_HEAD if lines else None, pad_edge=False)
     drawn.add_column("records", justify="right")
-    drawn.add_column("which", overflow="fold")
+    drawn.add_column("which")
     for name, records in rows:
-        drawn.add_row(name, str(len(records)), escape(", ".join(records)))
+        short = all(len(each) <= SHORT for each in records)
+        drawn.add_row(name, str(len(records)), escape((", " if short else "\n").join(records)))
     return drawn
 
 
@@ -71,8 +74,8 @@ def show(console: Console, db: Database, project: Project, query: str) -> None:
 
 def again(path: str) -> str:
     """Give the code that opens the same data from any folder, quoted for the shell."""
-    code = f"from database_handler import Database; db = Database.embedded({str(Path(path).resolve())!r})"
-    return shlex.quote(code)
+    where = json.dumps(str(Path(path).resolve()), ensure_ascii=False)  # double quotes: the shell's are single
+    return shlex.quote(f"from database_handler import Database; db = Database.embedded({where})")
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:

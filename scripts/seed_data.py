@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from database_handler import Database, NewProject
-from database_handler.cli.seed import SampleReport, find_or_create_project, import_folder, load_sample
+from database_handler.cli.seed import SampleReport, import_folder, load_sample
 from database_handler.content.folder import FileReport, FolderReport, Outcome
 from database_handler.core.exceptions import (
     ConfigurationError,
@@ -138,33 +138,36 @@ def show_sample(console: Console, report: SampleReport) -> None:
     console.print(table)
 
 
-def seed(chosen: argparse.Namespace) -> None:
-    """Do what the options say and print the report."""
-    console = Console(highlight=False, stderr=chosen.json)
+def seed(chosen: argparse.Namespace, console: Console) -> dict[str, object]:
+    """Do what the options say, print it for people, and return it as plain values."""
     with opened(chosen) as db:
-        if chosen.sample:
-            stored = load_sample(db)
-            result: dict[str, object] = {"project": str(stored.project.id), "outcomes": stored.outcomes}
-            show: Callable[[], None] = lambda: show_sample(console, stored)  # noqa: E731
-        else:
-            project = find_or_create_project(db, NewProject(name=chosen.project))
-            began = time.monotonic()
-            with progress(console) as on_progress:
-                report = import_folder(db, project, Path(chosen.folder), on_progress=on_progress)
-            seconds = time.monotonic() - began
-            result = {"project": str(project.id), **folder_json(report, seconds)}
-            show = lambda: show_folder(console, report, seconds)  # noqa: E731
-    if chosen.json:
-        print(json.dumps(result))
-    else:
-        show()
+        return seed_sample(db, console) if chosen.sample else seed_folder(db, chosen, console)
+
+
+def seed_sample(db: Database, console: Console) -> dict[str, object]:
+    """Store the sample project."""
+    stored = load_sample(db)
+    show_sample(console, stored)
+    return {"project": str(stored.project.id), "outcomes": stored.outcomes}
+
+
+def seed_folder(db: Database, chosen: argparse.Namespace, console: Console) -> dict[str, object]:
+    """Store the documents of a folder."""
+    project = NewProject(name=chosen.project)
+    began = time.monotonic()
+    with progress(console) as on_progress:
+        report = import_folder(db, project, Path(chosen.folder), on_progress=on_progress)
+    seconds = time.monotonic() - began
+    show_folder(console, report, seconds)
+    return {"project": str(report.project_id), **folder_json(report, seconds)}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; its errors are one line each."""
     chosen = options(arguments)
+    console = Console(highlight=False, stderr=chosen.json)
     try:
-        seed(chosen)
+        result = seed(chosen, console)
     except DatabaseHandlerError as error:
         hint = "; run scripts/init_db.py first" if isinstance(error, SchemaMismatch) else ""
         line = f"{type(error).__name__}: {error}{hint}"
@@ -173,6 +176,8 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stdout if chosen.json else sys.stderr,
         )
         return 2 if isinstance(error, ConfigurationError | InvalidValue) else 1
+    if chosen.json:
+        print(json.dumps(result))
     return 0
 
 

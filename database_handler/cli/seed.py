@@ -1,4 +1,4 @@
-"""Filling a database: a folder of documents into a project, and the sample project.
+"""Importing a folder of documents into a project.
 
 Each batch of files is one unit of work, so a run that is killed leaves whole batches, and the next run goes
 on from there. A file that cannot be taken ends as refused, with its reason; it never stops the others.
@@ -7,15 +7,15 @@ on from there. A file that cannot be taken ends as refused, with its reason; it 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import ValidationError
-
-from database_handler.content import isolation, sample
-from database_handler.content.documents import Document, Limits, extract_document, read_document
-from database_handler.content.errors import Refusal, UnreadableFile, Unstorable
+from database_handler.cli.drafts import text_source_draft
+from database_handler.cli.sample_project import SampleReport, load_sample
+from database_handler.content import isolation
+from database_handler.content.documents import Limits, extract_document
+from database_handler.content.errors import Refusal, UnreadableFile
 from database_handler.content.files import fingerprint, read_original
 from database_handler.content.folder import (
     FileReport,
@@ -24,29 +24,13 @@ from database_handler.content.folder import (
     Held,
     Outcome,
     Plan,
+    Walk,
     plan_import,
     walk,
 )
-from database_handler.core.exceptions import DuplicateRecord, InvalidValue, RecordNotFound, StaleRecord
+from database_handler.core.exceptions import DuplicateRecord, RecordNotFound, StaleRecord
 from database_handler.database import Database
-from database_handler.models import (
-    ContentFormat,
-    LinkKind,
-    NewLink,
-    NewProject,
-    NewSummary,
-    NewTextSource,
-    NewTranslation,
-    NewVideo,
-    Project,
-    ProjectStatus,
-    Summary,
-    SummaryKind,
-    TextSource,
-    TranslationStatus,
-    VideoStatus,
-)
-from database_handler.repositories import Upserted
+from database_handler.models import NewProject, NewTextSource, Project, TextSource
 from database_handler.unit_of_work import UnitOfWork
 
 __all__ = ["SampleReport", "find_or_create_project", "import_folder", "load_sample"]
@@ -55,6 +39,7 @@ T = TypeVar("T")
 Progress = Callable[[FileReport, int, int], object]
 _BATCH_FILES, _BATCH_CHARS = 100, 8_000_000
 _TRIES = 10
+_AHEAD = 8 * isolation.PROCESSES  # files read while a batch is being written
 
 
 def find_or_create_project(db: Database, draft: NewProject) -> Project:
@@ -70,7 +55,7 @@ def find_or_create_project(db: Database, draft: NewProject) -> Project:
 
 def import_folder(
     db: Database,
-    project: Project,
+    project: Project | NewProject,
     folder: str | Path,
     *,
     limits: Limits | None = None,
@@ -80,6 +65,8 @@ def import_folder(
 
     Parameters
     ----------
+    project : Project or NewProject
+        A new one is created, unless its slug is there already, once the folder was found to be readable.
     limits : Limits, optional
         What one file may cost.
     on_progress : callable, optional
@@ -97,7 +84,10 @@ def import_folder(
     DatabaseHandlerError
         The database failed; the batches before are stored.
     """
-    return _Import(db, project.id, Path(folder).absolute(), limits or Limits(), on_progress).run()
+    root = Path(folder).absolute()
+    found = walk(root)
+    owner = find_or_create_project(db, project) if not isinstance(project, Project) else project
+    return _Import(db, owner.id, root, limits or Limits(), on_progress).run(found)
 
 
 class _Conflict(Exception):
@@ -125,14 +115,14 @@ class _Import:
         self._reports: list[FileReport] = []
         self._total = 0
 
-    def run(self) -> FolderReport:
-        found = walk(self._root)
+    def run(self, found: Walk) -> FolderReport:
+        """Take every file to its end."""
         self._total = len(found.files)
         with ThreadPoolExecutor(isolation.PROCESSES, thread_name_prefix="import") as pool:
             self._fingerprint(pool, found.files)
             self._work_off(pool)
         files = sorted(self._reports, key=lambda report: report.path)
-        return FolderReport(tuple(files), tuple(found.hidden))
+        return FolderReport(tuple(files), tuple(found.hidden), self._project_id)
 
     def _report(self, report: FileReport) -> None:
         self._pending.pop(report.path, None)
@@ -213,9 +203,10 @@ class _Import:
 
     def _store(self, pool: ThreadPoolExecutor, names: Iterable[str]) -> None:
         for batch in _batches(self._read(pool, names)):
-            drafts = [file.draft for file in batch]
-            records = self._written(lambda unit, drafts=drafts: unit.text_sources.create_many(drafts))
-            self._done(batch, records, Outcome.STORED)
+            self._done(batch, self._created([file.draft for file in batch]), Outcome.STORED)
+
+    def _created(self, drafts: list[NewTextSource]) -> list[TextSource]:
+        return self._written(lambda unit: unit.text_sources.create_many(drafts))
 
     def _written(self, write: Callable[[UnitOfWork], list[TextSource]]) -> list[TextSource]:
         try:
@@ -253,7 +244,7 @@ class _Import:
             if original.checksum != self._pending[name]:
                 return UnreadableFile("the file was written to while it was read; run the import again")
             uri = (self._root / self._paths[name]).as_uri()
-            return _draft(self._project_id, name, extract_document(original, self._limits), uri)
+            return text_source_draft(self._project_id, name, extract_document(original, self._limits), uri)
         except Refusal as error:
             return error
 
@@ -263,7 +254,7 @@ def _each(pool: ThreadPoolExecutor, work: Callable[[T], Any], items: Iterable[T]
     waiting: list[tuple[T, Any]] = []
     for item in items:
         waiting.append((item, pool.submit(work, item)))
-        if len(waiting) > 2 * isolation.PROCESSES:
+        if len(waiting) > _AHEAD:
             first, future = waiting.pop(0)
             yield first, future.result()
     for item, future in waiting:
@@ -292,36 +283,6 @@ def _duplicate(name: str, original: "str | Held") -> FileReport:
     return FileReport(name, Outcome.DUPLICATE, duplicate_of=of, record_id=original.id)
 
 
-def _draft(project_id: UUID, name: str, document: Document, uri: str) -> NewTextSource:
-    base = PurePosixPath(name).name
-    facts: dict[str, Any] = {"path": name, **document.metadata}
-    if document.encoding not in {None, "utf-8"}:
-        facts["encoding"] = document.encoding
-    try:
-        return NewTextSource(
-            project_id=project_id,
-            title=document.title or base,
-            content=document.content,
-            content_type=document.content_type,
-            language=document.language,
-            filename=base,
-            size_bytes=document.size_bytes,
-            checksum=document.checksum,
-            storage_uri=uri,
-            metadata=facts,
-        )
-    except (InvalidValue, ValidationError) as error:
-        failure = Unstorable(f"{Unstorable.__doc__} ({_fields(error)})")
-    raise failure
-
-
-def _fields(error: InvalidValue | ValidationError) -> str:
-    """Say which rule was broken, without the value."""
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-    return str(error)
-
-
 _IMPORTED = (
     "title",
     "content",
@@ -338,153 +299,3 @@ _IMPORTED = (
 def _update(unit: UnitOfWork, held: Held, file: _Ready) -> TextSource:
     changes = {field: getattr(file.draft, field) for field in _IMPORTED}
     return unit.text_sources.update(held.id, changes, expected_version=held.version)
-
-
-# ---------------------------------------------------------------------------------------- the sample project
-
-
-@dataclass(frozen=True, slots=True)
-class SampleReport:
-    """The sample project as it is stored, and how many records of each entity were there or written."""
-
-    project: Project
-    outcomes: dict[str, dict[str, int]]
-
-
-def load_sample(db: Database) -> SampleReport:
-    """Store the sample project in one unit; what is stored and unchanged is not rewritten."""
-    entries = sample.load_sample()
-    facts = entries.project
-    draft = NewProject(
-        name=facts.name,
-        description=facts.description,
-        status=ProjectStatus(facts.status),
-        owner=facts.owner,
-        tags=facts.tags,
-        metadata=dict(facts.metadata),
-    )
-    documents = {entry.file: (entry, read_document(entry.path)) for entry in entries.documents}
-    return db.run(lambda unit: _Sample(unit, draft, entries, documents).store())
-
-
-class _Sample:
-    def __init__(
-        self,
-        unit: UnitOfWork,
-        draft: NewProject,
-        entries: sample.SampleProject,
-        documents: Mapping[str, tuple[sample.SampleDocument, Document]],
-    ) -> None:
-        self._unit, self._entries, self._documents = unit, entries, documents
-        self._outcomes: dict[str, dict[str, int]] = {}
-        self._project = self._counted("projects", [unit.projects.upsert(draft)])[0]
-
-    def _counted(self, entity: str, written: list[Upserted[Any]]) -> list[Any]:
-        counts = self._outcomes.setdefault(entity, {"inserted": 0, "updated": 0, "unchanged": 0})
-        for each in written:
-            counts[each.outcome] += 1
-        return [each.record for each in written]
-
-    def store(self) -> SampleReport:
-        sources = self._sources()
-        summaries = self._summaries(sources)
-        translations = self._translations(sources, summaries)
-        self._video(translations[self._entries.video.target_language])
-        links = [
-            NewLink(
-                project_id=self._project.id,
-                url=link.url,
-                title=link.title,
-                kind=LinkKind(link.kind),
-                description=link.description,
-            )
-            for link in self._entries.links
-        ]
-        self._counted("links", self._unit.links.upsert_many(links))
-        return SampleReport(self._project, self._outcomes)
-
-    def _sources(self) -> dict[str, TextSource]:
-        drafts = [
-            _draft(self._project.id, name, document, entry.path.as_uri())
-            for name, (entry, document) in self._documents.items()
-        ]
-        records = self._counted("text_sources", self._unit.text_sources.upsert_many(drafts))
-        return dict(zip(self._documents, records, strict=True))
-
-    def _summaries(self, sources: Mapping[str, TextSource]) -> dict[tuple[str, str], Summary]:
-        entries = self._entries.summaries
-        drafts = [
-            NewSummary(
-                project_id=self._project.id,
-                text_source_id=sources[entry.document].id,
-                kind=SummaryKind(entry.kind),
-                language=entry.language,
-                content=entry.content,
-                content_format=ContentFormat(entry.content_format),
-                generator=entry.generator,
-            )
-            for entry in entries
-        ]
-        records = self._counted("summaries", self._unit.summaries.upsert_many(drafts))
-        return {(e.document, e.kind): record for e, record in zip(entries, records, strict=True)}
-
-    def _translations(
-        self, sources: Mapping[str, TextSource], summaries: Mapping[tuple[str, str], Summary]
-    ) -> dict[str, UUID]:
-        """Store them all and return the ids of those of the passage, by language."""
-        of_passage = [
-            self._translation(entry, text_source_id=sources[entry.document].id)
-            for entry in self._entries.translations
-        ]
-        of_summaries = [
-            self._translation(entry, summary_id=summaries[entry.document, entry.kind].id)
-            for entry in self._entries.summary_translations
-        ]
-        records = self._counted(
-            "translations", self._unit.translations.upsert_many(of_passage + of_summaries)
-        )
-        return {record.target_language: record.id for record in records[: len(of_passage)]}
-
-    def _translation(
-        self,
-        entry: sample.SampleTranslation,
-        text_source_id: UUID | None = None,
-        summary_id: UUID | None = None,
-    ) -> NewTranslation:
-        return NewTranslation(
-            project_id=self._project.id,
-            text_source_id=text_source_id,
-            summary_id=summary_id,
-            source_language=entry.source_language,
-            target_language=entry.target_language,
-            content=entry.content,
-            status=TranslationStatus(entry.status),
-            generator=entry.generator,
-            metadata={} if text_source_id is None else {"passage": self._entries.passage},
-        )
-
-    def _video(self, translation_id: UUID) -> None:
-        entry = self._entries.video
-        file = fingerprint(entry.path, limit=Limits().file_bytes)
-        uri = entry.path.as_uri()
-        # A checkout that was moved has its film at another place; it is the same film.
-        for moved in self._unit.videos.list(project_id=self._project.id, checksum=file.checksum):
-            if moved.storage_uri != uri:
-                self._unit.videos.update(moved.id, {"storage_uri": uri})
-        draft = NewVideo(
-            project_id=self._project.id,
-            translation_id=translation_id,
-            title=entry.title,
-            storage_uri=uri,
-            checksum=file.checksum,
-            container=entry.container,
-            duration=entry.duration,
-            width=entry.width,
-            height=entry.height,
-            frame_rate=entry.frame_rate,
-            codecs=entry.codecs,
-            bit_rate=round(file.size_bytes * 8 / entry.duration),
-            size_bytes=file.size_bytes,
-            status=VideoStatus.READY,
-        )
-        self._counted("videos", self._unit.videos.upsert_many([draft]))

@@ -41,6 +41,10 @@ class Refusal(ContentError):
 
     reason: ClassVar[str] = "refused"
 
+    def __init__(self, message: str | None = None) -> None:
+        claim = (type(self).__doc__ or self.reason).strip().splitlines()[0].rstrip(".")
+        super().__init__(message or claim[0].lower() + claim[1:])
+
     def __init_subclass__(cls, reason: str, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls.reason = reason

@@ -28,7 +28,7 @@ from database_handler.content.errors import NotARegularFile, Refusal, Unreadable
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.validators import filename, storage_uri
 
-__all__ = ["FileReport", "FolderReport", "Found", "Held", "Outcome", "Plan", "plan_import", "walk"]
+__all__ = ["FileReport", "FolderReport", "Found", "Held", "Outcome", "Plan", "Walk", "plan_import", "walk"]
 
 
 class Outcome(StrEnum):
@@ -71,6 +71,7 @@ class FolderReport:
 
     files: tuple[FileReport, ...]
     hidden: tuple[str, ...] = ()
+    project_id: UUID | None = None
 
     @property
     def counts(self) -> dict[Outcome, int]:

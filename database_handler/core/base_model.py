@@ -46,16 +46,16 @@ def initial(source: str, rule: Callable[[Any], Any]) -> Any:
     return Field(default_factory=Derivation(source, rule, follows=False))
 
 
-class _Refusing(BaseModel):
+class _Refusing(
+    BaseModel,
+    frozen=True,
+    extra="forbid",
+    hide_input_in_errors=True,
+    validate_default=True,
+    allow_inf_nan=False,
+    ser_json_inf_nan="constants",
+):
     """Turns pydantic's error into `InvalidValue`, which names the fields and never a value."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        hide_input_in_errors=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        ser_json_inf_nan="constants",
-    )
 
     if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
 

@@ -6,8 +6,8 @@ over input or output. Connections are made in threads of their own, for neither 
 be bounded to less than whole seconds; whoever has waited longest gets the connection that comes first,
 be it new or given back.
 
-The module is long because lending, taking back, forking and closing share one lock and one set of
-invariants, which are easier to check side by side:
+It is one module of more than 300 lines because lending, taking back, forking and closing share one lock and
+one set of invariants, which are easier to check side by side:
 
 * open connections and attempts under way never exceed ``pool_size + max_overflow``;
 * nobody waits while a connection is idle;
@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import copy
 from dataclasses import dataclass
 from random import SystemRandom
 from threading import Event, Lock, Thread, current_thread
@@ -31,7 +32,6 @@ from weakref import ReferenceType, WeakSet, ref
 
 import psycopg2
 import psycopg2.extensions as driver
-import structlog
 from psycopg2.pool import ThreadedConnectionPool
 
 from database_handler.config.database import DatabaseConfig
@@ -46,12 +46,13 @@ from database_handler.core.exceptions import (
     translated,
 )
 from database_handler.core.session import Limits, Message, ping, prepare_connection, transmit
-from database_handler.core.startup import diagnose
+from database_handler.core.startup import AttemptFailed, diagnose
 from database_handler.core.watchdog import Fuse
+from database_handler.utils.logger import get_logger
 
 __all__ = ["ConnectionPool", "Lease", "LentConnection", "PoolStats", "dedicated", "open_connection"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _FRESH = 1.0  # seconds a connection may lie idle before it is asked whether its server still answers
 _CLOSE = 0.5  # seconds that the good-bye to the server may take
@@ -125,10 +126,10 @@ def _arguments(config: DatabaseConfig) -> dict[str, Any]:
     return config.connect_arguments()
 
 
-def dedicated(config: DatabaseConfig, *, purpose: str = "") -> "Lease":
-    """Connect outside any pool; the lease's release closes the connection."""
+def dedicated(config: DatabaseConfig, *, timeout: float | None = None, purpose: str = "") -> "Lease":
+    """Connect outside any pool, as `open_connection` does; the lease's release closes the connection."""
     lease = Lease(_Alone())
-    lease.begin(_Link(open_connection(config), 0), purpose)
+    lease.begin(_Link(open_connection(config, timeout=timeout), 0), purpose)
     return lease
 
 
@@ -185,6 +186,13 @@ class _Link:
                 ping(connection)
             del connection.notifies[:]
         return self.is_idle()
+
+    def running(self) -> int:
+        """Return the server's process number while it runs a statement, else 0."""
+        connection = self.connection
+        if connection is None or connection.get_transaction_status() != driver.TRANSACTION_STATUS_ACTIVE:
+            return 0
+        return connection.info.backend_pid
 
     def close(self) -> None:
         """End the server's session, within a bound; never raises for what the connection says of it."""
@@ -411,7 +419,6 @@ class ConnectionPool(ThreadedConnectionPool):
 
     def _acquire(self, lease: Lease, deadline: float, limit: float, *, ahead: bool) -> _Link:
         self._reclaim()
-        waiter = None
         with self._mutex:
             self._refuse_closed()
             if self._idle:
@@ -452,12 +459,18 @@ class ConnectionPool(ThreadedConnectionPool):
         self._connecting += attempts
         return attempts
 
+    def _launch_due(self) -> None:
+        with self._mutex:
+            attempts = self._due_attempts()
+        self._launch(attempts)
+
     def _wait(self, waiter: _Waiter, deadline: float, limit: float) -> _Link:
         while not waiter.wait(min(deadline - monotonic(), _SLICE)):
             if monotonic() >= deadline:
                 self._give_up(waiter, limit)
             else:
                 self._reclaim()
+                self._launch_due()
         if waiter.failure is not None:
             raise waiter.failure
         link = waiter.lease.link
@@ -471,13 +484,12 @@ class ConnectionPool(ThreadedConnectionPool):
                 return
             place = self._waiters.index(waiter)
             self._waiters.remove(waiter)
-            if place < self._connecting:
-                waiter.failure = self._refusal or DatabaseUnavailable(
-                    f"borrow: the server gave no connection within {limit:g} s"
-                )
+            if place >= self._connecting:
+                waiter.fail(PoolTimeout(self._holders(limit)))
+            elif self._refusal is not None:
+                waiter.fail(copy(self._refusal))  # each thread raises one of its own
             else:
-                waiter.failure = PoolTimeout(self._holders(limit))
-            waiter.fail(waiter.failure)
+                waiter.fail(DatabaseUnavailable(f"borrow: the server gave no connection within {limit:g} s"))
 
     def _holders(self, limit: float) -> str:
         holders = sorted(self._busy, key=lambda link: link.borrowed_at)
@@ -576,11 +588,16 @@ class ConnectionPool(ThreadedConnectionPool):
     # ---------------------------------------------------------------------------------------------- connect
 
     def _launch(self, attempts: int) -> None:
-        for _ in range(attempts):
+        for started in range(attempts):
+            thread = Thread(target=self._attempt, name="database-handler-connect", daemon=True)
             try:
-                Thread(target=self._attempt, name="database-handler-connect", daemon=True).start()
+                thread.start()
             except RuntimeError:
                 self._attempt_failed(DatabaseUnavailable("connect: no thread can be started"))
+            except BaseException:  # an interruption: those not started are not under way
+                with self._mutex:
+                    self._connecting -= attempts - started - (thread.ident is not None)
+                raise
 
     def _attempt(self) -> None:
         generation = self._generation
@@ -601,7 +618,8 @@ class ConnectionPool(ThreadedConnectionPool):
             try:
                 return _connect(self._config)
             except DatabaseHandlerError as failure:
-                comes_back = failure.retryable and failure.sqlstate is not None
+                answered = failure.sqlstate is not None or isinstance(failure, AttemptFailed)
+                comes_back = failure.retryable and answered
                 if not comes_back or not self._is_wanted(failure) or self._closing.wait(delay):
                     raise
         raise DatabaseUnavailable
@@ -675,14 +693,19 @@ class ConnectionPool(ThreadedConnectionPool):
     def _cut_busy(self) -> None:
         with self._mutex:
             links = list(self._busy)
+        running = {link: link.running() for link in links}
+        for link in links:
+            if not running[link]:
+                link.fuse.blow()
         # A server does not look at its socket while it runs a statement, so it is told; before the cut, for
         # then the process numbers are surely still theirs. A pooler in between makes the numbers up.
-        running = [number for link in links for number in _running(link)]
-        if running and not self._config.pgbouncer:
+        processes = [process for process in running.values() if process]
+        if processes and not self._config.pgbouncer:
             with suppress(DatabaseHandlerError):
-                _terminate(self._config, running)
+                _terminate(self._config, processes)
         for link in links:
             link.fuse.blow()
+        self._quiet.set()  # a later call has nothing to wait for
 
     def closeall(self) -> None:
         """Close every connection now, lent ones too, as psycopg2's pools do."""
@@ -737,18 +760,11 @@ def _delays() -> Iterator[float]:
         ceiling = min(ceiling * 2, longest)
 
 
-def _running(link: _Link) -> list[int]:
-    connection = link.connection
-    if connection is None or connection.get_transaction_status() != driver.TRANSACTION_STATUS_ACTIVE:
-        return []
-    return [connection.info.backend_pid]
-
-
 def _terminate(config: DatabaseConfig, running: list[int]) -> None:
-    lease = dedicated(config, purpose="closing the pool")
+    lease = dedicated(config, timeout=_CLOSE, purpose="closing the pool")
     try:
         text = "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid"
-        transmit(lease, Message(text, "pool.close", [running]), Limits(deadline=config.connect_timeout))
+        transmit(lease, Message(text, "pool.close", [running]), Limits(deadline=_CLOSE))
     finally:
         lease.release()
 

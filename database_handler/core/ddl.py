@@ -1,4 +1,4 @@
-"""The SQL that makes a model's table, with every constraint named, and nothing that the model does not say."""
+"""The SQL that makes a model's table: every constraint named, and nothing that the model does not say."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

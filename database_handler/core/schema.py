@@ -258,8 +258,9 @@ def column_of(model: type[BaseModel], name: str, field: FieldInfo) -> Column:
     sql_type = _sql_type(unwrapped.type, markers)
     if sql_type is None:
         raise ConfigurationError(
-            f"{model.__name__}.{name}: no column type for {unwrapped.type!r}; use str, int, float, bool, UUID, "
-            'date, datetime, bytes, an Enum of str, tuple[str, ...], a dict, or Annotated[..., SqlType("...")]'
+            f"{model.__name__}.{name}: no column type for {unwrapped.type!r}; use str, int, float, bool, "
+            "UUID, date, datetime, bytes, an Enum of str, tuple[str, ...], a dict, "
+            'or Annotated[..., SqlType("...")]'
         )
     checks = tuple(_checks(name, unwrapped.type, sql_type, markers))
     return Column(name, sql_type, unwrapped.nullable, _DEFAULTS.get(name), checks)
@@ -409,8 +410,7 @@ def search_vector(name: str, *, title: str, content: str, language: str) -> Comp
         for code, configuration in _CONFIGURATIONS.items()
     )
     chosen = (
-        f"CASE split_part({language}, '-', 1){branches}"
-        "\n        ELSE 'pg_catalog.simple'::regconfig\n    END"
+        f"CASE split_part({language}, '-', 1){branches}\n        ELSE 'pg_catalog.simple'::regconfig\n    END"
     )
     return Computed(
         name,

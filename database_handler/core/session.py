@@ -4,13 +4,16 @@
 `Executor`: a transaction's, which glues what must go with the statement to it, or one that borrows a
 connection for each statement. Library SQL is a `Statement`, built from the model; a caller's SQL is a
 literal or a `psycopg2.sql` object, checked to be one statement that leaves the transaction alone.
+
+It is one module because what may be sent, how it is sent and how it is read are one boundary: nothing else
+in the package talks to the driver's cursor.
 """
 
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -22,21 +25,31 @@ from uuid import UUID
 import psycopg2.extensions as driver
 from psycopg2 import sql
 from psycopg2.extras import Json
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from database_handler.core.exceptions import (
     AmbiguousRecord,
+    DatabaseHandlerError,
     InvalidSql,
     InvalidValue,
     RecordNotFound,
     UnreadableValue,
     translated,
 )
-from database_handler.core.sql_text import refuse_control
-from database_handler.utils.logger import statement_event
+from database_handler.core.sql_text import (
+    SqlTextError,
+    TokenKind,
+    client_copy,
+    refuse_control,
+    significant_tokens,
+    statements,
+)
+from database_handler.utils.logger import get_logger, statement_event
 
 __all__ = [
+    "Effect",
     "Executor",
+    "Foreign",
     "Limits",
     "Message",
     "Query",
@@ -45,9 +58,11 @@ __all__ = [
     "Statement",
     "ping",
     "prepare_connection",
+    "rendered",
     "transmit",
 ]
 
+_log = get_logger("database_handler.statement")
 M = TypeVar("M", bound=BaseModel)
 Row = tuple[Any, ...]
 Parameters = Sequence[object] | Mapping[str, object] | None
@@ -87,14 +102,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it goes out: the statement, with what was glued before it."""
+    """One message as it goes out: the statement, with what was glued before it.
 
-    text: str
+    Attributes
+    ----------
+    text : str or bytes
+        The SQL; bytes once the values are in it.
+    timeout : float, optional
+        The statement_timeout that holds for it, in seconds.
+    lines : iterable of bytes, optional
+        What COPY sends after it.
+    composed : bool
+        Whether values may stand in the text itself, so that the server's words about it are not told.
+    """
+
+    text: str | bytes
     name: str
     parameters: Parameters = None
     timeout: float | None = None
     deletes: bool = False
     lines: Iterable[bytes] | None = None
+    composed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +143,11 @@ class Borrowed(Protocol):
     @property
     def connection(self) -> driver.connection:
         """The driver's connection, for as long as it is borrowed."""
+        ...
 
     def guard(self, seconds: float | None) -> AbstractContextManager[None]:
         """Cut the connection when the block takes longer."""
+        ...
 
 
 class Executor(Protocol):
@@ -127,15 +157,19 @@ class Executor(Protocol):
 
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL."""
+        ...
 
     def send_foreign(self, foreign: "Foreign", parameters: Parameters) -> Reply:
         """Send a caller's SQL."""
+        ...
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
         """Send rows in COPY's text format."""
+        ...
 
     def atomic(self, *, read_only: bool = False) -> AbstractContextManager["Session"]:
         """A session whose statements take effect together."""
+        ...
 
     def later(self, control: str) -> None:
         """Have `control` go with the next message."""
@@ -146,19 +180,21 @@ def transmit(lease: Borrowed, message: Message, limits: Limits) -> Reply:
 
     Raises
     ------
+    InvalidValue
+        Something in it cannot be sent; nothing was.
     DatabaseError
         By the server's SQLSTATE; `ConnectionLost` when the connection broke or `limits.deadline` passed.
     """
     connection = lease.connection
     lease.last_statement = message.name
+    message = rendered(connection, message)
     started = perf_counter()
-    with (
-        lease.guard(limits.deadline),
-        translated(connection, doing=message.name, deleting=message.deletes, timeout=message.timeout),
-        connection.cursor() as cursor,
-    ):
-        _put(cursor, message)
-        reply = _read(cursor, message.name)
+    try:
+        with lease.guard(limits.deadline):
+            reply = _exchanged(connection, message)
+    except DatabaseHandlerError as failure:
+        _failure_event(message, failure, perf_counter() - started, limits.slow_statement)
+        raise
     statement_event(
         name=message.name,
         seconds=perf_counter() - started,
@@ -169,11 +205,53 @@ def transmit(lease: Borrowed, message: Message, limits: Limits) -> Reply:
     return reply
 
 
-def _put(cursor: driver.cursor, message: Message) -> None:
-    if message.lines is None:
-        cursor.execute(message.text, message.parameters)
-    else:
-        cursor.copy_expert(message.text, _Lines(message.lines))
+def rendered(connection: driver.connection, message: Message) -> Message:
+    """Put the values into the text, without sending anything; a message that was rendered stays as it is.
+
+    Raises
+    ------
+    InvalidValue
+        The driver cannot write a value, or the parameters do not fit the placeholders.
+    """
+    if isinstance(message.text, bytes):
+        return message
+    with translated(connection, doing=message.name), connection.cursor() as cursor:
+        return replace(message, text=cursor.mogrify(message.text, message.parameters))
+
+
+def _exchanged(connection: driver.connection, message: Message) -> Reply:
+    lines = None if message.lines is None else _Lines(message.lines)
+    try:
+        with (
+            translated(
+                connection,
+                doing=message.name,
+                deleting=message.deletes,
+                timeout=message.timeout,
+                quotable=not (message.parameters or message.composed),
+            ),
+            connection.cursor() as cursor,
+        ):
+            if lines is None:
+                cursor.execute(message.text)
+            else:
+                cursor.copy_expert(message.text, lines)
+            return _read(cursor, message.name)
+    except DatabaseHandlerError:
+        if lines is None or lines.failure is None:
+            raise
+    # Outside of the handler: the server's error only repeats that the source of the rows failed.
+    raise lines.failure
+
+
+def _failure_event(message: Message, failure: DatabaseHandlerError, seconds: float, slow: float) -> None:
+    (_log.warning if seconds >= slow else _log.debug)(
+        "statement failed",
+        statement=message.name,
+        seconds=round(seconds, 6),
+        error=type(failure).__name__,
+        sqlstate=failure.sqlstate,
+    )
 
 
 def _read(cursor: driver.cursor, name: str) -> Reply:
@@ -183,16 +261,36 @@ def _read(cursor: driver.cursor, name: str) -> Reply:
     try:
         rows = cursor.fetchall()
     except (ValueError, OverflowError):
-        dates = [c.name for c in cursor.description if c.type_code in _DATE_TYPES]
-        failure = UnreadableValue(
-            f"{name}: a stored value is outside of what Python can hold (years 1 to 9999)", columns=dates
-        )
+        found = _unreadable_column(cursor, len(columns))
     else:
         return Reply(rows, cursor.rowcount, cursor.statusmessage or "", columns)
-    raise failure
+    raise UnreadableValue(
+        f"{name}: column {columns[found]} holds a value that Python cannot: dates reach from year 1 to 9999",
+        columns=[columns[found]],
+    )
 
 
-_DATE_TYPES = frozenset({1082, 1114, 1184, 1186})  # date, timestamp, timestamptz, interval
+def _unreadable_column(cursor: driver.cursor, width: int) -> int:
+    """Read the answer again, into rows that the driver fills column by column: the first gap is the place."""
+    row: list[object] = []
+
+    def begin(_cursor: object) -> list[object]:
+        row[:] = [_GAP] * width
+        return row
+
+    cursor.row_factory = begin
+    cursor.scroll(0, mode="absolute")
+    with suppress(ValueError, OverflowError):
+        while cursor.fetchone() is not None:
+            pass
+    return row.index(_GAP) if _GAP in row else 0
+
+
+_GAP = object()
+
+
+class _SourceFailed(Exception):
+    """Tells the driver to give COPY up; it says nothing, for the driver sends its text to the server."""
 
 
 class _Lines:
@@ -201,6 +299,7 @@ class _Lines:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
         self._rest = b""
+        self.failure: BaseException | None = None
 
     def readline(self, size: int = -1) -> bytes:
         """Give what `read` gives: COPY needs no lines of its own."""
@@ -208,9 +307,21 @@ class _Lines:
 
     def read(self, size: int = -1) -> bytes:
         """Give at most `size` bytes, none at the end."""
-        chunk = self._rest or next(self._lines, b"")
+        chunk = self._rest or self._next()
         self._rest = chunk[size:] if size >= 0 else b""
         return chunk[:size] if size >= 0 else chunk
+
+    def _next(self) -> bytes:
+        try:
+            for chunk in self._lines:
+                if not isinstance(chunk, bytes):
+                    raise InvalidValue(f"COPY takes lines of bytes, not of {type(chunk).__name__}")  # noqa: TRY301
+                if chunk:  # an empty one would be the end to the driver, and the rest lost
+                    return chunk
+        except BaseException as failure:  # the driver would send its text to the server, and drop it
+            self.failure = failure
+            raise _SourceFailed from None
+        return b""
 
 
 def ping(connection: driver.connection) -> None:
@@ -237,8 +348,14 @@ def prepare_connection(connection: driver.connection) -> None:
 # ---------------------------------------------------------------------------------------------- parameters
 
 
-def bound(parameters: Parameters, limits: Limits) -> Parameters:
+def bound(parameters: Parameters, limits: Limits, *, own: bool = False) -> Parameters:
     """Turn parameters into what the driver sends unaltered, or refuse them.
+
+    Parameters
+    ----------
+    own : bool
+        Whether the statement is the library's, which knows its columns' types: bytes may be bound then. A
+        caller's SQL takes a memoryview, since bytes into a text column would be stored as hexadecimal text.
 
     Raises
     ------
@@ -247,68 +364,122 @@ def bound(parameters: Parameters, limits: Limits) -> Parameters:
     """
     if parameters is None:
         return None
-    if isinstance(parameters, Mapping):
-        values = {str(name): _adapted(value, name) for name, value in parameters.items()}
-        _refuse_large(values.values(), limits)
-        return values
-    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence):
+    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping):
         raise InvalidValue(f"parameters are a list, a tuple or a mapping, not {type(parameters).__name__}")
-    items = [_adapted(value, place) for place, value in enumerate(parameters, 1)]
-    _refuse_large(items, limits)
-    return items
+    known = _OWN if own else _UNALTERED
+    try:
+        if isinstance(parameters, Mapping):
+            named = {str(name): _adapted(value, name, known) for name, value in parameters.items()}
+            _refuse_large(named.values(), limits)
+            return named
+        items = [_adapted(value, place, known) for place, value in enumerate(parameters, 1)]
+        _refuse_large(items, limits)
+    except RecursionError:
+        pass
+    else:
+        return items
+    raise InvalidValue("a parameter is nested too deeply to be sent")
 
 
 _UNALTERED = frozenset(
-    {str, int, float, bool, type(None), dt.datetime, dt.date, dt.time, dt.timedelta, bytes, Json}
+    {int, float, bool, type(None), dt.datetime, dt.date, dt.time, dt.timedelta, memoryview}
 )
+_OWN = _UNALTERED | {bytes}
 
 
-def _adapted(value: object, place: object) -> object:
+def _adapted(value: object, place: object, known: frozenset[type]) -> object:
     kind = type(value)
-    if kind in _UNALTERED:
+    if kind is str:
+        return _storable(value, place)
+    if kind in known:
         return value
     if kind is UUID:
         return str(value)
     if isinstance(value, Enum):
-        return _adapted(value.value, place)
-    return _adapted_compound(value, place)
+        return _adapted(value.value, place, known)
+    return _adapted_compound(value, place, known)
 
 
-def _adapted_compound(value: object, place: object) -> object:
+def _storable(text: Any, place: object) -> Any:
+    if "\0" in text:
+        raise InvalidValue(f"parameter {place}: text holds a NUL character, which PostgreSQL cannot store")
+    return text
+
+
+def _adapted_compound(value: object, place: object, known: frozenset[type]) -> object:
     if isinstance(value, list):
-        return [_adapted(item, place) for item in value]
+        return _adapted_list(value, place, known)
     if isinstance(value, tuple):
-        return tuple(_adapted(item, place) for item in value)
+        return tuple(_adapted(item, place, known) for item in value)
     if isinstance(value, dict):
-        return Json(value, dumps=_to_json)
-    if isinstance(value, Decimal) and (value.is_finite() or value.is_nan()):
+        return _to_json(value, place)
+    if type(value) is Json:
+        return _to_json(value.adapted, place)
+    if type(value) is Decimal and (value.is_finite() or value.is_nan()):
         return value
     raise InvalidValue(
         f"parameter {place}: a {type(value).__name__} is not sent; allowed are str, int, float, bool, None, "
-        "bytes, finite Decimal, date and time types, UUID, Enum, and list, tuple or dict of these"
+        "finite Decimal, date and time types, UUID, Enum, memoryview (for bytea), and list, tuple or dict of "
+        "these"
     )
 
 
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _adapted_list(values: list[Any], place: object, known: frozenset[type]) -> object:
+    # As one literal without a type, like a single UUID: an array of text would not compare with uuid.
+    if values and all(type(value) is UUID for value in values):
+        return "{" + ",".join(map(str, values)) + "}"
+    return [_adapted(value, place, known) for value in values]
+
+
+def _to_json(value: object, place: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        pass
+    raise InvalidValue(f"parameter {place}: a dict holds what JSON cannot, such as NaN, a set or itself")
 
 
 def _refuse_large(values: Iterable[object], limits: Limits) -> None:
-    size = sum(len(value) for value in values if isinstance(value, str | bytes | list))
+    size = _size(values)
     if size > limits.max_parameter_bytes:
         raise InvalidValue(
-            f"the parameters hold {size:,} bytes or items; "
+            f"the parameters hold at least {size:,} bytes; "
             f"DB_MAX_PARAMETER_BYTES allows {limits.max_parameter_bytes:,}"
         )
+
+
+def _size(values: Iterable[object]) -> int:
+    """Count characters and bytes, and one for each item of a list: no more than will be sent."""
+    size = 0
+    for value in values:
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, memoryview):
+            size += value.nbytes
+        elif isinstance(value, list | tuple):
+            size += len(value) + _size(value)
+    return size
 
 
 # ------------------------------------------------------------------------------------------- a caller's SQL
 
 
-@lru_cache(maxsize=2048)
-def _checked(text: str) -> str:
-    refuse_control(text)
-    return text
+class Effect(Enum):
+    """What a caller's SQL may do, as far as its text tells."""
+
+    READS = "reads"
+    UNKNOWN = "unknown"  # it may write, or change the session: it calls a function that is not known here
+    WRITES = "writes"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A caller's SQL that may be sent."""
+
+    text: str
+    word: str
+    effect: Effect
+    deletes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +490,86 @@ class Foreign:
     before: str = ""
     after: str = ""
 
-    def text(self, connection: driver.connection) -> str:
-        """Return the text to send; `InvalidSql` where it is not one statement that a caller may send."""
-        query = self.query if isinstance(self.query, str) else self.query.as_string(connection)
-        return f"{self.before}{_checked(query)}{self.after}"
+    def checked(self, connection: driver.connection, parameters: Parameters) -> Checked:
+        """Return what to send; `InvalidSql` where it is not one statement that a caller may send."""
+        text = self.query if isinstance(self.query, str) else _composed(self.query, connection)
+        refuse_control(text, placeholders=parameters is not None)
+        told = _told(text)
+        return replace(told, text=f"{self.before}{text}{self.after}") if self.before else told
 
 
-def _foreign(query: object) -> Foreign:
+def _composed(query: sql.Composable, connection: driver.connection) -> str:
+    query = _harmless(query)
+    with translated(connection, doing="sql"):
+        return query.as_string(connection)
+
+
+def _harmless(part: sql.Composable) -> sql.Composable:
+    """Refuse what would be cut or altered without an error: a NUL in a name, a value of an unknown type."""
+    if isinstance(part, sql.Composed):
+        return sql.Composed([_harmless(each) for each in part.seq])
+    if isinstance(part, sql.Literal):
+        return sql.Literal(_adapted(part.wrapped, "of sql.Literal", _UNALTERED))
+    if isinstance(part, sql.Identifier) and any("\0" in name for name in part.strings):
+        raise InvalidSql("a name in sql.Identifier holds a NUL character")
+    if type(part) not in (sql.SQL, sql.Identifier, sql.Placeholder):
+        raise InvalidSql(f"a query is made of psycopg2.sql objects; a {type(part).__name__} is none of them")
+    return part
+
+
+_QUERIES = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "SHOW", "EXPLAIN"})
+_SESSION = frozenset({"SET", "RESET", "LISTEN", "UNLISTEN", "DISCARD", "DEALLOCATE", "LOAD", "FETCH", "MOVE"})
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "ANALYZE", "ANALYSE"})
+# What may stand before a parenthesis in a query that only reads; any other function may do anything.
+_CALLED = frozenset(
+    """
+    ALL AND ANY ARRAY AS BETWEEN BY CASE CAST CUBE DISTINCT ELSE END EXCEPT EXISTS FILTER FOR FROM GROUPING HAVING
+    ILIKE IN INTERSECT IS JOIN LATERAL LIKE LIMIT MATERIALIZED NOT OFFSET ON OR OVER OVERLAPS PARTITION RECURSIVE
+    ROLLUP ROW SELECT SETS SOME THEN UNION USING VALUES WHEN WHERE WITH WITHIN GROUP
+    BIT CHAR CHARACTER DECIMAL FLOAT INTERVAL NUMERIC PRECISION TIME TIMESTAMP TIMESTAMPTZ VARBIT VARCHAR VARYING
+    ABS ARRAY_AGG ARRAY_LENGTH ARRAY_POSITION AVG BOOL_AND BOOL_OR BTRIM CARDINALITY CEIL CHAR_LENGTH CLOCK_TIMESTAMP
+    COALESCE CONCAT CONCAT_WS COUNT CUME_DIST CURRENT_DATABASE CURRENT_SETTING DATE_PART DATE_TRUNC DENSE_RANK EVERY
+    EXTRACT FIRST_VALUE FLOOR FORMAT GENERATE_SERIES GREATEST JSON_AGG JSONB_AGG JSONB_ARRAY_ELEMENTS
+    JSONB_ARRAY_ELEMENTS_TEXT JSONB_ARRAY_LENGTH JSONB_BUILD_ARRAY JSONB_BUILD_OBJECT JSONB_EACH JSONB_EACH_TEXT
+    JSONB_OBJECT_AGG JSONB_OBJECT_KEYS JSONB_TYPEOF LAG LAST_VALUE LEAD LEAST LEFT LENGTH LOWER LPAD LTRIM MAX MD5 MIN
+    MODE NOW NTH_VALUE NTILE NULLIF NUM_NONNULLS OCTET_LENGTH PERCENTILE_CONT PERCENTILE_DISC PG_BACKEND_PID
+    PG_COLUMN_SIZE PG_RELATION_SIZE PG_SLEEP PG_TOTAL_RELATION_SIZE PG_TYPEOF PHRASETO_TSQUERY PLAINTO_TSQUERY POSITION
+    RANK REGEXP_MATCHES REGEXP_REPLACE REPEAT REPLACE REVERSE RIGHT ROUND ROW_NUMBER ROW_TO_JSON RPAD RTRIM SPLIT_PART
+    STDDEV STRING_AGG STRING_TO_ARRAY STRPOS SUBSTR SUBSTRING SUM TO_CHAR TO_JSONB TO_TSQUERY TO_TSVECTOR TRIM TS_HEADLINE
+    TS_RANK TS_RANK_CD UNNEST UPPER VARIANCE VERSION WEBSEARCH_TO_TSQUERY
+    """.split()
+)
+
+
+@lru_cache(maxsize=1024)
+def _told(text: str) -> Checked:
+    """Tell from the words of a statement what it may do."""
+    words: list[str] = []
+    calls: set[str] = set()
+    previous = ""
+    for token in significant_tokens(text):
+        if token.text == "(" and previous:
+            calls.add(previous)
+        previous = ""
+        if token.kind is TokenKind.WORD:
+            previous = token.text.upper()
+            words.append(previous)
+        elif token.kind is TokenKind.QUOTED_IDENTIFIER:
+            previous = token.text
+    word = words[0] if words else ""
+    deletes = "DELETE" in words and not {"INSERT", "UPDATE", "MERGE"} & set(words)
+    return Checked(text, word, _effect(word, words, calls), deletes)
+
+
+def _effect(word: str, words: list[str], calls: set[str]) -> Effect:
+    if word in _SESSION:
+        return Effect.UNKNOWN
+    if word not in _QUERIES or not _CHANGES.isdisjoint(words):
+        return Effect.WRITES
+    return Effect.READS if calls <= _CALLED else Effect.UNKNOWN
+
+
+def _foreign(query: LiteralString | sql.Composable) -> Foreign:
     if isinstance(query, str | sql.Composable):
         return Foreign(query)
     raise InvalidSql(f"a query is a str or a psycopg2.sql object, not {type(query).__name__}")
@@ -385,9 +629,13 @@ class Session:
         """Run a statement for its effect and return how many rows it touched (0 where that means nothing)."""
         return max(self._send(query, parameters).count, 0)
 
-    def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
-        """Send lines of COPY's text format, and return how many rows were stored."""
-        return self._executor.copy(statement, lines)
+    def copy(self, statement: Statement | LiteralString, lines: Iterable[bytes]) -> int:
+        """Send lines to a COPY ... FROM STDIN, and return how many rows were stored.
+
+        A failure of `lines` itself comes out as it is; nothing is stored then.
+        """
+        own = statement if isinstance(statement, Statement) else _copying(statement)
+        return self._executor.copy(own, lines)
 
     def atomic(self) -> AbstractContextManager["Session"]:
         """Return a session whose statements take effect together: this one, when it is a unit's."""
@@ -430,11 +678,10 @@ class Session:
         self._executor.send(Statement(text, "script", writes=True))
 
     def _send(self, query: "Query | Foreign", parameters: Parameters) -> Reply:
-        values = bound(parameters, self._executor.limits)
         if isinstance(query, Statement):
-            return self._executor.send(query, values)
+            return self._executor.send(query, bound(parameters, self._executor.limits, own=True))
         foreign = query if isinstance(query, Foreign) else _foreign(query)
-        return self._executor.send_foreign(foreign, values)
+        return self._executor.send_foreign(foreign, bound(parameters, self._executor.limits))
 
 
 _cursor_numbers = count(1)
@@ -442,7 +689,16 @@ _cursor_numbers = count(1)
 
 def _models(reply: Reply, row: type[M]) -> list[M]:
     adapter: TypeAdapter[list[M]] = _adapter(row)
-    return adapter.validate_python([dict(zip(reply.columns, values, strict=True)) for values in reply.rows])
+    if len(set(reply.columns)) < len(reply.columns):
+        raise InvalidSql(f"two columns have one name ({', '.join(reply.columns)}), and a field takes one")
+    try:
+        return adapter.validate_python(
+            [dict(zip(reply.columns, values, strict=True)) for values in reply.rows]
+        )
+    except ValidationError as error:
+        wrong = {str(each["loc"][1]): each["type"] for each in error.errors() if len(each["loc"]) > 1}
+    told = ", ".join(f"{name} ({kind})" for name, kind in wrong.items()) or "as a whole"
+    raise UnreadableValue(f"a row that came back is no {row.__name__}: {told}", columns=list(wrong))
 
 
 @lru_cache(maxsize=256)

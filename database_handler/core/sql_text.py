@@ -4,6 +4,8 @@ One lexer for two users. The session refuses a second statement and transaction 
 text; the migrations split, hash and point into their files. It follows the server's `scan.l` with
 `standard_conforming_strings` on, reads every character once, and never recurses. Where the server would
 refuse the text anyway (trailing junk after a number, say) it need not agree on where a token ends.
+
+One module, somewhat over 300 lines, because what is refused is told by the tokens that only the lexer knows.
 """
 
 import hashlib
@@ -29,6 +31,7 @@ __all__ = [
     "locate",
     "refuse_control",
     "significant_tokens",
+    "split_tokens",
     "statements",
     "token_hash",
     "tokens",
@@ -264,6 +267,11 @@ def statements(sql: str) -> list[Span]:
         As `tokens` does.
     """
     return _split(sql, _scan(sql))
+
+
+def split_tokens(sql: str, found: Iterable[Token]) -> list[Span]:
+    """Return where each statement stands among some of the tokens of `sql`, without reading it again."""
+    return _split(sql, ((token.kind, token.start, token.end) for token in found))
 
 
 def _split(sql: str, pieces: Iterable[_Piece]) -> list[Span]:

@@ -28,13 +28,17 @@ from database_handler.core.exceptions import (
     error_class,
 )
 
-__all__ = ["diagnose"]
+__all__ = ["AttemptFailed", "diagnose"]
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _PROTOCOL_3 = 196608
 _MOST_BYTES = 64 * 1024  # of one message: a start-up reply is far below
 _MOST_ITERATIONS = 1_000_000  # of SCRAM's hash: a hostile server must not keep the processor busy
 _PLAIN = "disable", "allow"  # the modes that try without TLS first
+
+
+class AttemptFailed(DatabaseUnavailable):
+    """The server is there, and yet the attempt failed: it restarts, or was full a moment ago."""
 
 
 def diagnose(config: DatabaseConfig, seconds: float) -> DatabaseHandlerError:
@@ -90,10 +94,12 @@ def _diagnose_host(config: DatabaseConfig, place: _Place, deadline: float) -> Da
         return ConfigurationError(
             f"{place}: TLS could not be agreed on ({error.reason or 'no reason given'})"
         )
+    except (ConnectionResetError, BrokenPipeError):
+        return AttemptFailed(f"{place}: the server hung up before it answered")
     except OSError as error:
         return DatabaseUnavailable(f"{place}: the server cannot be reached ({type(error).__name__})")
     wanted = f" (target_session_attrs={config.target_session_attrs})" if config.target_session_attrs else ""
-    return DatabaseUnavailable(f"{place}: the attempt failed, though the server takes one now{wanted}")
+    return AttemptFailed(f"{place}: the attempt failed, though the server takes one now{wanted}")
 
 
 def _remaining(deadline: float) -> float:

@@ -78,58 +78,56 @@ class Guard:
         self.fuse = fuse
         self.deadline = deadline
 
+    # These two run around every statement, so they do the watchdog's part in place.
+
     def __enter__(self) -> None:
-        _watchdog.arm(self)
+        watchdog = _watchdog
+        with watchdog.lock:
+            watchdog.armed[self] = self.deadline
+            # Calls mostly share one length, so the thread is awake in time already and is left asleep.
+            if self.deadline < watchdog.wakes_at:
+                watchdog.wake_by(self.deadline)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _watchdog.disarm(self)
+        with _watchdog.lock:
+            _watchdog.armed.pop(self, None)
 
 
 class _Watchdog:
     def __init__(self) -> None:
         # Reentrant, because a finaliser that runs while it is held may use a guard of its own.
         self.lock = RLock()
+        self.armed: dict[Guard, float] = {}
+        self.wakes_at = inf
         self._earlier = Condition(self.lock)
-        self._armed: dict[Guard, float] = {}
-        self._wakes_at = inf
         self._thread: Thread | None = None
 
-    def arm(self, guard: Guard) -> None:
-        with self.lock:
-            self._armed[guard] = guard.deadline
-            # Calls mostly share one length, so the thread is awake in time already and is left asleep.
-            if guard.deadline < self._wakes_at:
-                self._wake_by(guard.deadline)
-
-    def disarm(self, guard: Guard) -> None:
-        with self.lock:
-            self._armed.pop(guard, None)
-
-    def _wake_by(self, deadline: float) -> None:
+    def wake_by(self, deadline: float) -> None:
+        """Have the thread, started when there is none, look no later than at `deadline`."""
         if self._thread is None:
             thread = Thread(target=self._run, name="database-handler-watchdog", daemon=True)
             # At the interpreter's end no thread starts any more; the call then goes without a guard.
             with suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
-        self._wakes_at = deadline
+        self.wakes_at = deadline
         self._earlier.notify()
 
     def _run(self) -> None:
         while True:
             with self.lock:
                 self._cut_overdue()
-                self._wakes_at = min(self._armed.values(), default=inf)
-                idle = self._wakes_at == inf
-                self._earlier.wait(None if idle else min(self._wakes_at - monotonic(), _LONGEST_SLEEP))
+                self.wakes_at = min(self.armed.values(), default=inf)
+                idle = self.wakes_at == inf
+                self._earlier.wait(None if idle else min(self.wakes_at - monotonic(), _LONGEST_SLEEP))
 
     def _cut_overdue(self) -> None:
         now = monotonic()
-        for guard, deadline in list(self._armed.items()):
+        for guard, deadline in list(self.armed.items()):
             if deadline <= now:
-                self._armed.pop(guard, None)
+                self.armed.pop(guard, None)
                 guard.fuse.blow()
 
 

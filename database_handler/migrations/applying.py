@@ -1,8 +1,7 @@
 """Runs one step after the other over the one connection that holds the lock, and says exactly what failed.
 
 Each statement is a message of its own: an error without a position (a violated constraint, say) is still
-placed at its statement. Measured on 500 files of six statements, that costs 0.3 s more than one message a
-section.
+placed at its statement. One message a section would save a round trip a statement.
 """
 
 import datetime as dt

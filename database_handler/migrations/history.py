@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from database_handler.core.exceptions import InvalidValue, SchemaMismatch
 from database_handler.core.session import Session, Statement
@@ -75,7 +76,7 @@ class History:
             if error.sqlstate != _UNDEFINED_TABLE:
                 raise
             return None
-        return tuple(_applied(*row) for row in rows)
+        return tuple(map(_applied, rows))
 
     def create(self, session: Session) -> None:
         """Make the table. Only the holder of the migrations' lock calls this, so no two ever do at once."""
@@ -137,16 +138,8 @@ class History:
             return "unknown"
 
 
-def _applied(
-    number: int,
-    name: str,
-    token_hash: str,
-    applied_at: dt.datetime,
-    applied_by: str,
-    duration: dt.timedelta,
-    library_version: str,
-    progress: dict[str, str | int] | None,
-) -> Applied:
+def _applied(row: tuple[Any, ...]) -> Applied:
+    number, name, token_hash, applied_at, applied_by, duration, library_version, progress = row
     done = _progress(progress)
     return Applied(number, name, token_hash, applied_at, applied_by, duration, library_version, done)
 

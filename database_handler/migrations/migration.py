@@ -5,6 +5,7 @@ comment is none. Everything that can be wrong with the text alone is found here,
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,16 +14,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from database_handler.core.sql_text import (
+    Span,
     SqlTextError,
     Token,
     TokenKind,
     client_copy,
     control_words,
-    first_words,
     hash_tokens,
     locate,
     significant_tokens,
-    statements,
+    split_tokens,
     tokens,
 )
 from database_handler.migrations.errors import MalformedMigration, raise_first
@@ -60,8 +61,8 @@ class Section:
     kind: SectionKind
     transactional: bool
     line: int
-    sql: str
     statements: tuple[SqlStatement, ...]
+    token_hash: str
 
     @property
     def marker(self) -> str:
@@ -105,7 +106,7 @@ class Migration:
     @cached_property
     def token_hash(self) -> str:
         """SHA-256 over the markers and the significant tokens: comments and line endings do not count."""
-        return hash_tokens(_significant(self.sections))
+        return hash_tokens(part for section in self.sections for part in (section.marker, section.token_hash))
 
     @property
     def reversible(self) -> bool:
@@ -140,12 +141,6 @@ class Migration:
         return "".join(
             f"{statement.text};\n" for part in self.parts(direction)[skip:] for statement in part.statements
         )
-
-
-def _significant(sections: Iterable[Section]) -> Iterator[str]:
-    for section in sections:
-        yield section.marker
-        yield from (token.text for token in significant_tokens(section.sql))
 
 
 def _parts(section: Section) -> Iterator[Part]:
@@ -207,10 +202,8 @@ def _read(path: Path, name: str, content: bytes) -> tuple[str, tuple[Section, ..
     try:
         found = list(tokens(text))
         _check_header(path, name, found)
-        sections = tuple(_sections(path, text, _markers(path, text, found)))
+        sections = tuple(_sections(path, text, found))
         _check_order(path, sections)
-        for section in sections:
-            _check_statements(path, text, section)
     except SqlTextError as error:
         place = locate(text, error.position)
         raise MalformedMigration(path, place.line, f"column {place.column}: {error.reason}") from None
@@ -294,20 +287,31 @@ def _marker(path: Path, text: str, token: Token) -> _Marker | None:
     return _Marker(*_MARKERS[said], token.start, token.end)
 
 
-def _sections(path: Path, text: str, markers: list[_Marker]) -> Iterator[Section]:
+def _sections(path: Path, text: str, found: list[Token]) -> Iterator[Section]:
+    markers = _markers(path, text, found)
+    significant = [token for token in found if token.kind not in (TokenKind.COMMENT, TokenKind.WHITESPACE)]
+    starts = [token.start for token in significant]
     ends = [marker.start for marker in markers[1:]] + [len(text)]
     for marker, end in zip(markers, ends, strict=True):
-        sql = text[marker.end : end]
-        line = _line(text, marker.start)
-        found = tuple(SqlStatement(span.of(sql), marker.end + span.start) for span in statements(sql))
-        section = Section(marker.kind, marker.transactional, line, sql, found)
-        if not found:
-            raise MalformedMigration(
-                path,
-                line,
-                f"the section `{section.marker}` is empty; leave it out, or write `SELECT;` in it",
-            )
-        yield section
+        mine = significant[bisect_left(starts, marker.end) : bisect_left(starts, end)]
+        yield _section(path, text, marker, mine)
+
+
+def _section(path: Path, text: str, marker: _Marker, mine: list[Token]) -> Section:
+    line = _line(text, marker.start)
+    spans = split_tokens(text, mine)
+    section = Section(
+        marker.kind,
+        marker.transactional,
+        line,
+        tuple(SqlStatement(span.of(text), span.start) for span in spans),
+        hash_tokens(token.text for token in mine),
+    )
+    if not spans:
+        empty = f"the section `{section.marker}` is empty; leave it out, or write `SELECT;` in it"
+        raise MalformedMigration(path, line, empty)
+    _check_statements(path, text, marker.transactional, spans, mine)
+    return section
 
 
 def _check_order(path: Path, sections: tuple[Section, ...]) -> None:
@@ -346,26 +350,30 @@ _NOT_IN_TRANSACTION = re.compile(
 _LEADING_WORDS = 40
 
 
-def _check_statements(path: Path, text: str, section: Section) -> None:
-    for statement in section.statements:
-        if reason := _problem(statement.text, section.transactional):
-            raise MalformedMigration(path, _line(text, statement.start), reason)
+def _check_statements(
+    path: Path, text: str, transactional: bool, spans: list[Span], mine: list[Token]
+) -> None:
+    starts = [token.start for token in mine]
+    for span in spans:
+        found = mine[bisect_left(starts, span.start) : bisect_left(starts, span.end)]
+        if reason := _problem(found, span.of(text), transactional):
+            raise MalformedMigration(path, _line(text, span.start), reason)
 
 
-def _problem(sql: str, transactional: bool) -> str | None:
-    found = list(significant_tokens(sql))
+def _problem(found: list[Token], sql: str, transactional: bool) -> str | None:
+    words = _words(found)
     if any(token.kind is TokenKind.PUNCTUATION and token.text == "\\" for token in found):
         return "a backslash outside of a string: psql's own commands are not SQL, write the statement itself"
-    if control := control_words(first_words(sql, 3)):
+    if control := control_words(tuple(words.split(" ", 3)[:3])):
         return (
             f"{control}: a section is one transaction, which the run begins and ends; "
             "what must be separate goes into a section of its own"
         )
-    if copy := client_copy(sql):
+    if words.startswith("COPY ") and (copy := client_copy(sql)):
         return f"COPY {copy} needs data from a client, and a migration has none; write INSERT"
-    if transactional and (words := _NOT_IN_TRANSACTION.match(_words(found))):
+    if transactional and (alone := _NOT_IN_TRANSACTION.match(words)):
         return (
-            f"{words[0][:60]} cannot run in a transaction; put it into `-- migrate: up, no transaction` "
+            f"{alone[0][:60]} cannot run in a transaction; put it into `-- migrate: up, no transaction` "
             "(or down), a section of its own"
         )
     return None

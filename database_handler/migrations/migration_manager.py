@@ -48,6 +48,7 @@ class HasConfig(Protocol):
     @property
     def config(self) -> DatabaseConfig:
         """How to reach it."""
+        ...
 
 
 class MigrationItem(BaseModel, frozen=True):
@@ -190,7 +191,7 @@ class MigrationManager:
         return self._run(lambda files, history: plan_down(files, history, steps, target))
 
     def heads(self, session: Session) -> tuple[str | None, str | None]:
-        """Return the newest version that is applied, asked through `session`, and the newest that there is."""
+        """Return the newest version that is applied, asked through `session`, and the newest there is."""
         migrations = self._files()
         return _head(self._history.read(session) or ()), migrations[-1].name if migrations else None
 

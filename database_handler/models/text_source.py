@@ -10,10 +10,10 @@ from database_handler.core.schema import Index, References, Table, search_vector
 from database_handler.utils.validators import (
     Checksum,
     Count,
-    Filename,
     JsonObject,
     LanguageCode,
     MimeType,
+    RelativePath,
     StorageUri,
     Text,
     Title,
@@ -41,7 +41,7 @@ class NewTextSource(Draft, frozen=True):
     content: Text
     content_type: MimeType = "text/plain"
     language: LanguageCode = "und"
-    filename: Filename | None = None
+    filename: RelativePath | None = None
     size_bytes: Count = derived("content", utf8_size)
     checksum: Checksum = derived("content", sha256_hex)
     storage_uri: StorageUri | None = None

@@ -4,8 +4,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from annotated_types import Ge, Le
-from pydantic import Field, Strict
+from pydantic import Field
 
 from database_handler.core.base_model import Draft, Record
 from database_handler.core.schema import Index, References, Table
@@ -16,15 +15,13 @@ from database_handler.utils.validators import (
     FrameRate,
     JsonObject,
     Name,
+    PositiveInt32,
     StorageUri,
     Tags,
     Title,
 )
 
 __all__ = ["NewVideo", "Video", "VideoStatus"]
-
-
-Pixels = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
 
 
 class VideoStatus(StrEnum):
@@ -60,8 +57,8 @@ class NewVideo(Draft, frozen=True):
     checksum: Checksum | None = None
     container: Name | None = None
     duration: Duration | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
+    width: PositiveInt32 | None = None
+    height: PositiveInt32 | None = None
     frame_rate: FrameRate | None = None
     codecs: Tags = ()
     bit_rate: Count | None = None

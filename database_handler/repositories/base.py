@@ -446,7 +446,7 @@ class Repository(Generic[D, R]):
     # --------------------------------------------------------------------------------------------- common
 
     def _one_draft(self, args: tuple[Any, ...], fields: dict[str, Any]) -> D:
-        if not args:
+        if len(args) == 0:
             return self._draft(self.draft(**fields), None)
         if len(args) > 1 or fields:
             raise InvalidValue(f"create takes one {self.draft.__name__}, or its fields as keywords")

@@ -74,17 +74,8 @@ def _search(configurations: tuple[str, ...], in_project: bool, in_language: bool
         f"websearch_to_tsquery('pg_catalog.{name}', %s) AS q_{name}" for name in configurations
     )
     union = " || ".join(f"q_{name}" for name in configurations)
-    own = "CASE " + " ".join(
-        f"WHEN {_of_configuration(name)} THEN q_{name}" for name in configurations if name != "simple"
-    )
-    own = f"{own} ELSE q_simple END" if len(configurations) > 1 else f"q_{configurations[0]}"
-    regconfig = "CASE " + " ".join(
-        f"WHEN {_of_configuration(name)} THEN 'pg_catalog.{name}'::regconfig"
-        for name in configurations
-        if name != "simple"
-    )
-    simple = f"'pg_catalog.{configurations[0]}'::regconfig"
-    regconfig = f"{regconfig} ELSE 'pg_catalog.simple'::regconfig END" if len(configurations) > 1 else simple
+    own = _by_language(configurations, "q_{}")
+    regconfig = _by_language(configurations, "'pg_catalog.{}'::regconfig")
     project = " AND t.project_id = %s::uuid" if in_project else ""
     language = " AND t.language = %s" if in_language else ""
     text = (
@@ -101,6 +92,13 @@ def _search(configurations: tuple[str, ...], in_project: bool, in_language: bool
     return Statement(text, "text_sources.search")
 
 
-def _of_configuration(name: str) -> str:
-    codes = ", ".join(f"'{code}'" for code in text_search_configurations()[name])
-    return f"split_part(t.language, '-', 1) IN ({codes})"
+def _by_language(configurations: tuple[str, ...], form: str) -> str:
+    """Return the form of the one configuration, or of that which a row's language asks for."""
+    if len(configurations) == 1:
+        return form.format(*configurations)
+    branches = " ".join(
+        f"WHEN '{code}' THEN {form.format(name)}"
+        for name in configurations
+        for code in text_search_configurations()[name]
+    )
+    return f"CASE split_part(t.language, '-', 1) {branches} ELSE {form.format('simple')} END"

@@ -52,6 +52,7 @@ __all__ = [
     "MimeType",
     "Name",
     "PositiveInt32",
+    "RelativePath",
     "RequiredText",
     "Slug",
     "StorageUri",
@@ -68,6 +69,7 @@ __all__ = [
     "mime_type",
     "nfc_stripped",
     "normalize_url",
+    "relative_path",
     "sha256_hex",
     "slugify",
     "storage_uri",
@@ -466,6 +468,12 @@ def filename(value: object) -> str:
     return text
 
 
+def relative_path(value: object) -> str:
+    """Give a file's path below some folder, in NFC with ``/``; one that could lead out of it is refused."""
+    parts = _text(value).split("/")
+    return _within_key("/".join(filename(part) for part in parts))
+
+
 def tags(value: object) -> tuple[str, ...]:
     """Give tags as labels in the order given, each once."""
     if not isinstance(value, list | tuple | set | frozenset):
@@ -583,6 +591,8 @@ StorageUri = Annotated[str, MinLen(1), MaxLen(KEY_BYTES), BeforeValidator(storag
 """The path or URI of a stored file, verbatim, 1 to 2,000 bytes."""
 Filename = Annotated[str, MinLen(1), MaxLen(255), BeforeValidator(filename)]
 """The name of a file without its folder, NFC, 1 to 255 bytes."""
+RelativePath = Annotated[str, MinLen(1), MaxLen(KEY_BYTES), BeforeValidator(relative_path)]
+"""A file's path below some folder, such as ``scenes/opening.docx``; at most 2,000 bytes."""
 Tags = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(100)], ...], MaxLen(100), BeforeValidator(tags)]
 """At most 100 different labels of 1 to 100 characters, in the order given."""
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(json_object)]

@@ -53,6 +53,8 @@ def value(lease: Lease, statement: str, *parameters: object) -> Any:
 def query(config: DatabaseConfig, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run a statement on a connection of its own, outside of everything that is tested."""
     arguments: dict[str, Any] = config.connect_arguments() | {"application_name": "observer"}
+    # Some tests have the server recover, and what these statements did shall outlive that.
+    arguments["options"] = "-c synchronous_commit=on"
     connection = psycopg2.connect(**arguments)
     try:
         connection.autocommit = True

@@ -105,7 +105,7 @@ def test_a_fork_amid_borrowing_threads_leaves_no_lock_held(make_pool: PoolMaker)
             lease.release()
 
     threads = [in_thread(borrow) for _ in range(4)]
-    for number in range(10):
+    for number in range(6):
         assert ended_well(forked(lambda number=number: ask(pool, number * 1000, 5)))  # type: ignore[misc]
     over.set()
     joined(*threads)

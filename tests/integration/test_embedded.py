@@ -1,7 +1,7 @@
-"""The embedded server: one for all users of a folder, there as long as one of them lives, and open to nobody else.
+"""The embedded server: one for all users of a folder, alive as long as one of them, and open to nobody else.
 
-A user is a process of its own, for that is what the promises are about. It says what it got in one line of JSON, and
-ends when its standard input does.
+A user is a process of its own, for that is what the promises are about. Users are forked from one that has
+imported the package already, which takes longer than to start a server.
 """
 
 import fcntl
@@ -11,12 +11,13 @@ import pwd
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,60 +33,113 @@ ROOT = Path(__file__).resolve().parents[2]
 AS_ROOT = os.geteuid() == 0
 LIMIT = 30.0
 
-USER = """
-import json, os, subprocess, sys
+USERS = """
+import json, os, signal, socket, subprocess, sys
 from pathlib import Path
 from database_handler.embedded import EmbeddedServer
-server = EmbeddedServer.start(Path(sys.argv[1]), durable=False)
-{extra}
-print(json.dumps({{"pid": server.pid, "url": server.url, "sockets": str(server.socket_dir)}}), flush=True)
-sys.stdin.read()
-server.close()
-"""
-WITH_A_CHILD = "subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()'])"
-FORKED = """
-if os.fork():
+
+def use(folder, then, answers, orders):
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    say = lambda **facts: print(json.dumps(facts), file=answers, flush=True)
+    say(user=os.getpid())
+    server = EmbeddedServer.start(folder, durable=False)
+    exec(then)
+    say(pid=server.pid, url=server.url)
+    orders.read()
     server.close()
-    os._exit(0)
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+requests = socket.socket(fileno=0)
+while True:
+    message, (answers, orders), _, _ = socket.recv_fds(requests, 65536, 2)
+    if not os.fork():
+        requests.close()
+        use(*json.loads(message), open(answers, "w"), open(orders))
+        break
+    os.close(answers)
+    os.close(orders)
 """
+WITH_A_CHILD = "subprocess.Popen(['cat'], stdin=orders)"
+FORKED = "if os.fork(): server.close(), os._exit(0)"
 
 
 class User:
-    """A process that uses the folder's server until told to go on and close it, or killed."""
+    """A process that uses the folder's server until it is told to close it, or killed."""
 
-    def __init__(self, folder: Path, extra: str = "", prefix: Sequence[str] = ()) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-c", USER.format(extra=extra), folder],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    def __init__(self, users: socket.socket, folder: Path, then: str) -> None:
+        answers, theirs = os.pipe()
+        orders, mine = os.pipe()
+        self._orders: int | None = mine
+        socket.send_fds(users, [json.dumps([str(folder), then]).encode()], [theirs, orders])
+        os.close(theirs)
+        os.close(orders)
+        self._answers = os.fdopen(answers, "rb", buffering=0)
+        self._pid = self.said()["user"]
+        self.process = os.pidfd_open(self._pid)
 
     def said(self) -> dict[str, Any]:
-        assert self.process.stdout
-        assert select.select([self.process.stdout], [], [], LIMIT)[0], "the user said nothing in time"
-        return dict(json.loads(self.process.stdout.readline()))
+        """What it tells next: nothing, when it has ended."""
+        assert select.select([self._answers], [], [], LIMIT)[0], "the user said nothing in time"
+        return dict(json.loads(self._answers.readline() or "{}"))
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(LIMIT)
+        os.kill(self._pid, signal.SIGKILL)
+        assert ended(self.process)
 
-    def end(self) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.close()
-        status = self.process.wait(LIMIT)
-        self.process.stdout.close()
-        assert status in {0, -signal.SIGKILL}
+    def leave(self) -> None:
+        """Order it to close, and wait until it has ended."""
+        if self._orders is not None:
+            os.close(self._orders)
+            self._orders = None
+            while self.said():
+                pass
+        assert ended(self.process)
+
+    def clean_up(self) -> None:
+        self.leave()
+        self._answers.close()
+        os.close(self.process)
+
+
+Users = Callable[..., User]
 
 
 @contextmanager
-def user(folder: Path, extra: str = "", prefix: Sequence[str] = ()) -> Iterator[User]:
-    found = User(folder, extra, prefix)
-    try:
+def source_of_users(prefix: Sequence[str] = ()) -> Iterator[socket.socket]:
+    """The process that users are forked from, run by the prefix's command: a socket that takes requests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        ours,
+        subprocess.Popen([*prefix, sys.executable, "-c", USERS], cwd=ROOT, stdin=theirs.fileno()) as process,
+    ):
+        theirs.close()
+        yield ours
+        process.terminate()
+
+
+@contextmanager
+def users_of(source: socket.socket) -> Iterator[Users]:
+    """What makes users: `users(folder, then)`; they end with the block."""
+    with ExitStack() as stack:
+
+        def use(folder: Path, then: str = "") -> User:
+            found = User(source, folder, then)
+            stack.callback(found.clean_up)
+            return found
+
+        yield use
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[socket.socket]:
+    with source_of_users() as found:
         yield found
-    finally:
-        found.end()
+
+
+@pytest.fixture
+def users(source: socket.socket) -> Iterator[Users]:
+    with users_of(source) as found:
+        yield found
 
 
 @contextmanager
@@ -156,7 +210,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def folder(new: Path, seed: Path) -> Path:
-    """A folder with a cluster that was closed; as root its files are root's, as in a volume that was copied."""
+    """A folder with a closed cluster; its files are this user's, which for root is as in a copied volume."""
     return shutil.copytree(seed, new)
 
 
@@ -271,7 +325,7 @@ def test_socket_folder_that_is_not_ours_is_refused(folder: Path, tmp_path: Path,
 
 
 def ordinary_users() -> list[str]:
-    """The users whose servers are tested: this process's own, and when that is root, an ordinary one as well."""
+    """The users whose servers are tested: this process's own, and where that is root, an ordinary one too."""
     return [pwd.getpwuid(os.geteuid()).pw_name, *(["nobody"] if AS_ROOT else [])]
 
 
@@ -292,90 +346,95 @@ def becoming(name: str) -> list[str]:
 @pytest.mark.parametrize("name", ordinary_users())
 def test_two_processes_of_one_user_share_a_server(name: str) -> None:
     entry = pwd.getpwnam(name)
-    with tempfile.TemporaryDirectory() as parent, new_folder(Path(parent), "a folder") as folder:
+    with (
+        tempfile.TemporaryDirectory() as parent,
+        new_folder(Path(parent), "a folder") as folder,
+        source_of_users(becoming(name)) as source,
+        users_of(source) as users,
+    ):
         os.chown(parent, entry.pw_uid, entry.pw_gid)
-        with user(folder, prefix=becoming(name)) as one:
-            pid = one.said()["pid"]
-            with user(folder, prefix=becoming(name)) as two, end_of(pid) as server_end:
-                assert two.said()["pid"] == pid
-                owner = Path(f"/proc/{pid}").stat().st_uid
-                assert owner == entry.pw_uid if entry.pw_uid else owner != 0
-                one.kill()
-                assert not ended(server_end, 0)
-                two.end()
-                assert ended(server_end, 0)
+        one = users(folder)
+        pid = one.said()["pid"]
+        two = users(folder)
+        assert two.said()["pid"] == pid
+        owner = Path(f"/proc/{pid}").stat().st_uid
+        assert owner == entry.pw_uid if entry.pw_uid else owner != 0
+        with end_of(pid) as server_end:
+            one.kill()
+            assert not ended(server_end, 0)
+            two.leave()
+            assert ended(server_end, 0)
 
 
 # --- how long it lives
 
 
-def test_last_of_two_users_stops_it(folder: Path) -> None:
-    with user(folder) as one, user(folder) as two:
-        told = one.said()
-        assert two.said() == told
-        with end_of(told["pid"]) as server_end:
-            one.end()
-            assert ask(told["url"], "SELECT 1") == [(1,)]
-            two.end()
-            assert ended(server_end, 0), "the last one waits for the server's end"
+def test_last_of_two_users_stops_it(folder: Path, users: Users) -> None:
+    one, two = users(folder), users(folder)
+    told = one.said()
+    assert two.said() == told
+    with end_of(told["pid"]) as server_end:
+        one.leave()
+        assert ask(told["url"], "SELECT 1") == [(1,)]
+        two.leave()
+        assert ended(server_end, 0), "the last one waits for the server's end"
     assert is_free(folder / "server.lock")
 
 
-def test_killed_user_of_two_leaves_it(folder: Path) -> None:
-    with user(folder) as one, user(folder) as two:
-        told = one.said()
-        assert two.said() == told
+def test_killed_user_of_two_leaves_it(folder: Path, users: Users) -> None:
+    one, two = users(folder), users(folder)
+    told = one.said()
+    assert two.said() == told
+    one.kill()
+    assert ask(told["url"], "SELECT 1") == [(1,)]
+
+
+def test_killed_only_user_stops_it_though_its_child_lives(folder: Path, users: Users) -> None:
+    one = users(folder, WITH_A_CHILD)
+    told = one.said()
+    with end_of(told["pid"]) as server_end:
         one.kill()
-        assert ask(told["url"], "SELECT 1") == [(1,)]
-
-
-def test_killed_only_user_stops_it_though_its_child_lives(folder: Path) -> None:
-    with user(folder, WITH_A_CHILD) as one:
-        told = one.said()
-        with end_of(told["pid"]) as server_end:
-            one.kill()
-            assert ended(server_end)
+        assert ended(server_end)
     with EmbeddedServer.start(folder, durable=False) as again:  # waits for what the watcher has left to do
         assert again.pid != told["pid"]
 
 
-def test_user_who_forgets_to_close_stops_it_at_exit(folder: Path) -> None:
-    with user(folder, "os.write(1, str(server.pid).encode()); sys.exit()") as one:
-        one.process.wait(LIMIT)
-        assert one.process.stdout
-        assert not Path(f"/proc/{int(one.process.stdout.read())}/cwd").exists()
-        assert is_free(folder / "server.lock")
+def test_user_who_forgets_to_close_stops_it_at_exit(folder: Path, users: Users) -> None:
+    one = users(folder, "say(pid=server.pid); sys.exit()")
+    told = one.said()
+    assert ended(one.process)
+    assert not Path(f"/proc/{told['pid']}/cwd").exists()
+    assert is_free(folder / "server.lock")
 
 
-def test_fork_keeps_it_until_it_ends(folder: Path) -> None:
-    with user(folder, FORKED) as one:
-        told = one.said()
-        one.process.wait(LIMIT)  # the parent, which has closed; its child holds standard input
-        assert ask(told["url"], "SELECT 1") == [(1,)]
-        with end_of(told["pid"]) as server_end:
-            one.end()
-            assert ended(server_end)
+def test_fork_keeps_it_until_it_ends(folder: Path, users: Users) -> None:
+    one = users(folder, FORKED)
+    told = one.said()
+    assert ended(one.process)  # the parent, which has closed; its child waits for orders
+    assert ask(told["url"], "SELECT 1") == [(1,)]
+    with end_of(told["pid"]) as server_end:
+        one.leave()
+        assert ended(server_end)
 
 
 @pytest.mark.parametrize("count", [2, 6])
-def test_simultaneous_first_starts_share_one(new: Path, count: int) -> None:
-    with ExitStack() as stack:
-        users = [stack.enter_context(user(new)) for _ in range(count)]
-        told = [each.said() for each in users]
-        assert told == [told[0]] * count
-        with end_of(told[0]["pid"]) as server_end:
-            for each in users:
-                each.kill()
-            assert ended(server_end)
+def test_simultaneous_first_starts_share_one(new: Path, users: Users, count: int) -> None:
+    all_of_them = [users(new) for _ in range(count)]
+    told = [each.said() for each in all_of_them]
+    assert told == [told[0]] * count
+    with end_of(told[0]["pid"]) as server_end:
+        for each in all_of_them:
+            each.kill()
+        assert ended(server_end)
 
 
-def test_users_come_and_go_while_it_stops(folder: Path) -> None:
-    for turn in range(4):
-        with user(folder) as one:
-            assert ask(one.said()["url"], f"CREATE TABLE turn_{turn} ()") == []
-            one.kill() if turn % 2 else one.end()
+def test_users_come_and_go_while_it_stops(folder: Path, users: Users) -> None:
+    for turn in range(8):
+        one = users(folder)
+        assert ask(one.said()["url"], f"CREATE TABLE turn_{turn} ()") == []
+        one.kill() if turn % 2 else one.leave()
     with EmbeddedServer.start(folder, durable=False) as last:
-        assert ask(last.url, "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'turn%'") == [(4,)]
+        assert ask(last.url, "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'turn%'") == [(8,)]
 
 
 def test_closing_again_does_nothing(folder: Path) -> None:
@@ -387,21 +446,21 @@ def test_closing_again_does_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["killed", "closed"])
-def test_without_its_watcher(folder: Path, way: str) -> None:
+def test_without_its_watcher(folder: Path, users: Users, way: str) -> None:
     """A watcher that was killed is replaced by the next to come; who closes last needs none."""
-    with user(folder) as one:
-        pid = one.said()["pid"]
-        (watcher,) = holders(folder / "watcher.lock")
-        with end_of(watcher) as watcher_end:
-            os.kill(watcher, signal.SIGKILL)
-            assert ended(watcher_end)
-        with end_of(pid) as server_end:
-            if way == "closed":
-                one.end()
-            else:
-                EmbeddedServer.start(folder, durable=False).close()
-                one.kill()
-            assert ended(server_end)
+    one = users(folder)
+    pid = one.said()["pid"]
+    (watcher,) = holders(folder / "watcher.lock")
+    with end_of(watcher) as watcher_end:
+        os.kill(watcher, signal.SIGKILL)
+        assert ended(watcher_end)
+    with end_of(pid) as server_end:
+        if way == "closed":
+            one.leave()
+        else:
+            EmbeddedServer.start(folder, durable=False).close()
+            one.kill()
+        assert ended(server_end)
 
 
 # --- where the data may be
@@ -528,13 +587,13 @@ def test_number_of_another_process_in_the_pid_file_misleads_nobody(folder: Path)
         innocent.stdin.close()
 
 
-def test_killed_first_start_leaves_no_half_cluster(new: Path) -> None:
-    with user(new) as one:
-        ends = time.monotonic() + LIMIT
-        while not (new / "data.unfinished" / "base").exists():
-            assert time.monotonic() < ends
-        one.kill()
-        assert not (new / "data").exists()
+def test_killed_first_start_leaves_no_half_cluster(new: Path, users: Users) -> None:
+    one = users(new)
+    ends = time.monotonic() + LIMIT
+    while not (new / "data.unfinished" / "base").exists():
+        assert time.monotonic() < ends
+    one.kill()
+    assert not (new / "data").exists()
     with EmbeddedServer.start(new, durable=False) as again:
         assert ask(again.url, "SELECT 1") == [(1,)]
         assert not (new / "data.unfinished").exists()

@@ -1,12 +1,10 @@
 """Several runs at once, a locked table, a run that is killed: in the end every version is applied, once."""
 
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event, Thread
 
@@ -14,7 +12,6 @@ import pytest
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
-from database_handler.core.exceptions import MigrationError
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction
 from database_handler.migrations import (
@@ -25,44 +22,10 @@ from database_handler.migrations import (
 )
 from database_handler.migrations.locking import backoff, lock_key
 from tests.migrations.conftest import Folder
+from tests.migrations.worker import PATIENCE, Run
 from tests.support.wire import CountingProxy
 
 Make = Callable[..., MigrationManager]
-PATIENCE = 60.0
-_spawn = multiprocessing.get_context("spawn")
-
-
-def migrate_in_process(url: str, versions: str, answer: Connection) -> None:
-    """What a starting application does; it says when it is ready, and begins when it is told to."""
-    manager = MigrationManager(url, versions)
-    answer.send("ready")
-    answer.recv()
-    try:
-        answer.send(manager.migrate().applied)
-    except MigrationError as error:
-        answer.send(error)
-
-
-class Run:
-    """A process that migrates when it is told to."""
-
-    def __init__(self, config: DatabaseConfig, folder: Folder) -> None:
-        self.here, there = _spawn.Pipe()
-        arguments = (config.url(hide_password=False), str(folder.path), there)
-        self.process = _spawn.Process(target=migrate_in_process, args=arguments)
-        self.process.start()
-        there.close()
-
-    def expect(self) -> object:
-        assert self.here.poll(PATIENCE)
-        return self.here.recv()
-
-    def end(self) -> None:
-        self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.here.close()
 
 
 def until(seen: Callable[[], object], within: float = PATIENCE) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 __all__ = [
     "FOLDER",
@@ -38,7 +38,7 @@ class SampleProjectFacts(_Entry, frozen=True):
     status: Literal["draft", "active", "completed", "archived"]
     owner: str
     tags: tuple[str, ...]
-    metadata: dict[str, str | int | list[str]]
+    metadata: dict[str, JsonValue]
 
 
 class SampleDocument(_Entry, frozen=True):

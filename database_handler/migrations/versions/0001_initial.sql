@@ -118,7 +118,7 @@ CREATE TABLE text_sources (
     CONSTRAINT text_sources_title_check CHECK ((char_length(title) >= 1) AND (char_length(title) <= 500)),
     CONSTRAINT text_sources_content_type_check CHECK ((char_length(content_type) >= 3) AND (char_length(content_type) <= 255)),
     CONSTRAINT text_sources_language_check CHECK ((char_length(language) >= 2) AND (char_length(language) <= 63)),
-    CONSTRAINT text_sources_filename_check CHECK ((char_length(filename) >= 1) AND (char_length(filename) <= 255)),
+    CONSTRAINT text_sources_filename_check CHECK ((char_length(filename) >= 1) AND (char_length(filename) <= 2000)),
     CONSTRAINT text_sources_size_bytes_check CHECK ((size_bytes >= 0)),
     CONSTRAINT text_sources_checksum_check CHECK ((char_length(checksum) >= 64) AND (char_length(checksum) <= 64) AND (checksum ~ '^[0-9a-f]{64}$')),
     CONSTRAINT text_sources_storage_uri_check CHECK ((char_length(storage_uri) >= 1) AND (char_length(storage_uri) <= 2000)),

@@ -1,0 +1,153 @@
+"""The contract of a repository, run over every entity of `Repositories`: the next one is tested by existing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event, Thread
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from database_handler import Database, Repositories, Repository, UnitOfWork
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.base_model import Draft, Record
+from database_handler.core.schema import Table
+from database_handler.testing.factories import EntityFactory, factory_of
+from database_handler.testing.plugin import _made
+
+PATIENCE = 20.0  # seconds: no wait in these tests is longer
+ENTITIES = tuple(Repositories.entities())
+
+
+@dataclass
+class Subject:
+    """One entity under test, over a unit or a database."""
+
+    name: str
+    over: Repositories
+
+    @property
+    def repository(self) -> Repository[Any, Any]:
+        found: Repository[Any, Any] = getattr(self.over, self.name)
+        return found
+
+    @property
+    def factory(self) -> type[EntityFactory[Any, Any]]:
+        return factory_of(self.repository.draft)
+
+    @property
+    def table(self) -> Table:
+        return self.repository.table
+
+    def parents(self) -> dict[str, Any]:
+        return dict(self.factory.parents(self.over))
+
+    def drafts(self, size: int, **fields: Any) -> list[Any]:
+        """Drafts under one set of parents."""
+        return self.factory.build_batch(size, **fields, **self.factory.parents(self.over, **fields))
+
+    def draft(self, **fields: Any) -> Any:
+        return self.drafts(1, **fields)[0]
+
+    def records(self, size: int, **fields: Any) -> list[Any]:
+        return self.repository.create_many(self.drafts(size, **fields))
+
+    def record(self, **fields: Any) -> Any:
+        return self.repository.create(self.draft(**fields))  # type: ignore[attr-defined]  # each entity has it
+
+    def changes(self, draft: Draft) -> dict[str, Any]:
+        """Other valid values for what may change on a draft, its key aside."""
+        fixed = {*self.table.key, *(key.columns[-1] for key in self.table.foreign_keys)}
+        same = {name: getattr(draft, name) for name in fixed if name in type(draft).model_fields}
+        while True:
+            other = self.factory.build(**same)
+            found = {
+                name: getattr(other, name)
+                for name in other.model_fields_set - fixed
+                if getattr(other, name) != getattr(draft, name)
+            }
+            if found:
+                return found
+
+    def changed(self, draft: Any) -> Any:
+        """A draft of the same key with another content."""
+        fields = {name: getattr(draft, name) for name in draft.model_fields_set}
+        return type(draft)(**fields | self.changes(draft))
+
+    def on(self, over: Repositories) -> "Subject":
+        return Subject(self.name, over)
+
+
+@pytest.fixture(params=ENTITIES)
+def entity(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def subject(entity: str, uow: UnitOfWork) -> Subject:
+    """Each entity in turn, over a unit that is rolled back."""
+    return Subject(entity, uow)
+
+
+@pytest.fixture(scope="session")
+def committed_database(
+    database_template: DatabaseConfig, database_class: type[Database]
+) -> Iterator[Database]:
+    """A database for what must be committed; each test stays within projects of its own."""
+    with (
+        _made(database_template, template=database_template.name) as config,
+        database_class(config) as own,
+    ):
+        yield own
+
+
+@pytest.fixture
+def committed(entity: str, committed_database: Database) -> Subject:
+    """Each entity in turn, outside of a unit."""
+    return Subject(entity, committed_database)
+
+
+def stored(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in type(record).model_fields}
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for what another connection brings about."""
+    until = monotonic() + PATIENCE
+    while not holds():
+        assert monotonic() < until, "it did not come about in time"
+        Event().wait(0.005)
+
+
+class Background:
+    """A call in a thread of its own, whose result or error is asked for afterwards."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._result: object = None
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as error:  # noqa: BLE001  # told in the thread that asks
+            self._error = error
+
+    def result(self) -> Any:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "it is stuck"
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    """Whether some connection of this database waits for a lock."""
+    text = (
+        "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
+        "WHERE NOT l.granted AND a.datname = current_database()"
+    )
+    session = database.repositories(outside_unit=True).session
+    return bool(session.one(text)[0])
