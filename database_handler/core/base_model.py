@@ -82,6 +82,15 @@ class _Refusing(
         """Validate JSON as pydantic does; raise `InvalidValue` instead of its error."""
         return _refused(cls, lambda: super(_Refusing, cls).model_validate_json(json_data, **options))
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy; with `update`, as a new model that is validated, what is derived from a change made again.
+
+        Unlike pydantic's, which takes any value as it is: a changed copy is how a frozen record is edited.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        return self.model_validate({**self.__dict__, **validated_changes(type(self), update)})
+
 
 T = TypeVar("T")
 
@@ -200,7 +209,7 @@ def _annotated(annotation: Any, marker: Any) -> Any:
     return Annotated[annotation, marker]
 
 
-def validated_changes(draft: type[Draft], changes: Mapping[str, Any]) -> dict[str, Any]:
+def validated_changes(draft: type[BaseModel], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Validate a part of a draft and add what is derived from it.
 
     Raises

@@ -268,7 +268,7 @@ _SAFE_CLASSES = (
     "42P",
     "427",
     "42883",
-    "42601",
+    "42804",
     "3D",
     "3F",
     "53",
@@ -280,6 +280,9 @@ _SAFE_CLASSES = (
     "28",
     "0A",
 )
+# Its message quotes the text where the error is; the driver writes values into the text, and a value that
+# the server parses (a jsonpath, a tsquery) is quoted too.
+_SYNTAX_ERROR = "42601"
 
 
 @contextmanager
@@ -289,6 +292,7 @@ def translated(
     doing: str,
     deleting: bool = False,
     timeout: float | None = None,
+    quotable: bool = False,
 ) -> Iterator[None]:
     """Raise this library's errors in place of the driver's, without the driver's text around them.
 
@@ -303,6 +307,8 @@ def translated(
     timeout : float, optional
         The statement_timeout in force, in seconds: a cancel that comes no earlier is the timeout's, for
         the server gives both one SQLSTATE.
+    quotable : bool
+        Whether no values stand in the text, so that what the server says of its syntax can be told.
     """
     started = monotonic()
     failure: DatabaseHandlerError
@@ -310,13 +316,12 @@ def translated(
         yield
         return
     except psycopg2.Error as error:
-        failure = _from_driver(error, connection, doing)
+        failure = _from_driver(error, connection, doing, quotable=quotable)
         failure.driver_error = error
     except (ValueError, OverflowError, TypeError, LookupError) as error:
         if isinstance(error, DatabaseHandlerError):
             raise
-        # The driver's own conversions raise bare ones: NUL in a string, a lone surrogate, a wrong count.
-        failure = InvalidValue(f"{doing}: a value cannot be sent or read ({type(error).__name__})")
+        failure = InvalidValue(f"{doing}: {_bare(error)} ({type(error).__name__})")
         failure.driver_error = error
     if isinstance(failure, QueryCancelled) and timeout is not None and monotonic() - started >= timeout:
         failure = _as(StatementTimeout, failure)
@@ -325,6 +330,13 @@ def translated(
     # Raised outside the handler: the driver's error, whose text can quote the row, must not be printed
     # as this one's context.
     raise failure from None
+
+
+def _bare(error: Exception) -> str:
+    """Say what the driver means by an error that is none of its own."""
+    if isinstance(error, TypeError | LookupError) and not isinstance(error, ValueError):
+        return "the parameters do not fit the placeholders"
+    return "a value cannot be sent or read"
 
 
 def _as(kind: type[DatabaseError], failure: DatabaseError) -> DatabaseError:
@@ -341,7 +353,7 @@ def _as(kind: type[DatabaseError], failure: DatabaseError) -> DatabaseError:
 
 
 def _from_driver(
-    error: psycopg2.Error, connection: psycopg2.extensions.connection | None, doing: str
+    error: psycopg2.Error, connection: psycopg2.extensions.connection | None, doing: str, *, quotable: bool
 ) -> DatabaseHandlerError:
     sqlstate = error.pgcode
     if sqlstate is None:
@@ -351,7 +363,7 @@ def _from_driver(
     kind = error_class(sqlstate)
     diag = error.diag
     return kind(
-        _message(kind, sqlstate, diag, doing),
+        _message(kind, sqlstate, diag, doing, quotable=quotable),
         sqlstate=sqlstate,
         constraint=diag.constraint_name,
         table=diag.table_name,
@@ -389,10 +401,16 @@ def _claim(kind: type[DatabaseError]) -> str:
 
 
 def _message(
-    kind: type[DatabaseError], sqlstate: str, diag: psycopg2.extensions.Diagnostics, doing: str
+    kind: type[DatabaseError],
+    sqlstate: str,
+    diag: psycopg2.extensions.Diagnostics,
+    doing: str,
+    *,
+    quotable: bool,
 ) -> str:
     text = _claim(kind)
-    if sqlstate.startswith(_SAFE_CLASSES) and diag.message_primary:
+    safe = sqlstate.startswith(_SAFE_CLASSES) or (quotable and sqlstate == _SYNTAX_ERROR)
+    if safe and diag.message_primary:
         text = f"{text}: {diag.message_primary}"
     facts = [
         f"{label} {value}"

@@ -11,13 +11,13 @@ in the package talks to the driver's cursor.
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from itertools import count
+from itertools import count, pairwise
 from time import perf_counter
 from typing import Any, LiteralString, Protocol, TypeVar, overload
 from uuid import UUID
@@ -41,8 +41,8 @@ from database_handler.core.sql_text import (
     TokenKind,
     client_copy,
     refuse_control,
-    significant_tokens,
     statements,
+    tokens,
 )
 from database_handler.utils.logger import get_logger, statement_event
 
@@ -414,7 +414,7 @@ def _adapted_compound(value: object, place: object, known: frozenset[type]) -> o
     if isinstance(value, dict):
         return _to_json(value, place)
     if type(value) is Json:
-        return _to_json(value.adapted, place)
+        return _to_json(value.adapted, place, value.dumps)
     if type(value) is Decimal and (value.is_finite() or value.is_nan()):
         return value
     raise InvalidValue(
@@ -431,9 +431,13 @@ def _adapted_list(values: list[Any], place: object, known: frozenset[type]) -> o
     return [_adapted(value, place, known) for value in values]
 
 
-def _to_json(value: object, place: object) -> str:
+def _json_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _to_json(value: object, place: object, dumps: Callable[[Any], str] = _json_text) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return str(dumps(value))
     except (TypeError, ValueError):
         pass
     raise InvalidValue(f"parameter {place}: a dict holds what JSON cannot, such as NaN, a set or itself")
@@ -493,9 +497,10 @@ class Foreign:
     def checked(self, connection: driver.connection, parameters: Parameters) -> Checked:
         """Return what to send; `InvalidSql` where it is not one statement that a caller may send."""
         text = self.query if isinstance(self.query, str) else _composed(self.query, connection)
-        refuse_control(text, placeholders=parameters is not None)
-        told = _told(text)
-        return replace(told, text=f"{self.before}{text}{self.after}") if self.before else told
+        placeholders = parameters is not None
+        refuse_control(text, placeholders=placeholders)
+        told = (_told if len(text) > _LONG else _remembered)(text, placeholders)
+        return replace(told, text=f"{self.before}{text}{self.after}")
 
 
 def _composed(query: sql.Composable, connection: driver.connection) -> str:
@@ -541,27 +546,28 @@ _CALLED = frozenset(
 )
 
 
-@lru_cache(maxsize=1024)
-def _told(text: str) -> Checked:
+_LONG = 20_000  # characters, from which on a text is looked at again each time
+
+
+def _told(text: str, placeholders: bool) -> Checked:
     """Tell from the words of a statement what it may do."""
-    words: list[str] = []
-    calls: set[str] = set()
-    previous = ""
-    for token in significant_tokens(text):
-        if token.text == "(" and previous:
-            calls.add(previous)
-        previous = ""
-        if token.kind is TokenKind.WORD:
-            previous = token.text.upper()
-            words.append(previous)
-        elif token.kind is TokenKind.QUOTED_IDENTIFIER:
-            previous = token.text
+    found = [t for t in tokens(text, placeholders=placeholders) if t.kind not in _BETWEEN]
+    words = [token.text.upper() for token in found if token.kind is TokenKind.WORD]
+    calls = {
+        name.text.upper() if name.kind is TokenKind.WORD else name.text
+        for name, token in pairwise(found)
+        if token.text == "(" and name.kind in (TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER)
+    }
     word = words[0] if words else ""
-    deletes = "DELETE" in words and not {"INSERT", "UPDATE", "MERGE"} & set(words)
-    return Checked(text, word, _effect(word, words, calls), deletes)
+    deletes = "DELETE" in words and {"INSERT", "UPDATE", "MERGE"}.isdisjoint(words)
+    return Checked("", word, _effect(word, words, calls), deletes)
 
 
-def _effect(word: str, words: list[str], calls: set[str]) -> Effect:
+_BETWEEN = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})
+_remembered = lru_cache(maxsize=1024)(_told)
+
+
+def _effect(word: str, words: Iterable[str], calls: set[str]) -> Effect:
     if word in _SESSION:
         return Effect.UNKNOWN
     if word not in _QUERIES or not _CHANGES.isdisjoint(words):
@@ -573,6 +579,16 @@ def _foreign(query: LiteralString | sql.Composable) -> Foreign:
     if isinstance(query, str | sql.Composable):
         return Foreign(query)
     raise InvalidSql(f"a query is a str or a psycopg2.sql object, not {type(query).__name__}")
+
+
+def _copying(text: LiteralString) -> Statement:
+    try:
+        fits = isinstance(text, str) and len(statements(text)) == 1 and client_copy(text) == "FROM STDIN"
+    except SqlTextError as error:
+        raise InvalidSql(f"The SQL text cannot be read: {error}") from None
+    if not fits:
+        raise InvalidSql("copy takes one COPY ... FROM STDIN")
+    return Statement(text, "sql COPY", writes=True)
 
 
 def _declared(query: Query, cursor: str, fetch: str) -> "Statement | Foreign":

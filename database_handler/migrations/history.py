@@ -127,7 +127,7 @@ class History:
         if found != backend:
             raise PoolerInTheWay(
                 f"this transaction ran on server process {found}, the migrations' lock is held by {backend}: "
-                "a pooler lies between; set DB_MIGRATION_URL to the server's own address. It was rolled back"
+                "a pooler lies between; set migration_url to the server's own address. It was rolled back"
             )
 
     @cached_property

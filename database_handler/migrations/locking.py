@@ -150,7 +150,7 @@ def _refuse_pooler(lease: Kept, config: DatabaseConfig, backend: int) -> None:
             shared = session.one(_PID)[0] == backend
         if shared or Autocommit(lambda: lease).session.one(_PID)[0] != backend:
             raise PoolerInTheWay(
-                "a pooler in transaction mode lies between, where no lock can be held: set DB_MIGRATION_URL "
+                "a pooler in transaction mode lies between, where no lock can be held: set migration_url "
                 "to the server's own address; nothing was run"
             )
 

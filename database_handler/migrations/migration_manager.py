@@ -217,8 +217,8 @@ class MigrationManager:
     def _locked(self, lease: Kept, migrations: Sequence[Migration], plan: Plan) -> list[Step]:
         if self._pooled:
             raise PoolerInTheWay(
-                "versions are pending, and DB_PGBOUNCER says that a pooler lies between, where no lock can "
-                "be held: set DB_MIGRATION_URL to the server's own address; nothing was run"
+                "versions are pending, and its settings say that a pooler lies between, where no lock can "
+                "be held: set migration_url to the server's own address; nothing was run"
             )
         held = acquire(lease, self.config, self.history_table, wait=self._lock_wait)
         session = Autocommit(lambda: lease).session

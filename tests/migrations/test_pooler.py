@@ -91,6 +91,6 @@ def test_a_pooler_in_transaction_mode_is_refused(
     with TransactionProxy(config) as proxy:
         manager = MigrationManager(proxy.config, folder.path)
         assert manager.status().pending == ("0001_a",)
-        with pytest.raises(PoolerInTheWay, match="DB_MIGRATION_URL"):
+        with pytest.raises(PoolerInTheWay, match="migration_url"):
             manager.migrate()
     assert session.all("SELECT to_regclass('a'), to_regclass('application_migrations')") == [(None, None)]

@@ -355,7 +355,7 @@ def test_a_declared_pooler_is_refused_only_when_there_is_something_to_run(
     three: Folder, config: DatabaseConfig, manager: Make
 ) -> None:
     pooled = MigrationManager(config.model_copy(update={"pgbouncer": True}), three.path)
-    with pytest.raises(PoolerInTheWay, match="DB_MIGRATION_URL"):
+    with pytest.raises(PoolerInTheWay, match="migration_url"):
         pooled.migrate()
     manager().migrate()
     assert not pooled.migrate().changed
