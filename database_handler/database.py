@@ -240,9 +240,11 @@ class Database(Repositories):
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""
-        self.pool.close()
-        if self._server is not None:
-            self._server.close()
+        try:
+            self.pool.close()
+        finally:
+            if self._server is not None:
+                self._server.close()
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 from uuid import UUID
 
-from database_handler.core.exceptions import AfterCommitFailed, InvalidValue
+from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Lend, Transaction, TransactionOptions
 from database_handler.repositories import (
@@ -98,12 +98,14 @@ class UnitOfWork(Repositories):
         self._transaction = Transaction(lend, options, limits)
         super().__init__(self._transaction.session, project_id)
         self._units = units
+        self._opened_among: list[UnitOfWork] = []
         self._on_commit: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
         """Open the unit; nothing is sent yet."""
         self._transaction.claim()
-        self._units.stack.append(self)
+        self._opened_among = self._units.stack
+        self._opened_among.append(self)
         return self
 
     def __exit__(
@@ -114,7 +116,8 @@ class UnitOfWork(Repositories):
         try:
             self._transaction.__exit__(kind, error, trace)
         finally:
-            self._units.stack.remove(self)
+            # Of the thread that opened it: the collector, or a framework, may close it in another.
+            self._opened_among.remove(self)
         if commits:
             self._run_hooks()
 
@@ -143,6 +146,8 @@ class UnitOfWork(Repositories):
         """
         if not callable(call):
             raise InvalidValue("on_commit takes something to call")
+        if self._transaction.is_over:
+            raise ReleasedConnection("this unit of work is over; nothing will be run after it")
         self._on_commit.append(call)
 
     def _run_hooks(self) -> None:

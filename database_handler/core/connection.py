@@ -56,6 +56,7 @@ _log = get_logger(__name__)
 
 _FRESH = 1.0  # seconds a connection may lie idle before it is asked whether its server still answers
 _CLOSE = 0.5  # seconds that the good-bye to the server may take
+_TELL = 2.0  # seconds that each step of ending statements still running at the pool's end may take
 _SLICE = 0.5  # seconds after which a waiter looks for connections that nobody gave back
 _BACK_OFF = 0.05, 1.0  # seconds between attempts at a server that is full or starting: first, longest
 _HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
@@ -761,10 +762,10 @@ def _delays() -> Iterator[float]:
 
 
 def _terminate(config: DatabaseConfig, running: list[int]) -> None:
-    lease = dedicated(config, timeout=_CLOSE, purpose="closing the pool")
+    lease = dedicated(config, timeout=_TELL, purpose="closing the pool")
     try:
         text = "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid"
-        transmit(lease, Message(text, "pool.close", [running]), Limits(deadline=_CLOSE))
+        transmit(lease, Message(text, "pool.close", [running]), Limits(deadline=_TELL))
     finally:
         lease.release()
 

@@ -5,6 +5,9 @@ pending savepoints are glued to the first one, so that n statements cost n + 1 r
 kept here because the connection's can mislead: a syntax error in a glued first message leaves the
 connection idle, and the next INSERT would commit by itself. A COMMIT whose reply is lost is resolved by
 the transaction's id, which rides in the first writing message (PostgreSQL, "pg_xact_status").
+
+It is one module because what is glued to a message, and what is known after its answer, are two sides of
+one state.
 """
 
 import re
@@ -14,8 +17,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import count
+from math import ceil
 from threading import get_ident
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -31,6 +35,8 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import (
     Borrowed,
+    Checked,
+    Effect,
     Foreign,
     Limits,
     Message,
@@ -38,9 +44,9 @@ from database_handler.core.session import (
     Reply,
     Session,
     Statement,
+    rendered,
     transmit,
 )
-from database_handler.core.sql_text import first_words
 
 __all__ = ["Autocommit", "Isolation", "Lend", "Transaction", "TransactionOptions"]
 
@@ -80,10 +86,13 @@ class TransactionOptions:
 
     def __post_init__(self) -> None:
         """Refuse what PostgreSQL would refuse, before anything is sent."""
-        if self.isolation not in {None, "read committed", "repeatable read", "serializable"}:
+        if self.isolation not in (None, "read committed", "repeatable read", "serializable"):
             raise InvalidValue(
                 'isolation is "read committed", "repeatable read" or "serializable", in small letters'
             )
+        for name in ("read_only", "deferrable", "resolve"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidValue(f"{name} is True or False")
         for name in ("statement_timeout", "lock_timeout"):
             _check_timeout(name, getattr(self, name))
 
@@ -103,10 +112,15 @@ _UNLIMITED = Limits()
 def _timeouts(options: TransactionOptions) -> str:
     text = ""
     if options.statement_timeout is not None:
-        text += f"SET LOCAL statement_timeout = {round(options.statement_timeout * 1000)};"
+        text += f"SET LOCAL statement_timeout = {_milliseconds(options.statement_timeout)};"
     if options.lock_timeout is not None:
-        text += f"SET LOCAL lock_timeout = {round(options.lock_timeout * 1000)};"
+        text += f"SET LOCAL lock_timeout = {_milliseconds(options.lock_timeout)};"
     return text
+
+
+def _milliseconds(seconds: float) -> int:
+    # Never less: a cancel that comes before the timeout is told as somebody else's.
+    return ceil(round(seconds * 1000, 6))
 
 
 @lru_cache(maxsize=256)
@@ -122,10 +136,11 @@ def _begin(options: TransactionOptions) -> str:
 
 
 # A transaction of its own, for what is reset inside another is put back when that one is rolled back.
-# DISCARD ALL cannot stand in a transaction, nor in a message of several statements.
+# DISCARD ALL cannot stand in a transaction, nor in a message of several statements; this does what it does.
+# RESET ALL comes first, lest a statement_timeout that was left behind ends the rest.
 _RESET = (
-    "BEGIN;RESET SESSION AUTHORIZATION;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;"
-    "SELECT pg_advisory_unlock_all();COMMIT;"
+    "RESET ALL;BEGIN;RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;"
+    "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all();COMMIT;"
 )
 # The server reports application_name by itself, so the id comes back without a column or a round trip.
 _MARK = (
@@ -166,23 +181,24 @@ class Transaction:
         self._thread = get_ident()
         self._mark: int | None = None
         self._wrote = False
+        self._only_deleted = True
         self.session = Session(self)
 
     # ------------------------------------------------------------------------------------------ statements
 
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL, with all that is pending glued before it."""
-        lease, before = self._ready(writes=statement.writes)
-        pending = self._take_pending()
+        lease, before = self._ready()
         return self._transmit(
             lease,
             Message(
-                before + pending + self._marking(statement.writes) + statement.text,
+                before + self._glued() + self._marking(statement.writes) + statement.text,
                 statement.name,
                 parameters,
                 self._options.statement_timeout,
                 statement.deletes,
             ),
+            writes=statement.writes,
         )
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
@@ -191,22 +207,22 @@ class Transaction:
         For a syntax error anywhere in a message keeps the whole of it from being run.
         """
         self._refuse_unusable()
-        text = foreign.text(self._lease_of().connection)
-        word = first_words(text, 1)
-        writes = word not in _READING
+        checked = foreign.checked(self._lease_of().connection, parameters)
         if any(control.startswith("SAVEPOINT") for control in self._pending):
             self.send(Statement("SELECT", "transaction.pending"))
-        lease, before = self._ready(writes=writes)
-        lease.tainted = True
-        message = _foreign_message(before + self._marking(writes) + text, word, parameters, self._options)
-        return self._transmit(lease, message, clean=False)
+        lease, before = self._ready()
+        clean = checked.effect is Effect.READS
+        lease.tainted = lease.tainted or not clean
+        before += self._marking(checked.effect is Effect.WRITES)
+        message = _foreign_message(before, checked, foreign, parameters, self._options)
+        return self._transmit(lease, message, writes=not clean, clean=clean, own=False)
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
         """Send COPY and its rows: two round trips."""
-        lease, before = self._ready(writes=True)
-        text = before + self._take_pending() + self._marking(writes=True) + statement.text
+        lease, before = self._ready()
+        text = before + self._glued() + self._marking(writes=True) + statement.text
         message = Message(text, statement.name, None, self._options.statement_timeout, lines=lines)
-        return self._transmit(lease, message).count
+        return self._transmit(lease, message, writes=True).count
 
     @contextmanager
     def atomic(self, *, read_only: bool = False) -> Iterator[Session]:  # noqa: ARG002  # it is begun already
@@ -234,11 +250,10 @@ class Transaction:
             self._lease = self._lend()
         return self._lease
 
-    def _ready(self, *, writes: bool) -> tuple[Lent, str]:
+    def _ready(self) -> tuple[Lent, str]:
         """Check that a statement may be sent, and say what begins the transaction where it has not begun."""
         self._refuse_unusable()
         lease = self._lease_of()
-        self._wrote = self._wrote or writes
         if self._state is _State.NEW:
             return lease, (_RESET if lease.tainted else "") + _begin(self._options)
         self._expect_open(lease)
@@ -251,23 +266,29 @@ class Transaction:
                 "the transaction was ended behind this unit's back; nothing more is sent"
             )
 
-    def _take_pending(self) -> str:
-        text = "".join(f"{control};" for control in self._pending)
-        self._pending.clear()
-        return text
+    def _glued(self) -> str:
+        return "".join(f"{control};" for control in self._pending)
 
     def _marking(self, writes: bool) -> str:
         wanted = writes and self._mark is None and self._options.resolve and not self._options.read_only
         return _MARK if wanted else ""
 
-    def _transmit(self, lease: Lent, message: Message, *, clean: bool = True) -> Reply:
+    def _transmit(
+        self, lease: Lent, message: Message, *, writes: bool, clean: bool = True, own: bool = True
+    ) -> Reply:
+        marking = writes and self._mark is None
+        message = rendered(lease.connection, message)  # what cannot be sent is refused before it counts
         fresh = self._state is _State.NEW
         self._state = _State.FAILED  # until the answer says otherwise, whatever is raised on the way
+        if own:
+            self._pending.clear()
+        if writes and not self._options.read_only:
+            self._wrote, self._only_deleted = True, self._only_deleted and message.deletes
         reply = transmit(lease, message, self.limits)
         self._state = _State.OPEN
         if fresh and clean:
             lease.tainted = False
-        if self._mark is None and _MARK in message.text:
+        if marking:
             self._mark = _marked(lease.connection)
         self._expect_open(lease)
         return reply
@@ -366,8 +387,10 @@ class Transaction:
 
     def _send_commit(self, lease: Lent) -> None:
         process = lease.connection.info.backend_pid
+        deletes = self._wrote and self._only_deleted  # a deferred foreign key then lacks what was deleted
+        message = Message("COMMIT", "transaction.commit", None, self._options.statement_timeout, deletes)
         try:
-            reply = transmit(lease, Message("COMMIT", "transaction.commit"), self.limits)
+            reply = transmit(lease, message, self.limits)
         except ConnectionLost as lost:
             self._resolve(lost, process)
             return
@@ -392,6 +415,7 @@ class Transaction:
         """Undo what was sent; the unit is over. It never raises what the connection says of it."""
         if self._state is _State.OVER:
             return
+        self._pending.clear()
         lease = self._lease
         if lease is None or not _in_transaction(lease):
             self._end()
@@ -410,23 +434,28 @@ class Transaction:
         self._state = _State.OVER
         lease, self._lease = self._lease, None
         if lease is not None:
-            lease.release(discard=discard)
+            with suppress(ReleasedConnection):  # in a forked child it is the parent's
+                lease.release(discard=discard)
 
 
 def _foreign_message(
-    text: str, word: tuple[str, ...], parameters: Parameters, options: TransactionOptions
+    before: str, checked: Checked, foreign: Foreign, parameters: Parameters, options: TransactionOptions
 ) -> Message:
-    name = " ".join(("sql", *word))
-    return Message(text, name, parameters, options.statement_timeout, word == ("DELETE",))
-
-
-_READING = frozenset(
-    {("SELECT",), ("VALUES",), ("TABLE",), ("SHOW",), ("EXPLAIN",), ("DECLARE",), ("FETCH",)}
-)
+    return Message(
+        before + checked.text,
+        f"sql {checked.word}",
+        parameters,
+        options.statement_timeout,
+        checked.deletes,
+        composed=not isinstance(foreign.query, str),
+    )
 
 
 def _in_transaction(lease: Lent) -> bool:
-    connection = lease.connection
+    try:
+        connection = lease.connection
+    except ReleasedConnection:  # in a forked child it is the parent's
+        return False
     return not connection.closed and connection.get_transaction_status() in {
         driver.TRANSACTION_STATUS_INTRANS,
         driver.TRANSACTION_STATUS_INERROR,
@@ -446,6 +475,7 @@ _TERMINATE = Statement(
     "transaction.terminate",
 )
 _RESOLVE_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 0.05
 
 
 def _outcome(lend: Lend, transaction: int, process: int, limits: Limits) -> str | None:
@@ -456,7 +486,8 @@ def _outcome(lend: Lend, transaction: int, process: int, limits: Limits) -> str 
         [[status]] = session.all(_ASK, [str(transaction)])
         if status != "in progress" or monotonic() >= until:
             return status if status in {"committed", "aborted"} else None
-        session.all(_TERMINATE, [process, str(transaction)])  # waits up to a second, so this does not spin
+        if not session.all(_TERMINATE, [process, str(transaction)]):  # it waits up to a second by itself
+            sleep(_ASK_AGAIN_SECONDS)
 
 
 class Autocommit:
@@ -479,22 +510,31 @@ class Autocommit:
                 self._options.statement_timeout,
                 statement.deletes,
             )
-            with _final(statement.writes):
+            with _final(writes=statement.writes):
                 reply = transmit(lease, message, self.limits)
             lease.tainted = False
             return reply
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
-        """Send a caller's SQL; a reset that is due goes before it in a message of its own."""
+        """Send a caller's SQL; a reset that is due goes with it where it only reads.
+
+        Before anything else it goes by itself, for some statements must be alone in their message.
+        """
         with _borrowed(self._lend) as lease:
-            text = foreign.text(lease.connection)
-            if lease.tainted:
-                transmit(lease, Message(_RESET, "connection.reset"), self.limits)
-            lease.tainted = True
-            word = first_words(text, 1)
-            message = _foreign_message(_timeouts(self._options) + text, word, parameters, self._options)
-            with _final(word not in _READING):
-                return transmit(lease, message, self.limits)
+            checked = foreign.checked(lease.connection, parameters)
+            clean = checked.effect is Effect.READS
+            before = _RESET if lease.tainted else ""
+            if before and not clean:
+                transmit(lease, Message(before, "connection.reset"), self.limits)
+                before = ""
+            lease.tainted = lease.tainted or not clean
+            message = _foreign_message(
+                before + _timeouts(self._options), checked, foreign, parameters, self._options
+            )
+            with _final(writes=not clean):
+                reply = transmit(lease, message, self.limits)
+            lease.tainted = not clean
+            return reply
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
         """Send COPY in a transaction of its own."""
@@ -519,7 +559,7 @@ def _borrowed(lend: Lend) -> Iterator[Lent]:
 
 
 @contextmanager
-def _final(writes: bool) -> Iterator[None]:
+def _final(*, writes: bool) -> Iterator[None]:
     """Tell a lost reply to a write by its name: sending it again might store it twice."""
     try:
         yield

@@ -6,7 +6,7 @@ vocabulary that the entities share, and each call is short.
 """
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -244,15 +244,20 @@ class Repository(Generic[D, R]):
 
     def stream(
         self, *, order_by: str | Sequence[str] | None = None, batch: int = 1000, **filters: object
-    ) -> Iterator[R]:
+    ) -> Generator[R, None, None]:
         """Iterate over any number of records with at most `batch` in memory.
 
-        Outside a unit it holds a read-only transaction until it is exhausted or closed.
+        Outside a unit it holds a read-only transaction until it is exhausted or closed (``.close()``).
         """
         statement, values = self._select(
             "stream", self._where(filters), parse_order(self.record, order_by).clause, None
         )
-        return map(self._fill, self._session.stream(statement, values, batch=batch))
+        return self._filled(self._session.stream(statement, values, batch=batch))
+
+    def _filled(self, rows: Iterator[tuple[Any, ...]]) -> Generator[R, None, None]:
+        # A generator, so that it can be closed: with it goes the only reference to the rows, and their
+        # transaction ends.
+        yield from map(self._fill, rows)
 
     def count(self, **filters: object) -> int:
         """Return how many records the filters match."""
@@ -296,6 +301,8 @@ class Repository(Generic[D, R]):
         StaleRecord
             Its version is not `expected_version`; carries the record as it stands, and nothing was written.
         """
+        if not isinstance(changes, Mapping | None):
+            raise InvalidValue(f"update: changes are a mapping, not a {type(changes).__name__}")
         valid = self._changes({**(changes or {}), **fields})
         names = tuple(sorted(valid))
         rows = self._session.all(
@@ -362,9 +369,11 @@ class Repository(Generic[D, R]):
         return validated_changes(self.draft, changes)
 
     def _in_the_way(
-        self, rows: Iterable[tuple[Any, ...]], changes: Sequence[Change]
-    ) -> RecordNotFound | StaleRecord | AmbiguousRecord:
+        self, rows: Sequence[tuple[Any, ...]], changes: Sequence[Change]
+    ) -> RecordNotFound | StaleRecord:
         at = self.table.column_names.index("id") + 1
+        places = [row[0] for row in rows]
+        self._refuse_ambiguous(1 + len(places) - len(set(places)))
         missing = sorted(row[0] for row in rows if row[at] is None)
         current = {row[0]: row[1:] for row in rows if row[at] is not None}
         if missing:

@@ -12,6 +12,7 @@ from typing import Any
 from database_handler.core.base_model import Record, nearest, validated_field
 from database_handler.core.exceptions import InvalidValue, UnknownField
 from database_handler.core.schema import Table
+from database_handler.utils.validators import verbatim
 
 __all__ = ["Order", "Where", "parse_filters", "parse_order"]
 
@@ -81,11 +82,11 @@ def parse_filters(model: type[Record], filters: Mapping[str, object]) -> Where:
 
 
 def _condition(model: type[Record], keyword: str, value: object) -> Where:
-    name, _, operator = keyword.partition("__")
+    name, mark, operator = keyword.partition("__")
     if name not in model.model_fields:
         raise UnknownField(f"{model.__name__} has no field {name[:60]!r}{nearest(name, model.model_fields)}")
     allowed = _BY_TYPE.get(model.table.column(name).type, _ORDERED)
-    operator = operator or "eq"
+    operator = operator if mark else "eq"
     if operator not in allowed:
         near = nearest(operator, dict.fromkeys(allowed))
         raise UnknownField(f"{model.__name__}.{name} has no operator {operator[:60]!r}{near}")
@@ -148,9 +149,11 @@ def _pattern(operator: str, frame: str) -> Callable[[type[Record], str, object],
 
 
 def _plain_text(model: type[Record], name: str, value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise InvalidValue(f"{model.__name__}.{name}: a text without NUL is matched here")
-    return value
+    try:
+        return verbatim(value)
+    except InvalidValue as refusal:
+        told = InvalidValue(f"{model.__name__}.{name}: {refusal}", columns=[name])
+    raise told
 
 
 def _contains(model: type[Record], name: str, value: object) -> Where:
@@ -195,6 +198,8 @@ _BUILDERS: dict[str, Callable[[type[Record], str, object], Where]] = {
 
 def parse_order(model: type[Record], order_by: str | Sequence[str] | None) -> Order:
     """Turn ``"-created_at"`` or a list of such into an order that the id completes."""
+    if not isinstance(order_by, Sequence | None):
+        raise InvalidValue(f"{model.__name__}: order_by takes a field name or a list of them")
     asked = [order_by] if isinstance(order_by, str) else list(order_by or ())
     columns = [_ordered(model, item) for item in asked]
     names = [name for name, _ in columns]

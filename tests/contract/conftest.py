@@ -1,4 +1,4 @@
-"""The contract of a repository, run over every entity of `Repositories`: the next one is tested by existing."""
+"""The contract of a repository, over every entity of `Repositories`: the next one is tested by existing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import pytest
 
 from database_handler import Database, Repositories, Repository, UnitOfWork
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.base_model import Draft, Record
+from database_handler.core.base_model import Derivation, Draft, Record
 from database_handler.core.schema import Table
 from database_handler.testing.factories import EntityFactory, factory_of
 from database_handler.testing.plugin import _made
@@ -58,6 +58,7 @@ class Subject:
     def changes(self, draft: Draft) -> dict[str, Any]:
         """Other valid values for what may change on a draft, its key aside."""
         fixed = {*self.table.key, *(key.columns[-1] for key in self.table.foreign_keys)}
+        fixed |= {source for source, name in self.derived() if name in fixed}
         same = {name: getattr(draft, name) for name in fixed if name in type(draft).model_fields}
         while True:
             other = self.factory.build(**same)
@@ -68,6 +69,11 @@ class Subject:
             }
             if found:
                 return found
+
+    def derived(self) -> list[tuple[str, str]]:
+        """The fields that follow another field, each after that."""
+        rules = {n: field.default_factory for n, field in self.repository.draft.model_fields.items()}
+        return [(r.source, n) for n, r in rules.items() if isinstance(r, Derivation) and r.follows]
 
     def changed(self, draft: Any) -> Any:
         """A draft of the same key with another content."""
@@ -143,11 +149,11 @@ class Background:
         return self._result
 
 
-def waits_for_a_lock(database: Database) -> bool:
-    """Whether some connection of this database waits for a lock."""
+def until_waiting(database: Database, number: int) -> None:
+    """Wait until so many connections to this database wait for a lock."""
     text = (
-        "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
+        "SELECT count(DISTINCT l.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
         "WHERE NOT l.granted AND a.datname = current_database()"
     )
     session = database.repositories(outside_unit=True).session
-    return bool(session.one(text)[0])
+    eventually(lambda: bool(session.one(text)[0] >= number))

@@ -232,7 +232,7 @@ def test_closing_cuts_a_frozen_connection_at_the_limit(make_pool: PoolMaker) -> 
         eventually(lambda: lease.connection.get_transaction_status() == 1)
         started = monotonic()
         pool.close(0.2)
-        assert monotonic() - started < 1.5
+        assert monotonic() - started < 5
         joined(thread)
     assert len(failed) == 1
     lease.release()

@@ -1,0 +1,141 @@
+"""upsert and upsert_many: by the natural key, three outcomes, and safe when many do it at once."""
+
+from collections import Counter
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from database_handler import Database, Outcome, UnitOfWork
+from database_handler.core.session import Statement
+from tests.contract.conftest import PATIENCE, Background, Subject
+
+
+def outcomes(found: list[Any]) -> list[Outcome]:
+    return [each.outcome for each in found]
+
+
+def row_versions(subject: Subject, ids: list[Any]) -> list[Any]:
+    """Which transaction wrote each row: it changes whenever a row is rewritten."""
+    text = f"SELECT xmin::text, ctid::text FROM {subject.table.name} WHERE id = ANY(%s::uuid[]) ORDER BY id"
+    return subject.over.session.all(Statement(text, "test"), [ids])
+
+
+def test_one_is_inserted_updated_and_left(subject: Subject) -> None:
+    draft = subject.draft()
+    first = subject.repository.upsert(draft)
+    assert first.outcome is Outcome.INSERTED
+    assert {name: getattr(first.record, name) for name in type(draft).model_fields} == dict(draft)
+    changed = subject.changed(draft)
+    second = subject.repository.upsert(changed)
+    assert second.outcome is Outcome.UPDATED
+    assert (second.record.id, second.record.version) == (first.record.id, 2)
+    assert {name: getattr(second.record, name) for name in type(draft).model_fields} == dict(changed)
+    written = row_versions(subject, [first.record.id])
+    third = subject.repository.upsert(changed)
+    assert third.outcome is Outcome.UNCHANGED
+    assert third.record == second.record
+    assert row_versions(subject, [first.record.id]) == written
+    assert subject.repository.get_by_id(first.record.id) == third.record
+
+
+@pytest.mark.parametrize("size", [0, 3, 300])
+def test_many_come_in_order(subject: Subject, size: int) -> None:
+    drafts = subject.drafts(size)
+    there = drafts[::3]
+    subject.repository.create_many(there)
+    wanted = [subject.changed(d) if place % 6 == 0 else d for place, d in enumerate(drafts)]
+    found = subject.repository.upsert_many(iter(reversed(wanted)))
+    found.reverse()
+    expected = [
+        Outcome.UPDATED if place % 6 == 0 else Outcome.UNCHANGED if place % 3 == 0 else Outcome.INSERTED
+        for place in range(size)
+    ]
+    assert outcomes(found) == expected
+    assert [
+        {name: getattr(each.record, name) for name in type(draft).model_fields}
+        for each, draft in zip(found, wanted, strict=True)
+    ] == [dict(draft) for draft in wanted]
+    ids = [each.record.id for each in found]
+    assert subject.repository.get_many(ids) == [each.record for each in found]
+    before = row_versions(subject, ids)
+    again = subject.repository.upsert_many(wanted)
+    assert set(outcomes(again)) <= {Outcome.UNCHANGED}
+    assert [each.record for each in again] == [each.record for each in found]
+    assert row_versions(subject, ids) == before
+
+
+def test_nulls_in_a_key_are_equal(subject: Subject, uow: UnitOfWork) -> None:
+    references = {key.columns[-1] for key in subject.table.foreign_keys}
+    for name in set(subject.table.nullable_key) - references:
+        draft, other = subject.drafts(2, **{name: None})
+        named = subject.factory.build(**{n: getattr(draft, n) for n in draft.model_fields_set - {name}})
+        first = subject.repository.upsert_many([draft, named])
+        assert outcomes(first) == [Outcome.INSERTED, Outcome.INSERTED]
+        again = subject.repository.upsert_many([named, draft])
+        assert outcomes(again) == [Outcome.UNCHANGED, Outcome.UNCHANGED]
+        assert [each.record for each in again] == [first[1].record, first[0].record]
+        changed = subject.repository.upsert_many([subject.changed(draft)])
+        assert outcomes(changed) == [Outcome.UPDATED]
+        assert changed[0].record.id == first[0].record.id
+
+
+def test_outside_a_unit(committed: Subject) -> None:
+    parents = committed.parents()
+    drafts = committed.factory.build_batch(3, **parents)
+    found = committed.repository.upsert_many(drafts)
+    assert outcomes(found) == [Outcome.INSERTED] * 3
+    assert committed.repository.get_many([each.record.id for each in found]) == [e.record for e in found]
+    found = committed.repository.upsert_many([drafts[2], committed.changed(drafts[0]), drafts[1]])
+    assert outcomes(found) == [Outcome.UNCHANGED, Outcome.UPDATED, Outcome.UNCHANGED]
+
+
+def race(works: list[Any]) -> list[Any]:
+    """Let all begin at one moment, each in a thread of its own."""
+    barrier = Barrier(len(works))
+
+    def run(work: Any) -> Any:
+        barrier.wait(PATIENCE)
+        return work()
+
+    return [each.result() for each in [Background(lambda w=work: run(w)) for work in works]]
+
+
+@pytest.mark.parametrize("in_a_unit", [False, True])
+def test_of_eight_at_once_exactly_one_inserts(
+    committed: Subject, committed_database: Database, in_a_unit: bool
+) -> None:
+    drafts = committed.drafts(20)
+
+    def upsert() -> list[Any]:
+        if not in_a_unit:
+            return committed.repository.upsert_many(drafts)
+        with committed_database.unit_of_work() as unit:
+            return committed.on(unit).repository.upsert_many(drafts)
+
+    found = race([upsert] * 8)
+    for place in range(20):
+        told = [each[place] for each in found]
+        assert Counter(each.outcome for each in told) == {Outcome.INSERTED: 1, Outcome.UNCHANGED: 7}
+        assert len({each.record.id for each in told}) == 1
+        assert {each.record.version for each in told} == {1}
+
+
+def test_eight_different_contents_are_one_insert_and_updates(committed: Subject) -> None:
+    draft = committed.draft()
+    wanted = [draft.model_copy(update={"metadata": {"writer": number}}) for number in range(8)]
+    found = race([lambda d=d: committed.repository.upsert(d) for d in wanted])
+    assert Counter(each.outcome for each in found) == {Outcome.INSERTED: 1, Outcome.UPDATED: 7}
+    assert sorted(each.record.version for each in found) == list(range(1, 9))
+    for each, sent in zip(found, wanted, strict=True):
+        assert each.record.metadata == sent.metadata
+
+
+def test_overlapping_ones_in_opposite_orders_do_not_deadlock(committed: Subject) -> None:
+    drafts = committed.drafts(200)
+    for number in range(3):
+        wanted = [draft.model_copy(update={"metadata": {"round": number}}) for draft in drafts]
+        orders = [wanted, wanted[::-1], wanted[50:], wanted[150::-1]]
+        found = race([lambda order=order: committed.repository.upsert_many(order) for order in orders])
+        assert [len(each) for each in found] == [200, 200, 150, 151]
+    assert committed.repository.delete_many([e.record.id for e in found[0]]) == 200
