@@ -15,24 +15,23 @@ __all__ = ["text_source_draft"]
 
 
 def text_source_draft(project_id: UUID, name: str, document: Document, uri: str) -> NewTextSource:
-    """Return the draft for a file of a folder; `name` is its path there, kept in the metadata.
+    """Return the draft for a file of a folder; `name` is its path there.
 
     Raises
     ------
     Unstorable
     """
-    base = PurePosixPath(name).name
-    facts: dict[str, Any] = {"path": name, **document.metadata}
+    facts: dict[str, Any] = dict(document.metadata)
     if document.encoding not in {None, "utf-8"}:
         facts["encoding"] = document.encoding
     try:
         return NewTextSource(
             project_id=project_id,
-            title=document.title or base,
+            title=document.title or PurePosixPath(name).name,
             content=document.content,
             content_type=document.content_type,
             language=document.language,
-            filename=base,
+            filename=name,
             size_bytes=document.size_bytes,
             checksum=document.checksum,
             storage_uri=uri,

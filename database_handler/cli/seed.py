@@ -154,8 +154,7 @@ class _Import:
     def _held(self) -> Iterator[Held]:
         # The contents stay in the database: names and checksums are all that the plan needs.
         rows = self._db.session.all(
-            "SELECT id, coalesce(metadata->>'path', filename), checksum, version"
-            " FROM text_sources WHERE project_id = %s",
+            "SELECT id, filename, checksum, version FROM text_sources WHERE project_id = %s",
             [self._project_id],
         )
         return (Held(*row) for row in rows)

@@ -43,7 +43,7 @@ def ends(report: FolderReport) -> dict[str, str]:
 
 
 def rows(db: Database) -> dict[str, TextSource]:
-    return {str(row.metadata["path"]): row for row in db.text_sources.list()}
+    return {str(row.filename): row for row in db.text_sources.list()}
 
 
 def test_every_file_is_accounted_for_and_a_second_run_rewrites_none(database: Database, folder: Path) -> None:
