@@ -2,7 +2,7 @@
 # Makes .venv ready for the script that sources this file. Needs bash and Python 3.11 or later, nothing else.
 #
 #   source scripts/bootstrap.sh
-#   prepare dev                  # or: prepare dev,benchmarks
+#   bootstrap dev                # or: bootstrap dev,benchmarks
 #   .venv/bin/python -m ...      # never .venv/bin/<command>: a "#!" line cannot hold a path with spaces
 #
 # What is installed is this checkout (editable) with the extras asked for, at the versions of requirements.txt.
@@ -131,8 +131,8 @@ _without_caches() {
     fi
 }
 
-# prepare EXTRAS: returns when .venv holds this checkout with EXTRAS; fails with a message that says why not.
-prepare() {
+# bootstrap EXTRAS: returns when .venv holds this checkout with EXTRAS; fails with a message that says why not.
+bootstrap() {
     local extras=$1 python began=$SECONDS
     ! _is_ready "$extras" || return 0
     python=$(_find_python) || return 1

@@ -257,8 +257,19 @@ def filler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
     Filling skips validation: the driver gives the exact Python type for every column type but two, enums
     and arrays, which are converted; an enum's value that the model does not know is an `UnreadableValue`.
     """
+    return _filling(model, tuple(_conversions(model)))
+
+
+@lru_cache(maxsize=256)
+def assembler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
+    """Return what makes the record of values that are a validated draft's and the server's."""
+    return _filling(model, ())
+
+
+def _filling(
+    model: type[R], conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
+) -> Callable[[tuple[Any, ...]], R]:
     names = tuple(model.model_fields)
-    conversions = tuple(_conversions(model))
     fields_set = set(names)
     new, put = model.__new__, object.__setattr__
 

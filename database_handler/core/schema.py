@@ -134,6 +134,7 @@ class Table:
         self.computed = tuple(computed)
         self.checks = tuple(checks)
         self.columns: tuple[Column, ...] = ()
+        self.column_names: tuple[str, ...] = ()
         self.foreign_keys: tuple[ForeignKey, ...] = ()
         self._own_indexes = tuple(indexes)
         self._by_name: dict[str, Column] = {}
@@ -145,6 +146,7 @@ class Table:
         """Take the columns from `model`; `ConfigurationError` where it breaks a rule of the schema."""
         self.columns = tuple(column_of(model, name, field) for name, field in model.model_fields.items())
         self._by_name = {column.name: column for column in self.columns}
+        self.column_names = tuple(self._by_name)
         self.foreign_keys = tuple(_foreign_keys(model))
         self._check_rules(model)
 
@@ -160,11 +162,6 @@ class Table:
     def is_child(self) -> bool:
         """Whether its rows belong to a project."""
         return TENANT in self.column_names
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """The columns that the model carries, in its order."""
-        return tuple(column.name for column in self.columns)
 
     @property
     def primary_key(self) -> tuple[str, ...]:

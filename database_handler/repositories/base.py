@@ -8,9 +8,10 @@ vocabulary that the entities share, and each call is short.
 import builtins
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from database_handler.core.base_model import (
     Change,
     Draft,
     Record,
+    assembler,
     filler,
     validated_changes,
 )
@@ -30,7 +32,7 @@ from database_handler.core.exceptions import (
     RecordNotFound,
     StaleRecord,
 )
-from database_handler.core.schema import TENANT, Table
+from database_handler.core.schema import SERVER_COLUMNS, TENANT, Table
 from database_handler.core.session import Session, Statement
 from database_handler.repositories import copy_text, pages, statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
@@ -121,43 +123,33 @@ class Repository(Generic[D, R]):
             return []
         rows = [self._values(draft, self._new_id(None)) for draft in checked]
         stored_at = self._copy(rows) if len(rows) >= COPY_FROM else self._insert(rows)
-        return [self._stored(row, stored_at) for row in rows]
+        return self._stored(rows, stored_at)
 
-    def _insert(self, rows: Sequence[Sequence[Any]]) -> object:
+    def _insert(self, rows: Sequence[Sequence[Any]]) -> datetime:
         names = self._written
         sent = to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex")
-        return self._session.one(statements.create_many(self.table), [sent.decode()])[0]
+        stored_at: datetime = self._session.one(statements.create_many(self.table), [sent.decode()])[0]
+        return stored_at
 
-    def _copy(self, rows: Sequence[Sequence[Any]]) -> object:
+    def _copy(self, rows: Sequence[Sequence[Any]]) -> datetime:
         with self._session.atomic() as session:
             # Asked first: it is the transaction's moment, so the rows need not be read back.
             [stored_at] = session.one(statements.NOW)
-            places = self._places
-            whole = (self._whole(row, stored_at, places) for row in rows)
-            session.copy(statements.copy(self.table), copy_text.lines(self.table, whole))
-        return stored_at
+            tail = (stored_at, stored_at, 1)
+            session.copy(statements.copy(self.table), copy_text.lines(self.table, rows, tail))
+        moment: datetime = stored_at
+        return moment
 
     @cached_property
     def _written(self) -> tuple[str, ...]:
         return tuple(column.name for column in statements.draft_columns(self.table))
 
-    @cached_property
-    def _places(self) -> builtins.list[int | None]:
-        """Where each column of the record stands among those written; None for the server's."""
-        written = self._written
-        return [written.index(name) if name in written else None for name in self.table.column_names]
-
-    def _whole(
-        self, row: Sequence[Any], stored_at: object, places: Sequence[int | None]
-    ) -> builtins.list[Any]:
-        names = self.table.column_names
-        return [
-            (1 if name == "version" else stored_at) if place is None else row[place]
-            for name, place in zip(names, places, strict=True)
-        ]
-
-    def _stored(self, row: Sequence[Any], stored_at: object) -> R:
-        return self._fill(tuple(self._whole(row, stored_at, self._places)))
+    def _stored(self, rows: Iterable[Sequence[Any]], stored_at: datetime) -> builtins.list[R]:
+        """Make the records of rows that were written at one moment."""
+        written = (*self._written, *SERVER_COLUMNS)
+        arrange = itemgetter(*(written.index(name) for name in self.table.column_names))
+        make, tail = assembler(self.record), (stored_at, stored_at, 1)
+        return [make(arrange((*row, *tail))) for row in rows]
 
     # ----------------------------------------------------------------------------------------------- read
 

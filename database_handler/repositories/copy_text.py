@@ -11,35 +11,38 @@ from enum import Enum
 from typing import Any
 
 from database_handler.core.schema import Table
+from database_handler.repositories import statements
 
 __all__ = ["lines"]
 
 _CHUNK = 512  # rows that are handed over at a time
 
 
-def lines(table: Table, rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """Encode rows, whose values stand in the order of the table's columns; some hundreds of them a chunk."""
-    encoders = [_encoder(column.type) for column in table.columns]
+def lines(table: Table, rows: Iterable[Sequence[Any]], tail: Sequence[Any]) -> Iterator[bytes]:
+    """Encode rows, some hundreds a chunk.
+
+    Parameters
+    ----------
+    rows : iterable
+        Each with the values of `statements.draft_columns`, in that order.
+    tail : sequence
+        The values of the server's columns, the same for all rows.
+    """
+    encoders = [_ENCODERS.get(column.type, _text) for column in statements.draft_columns(table)]
+    end = "".join(f"\t{_timestamp(v) if isinstance(v, dt.datetime) else v}" for v in tail) + "\n"
     chunk: list[str] = []
     for row in rows:
-        chunk.append("\t".join([_cell(encode, value) for encode, value in zip(encoders, row, strict=True)]))
+        cells = ["\\N" if v is None else encode(v) for encode, v in zip(encoders, row, strict=True)]
+        chunk.append("\t".join(cells))
         if len(chunk) == _CHUNK:
-            yield ("\n".join(chunk) + "\n").encode()
+            yield (end.join(chunk) + end).encode()
             chunk.clear()
     if chunk:
-        yield ("\n".join(chunk) + "\n").encode()
-
-
-def _cell(encode: Callable[[Any], str], value: Any) -> str:
-    return "\\N" if value is None else encode(value)
-
-
-def _encoder(sql_type: str) -> Callable[[Any], str]:
-    return _ENCODERS.get(sql_type, _text)
+        yield (end.join(chunk) + end).encode()
 
 
 def _text(value: Any) -> str:
-    text = str(value.value) if isinstance(value, Enum) else str(value)
+    text = value if type(value) is str else _as_text(value)
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if "\n" in text:
@@ -51,10 +54,17 @@ def _text(value: Any) -> str:
     return text
 
 
+def _as_text(value: Any) -> str:
+    return str(value._value_ if isinstance(value, Enum) else value)  # quicker than .value, which is computed
+
+
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def _json(value: Any) -> str:
     if not isinstance(value, dict):
         value = value.model_dump(mode="json")
-    return _text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    return _text(_dump(value))
 
 
 def _array(values: Sequence[Any]) -> str:
@@ -67,6 +77,9 @@ def _timestamp(value: dt.datetime) -> str:
 
 
 _ENCODERS: dict[str, Callable[[Any], str]] = {
+    "uuid": str,
+    "bigint": str,
+    "integer": str,
     "jsonb": _json,
     "text[]": _array,
     "timestamptz": _timestamp,

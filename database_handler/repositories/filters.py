@@ -186,7 +186,7 @@ _BUILDERS: dict[str, Callable[[type[Record], str, object], Where]] = {
     "eq": _eq,
     "ne": _ne,
     "in": _membership("{0} = ANY({1})"),
-    "not_in": _membership("{0} <> ALL({1})"),
+    "not_in": _membership("({0} IS NULL OR {0} <> ALL({1}))"),  # as "ne" and Python have it
     "is_null": _is_null,
     "overlaps": _overlaps,
     "has_key": _has_key,

@@ -72,8 +72,9 @@ def create_many(table: Table) -> Statement:
 
 @_cached
 def copy(table: Table) -> Statement:
-    """Rows by COPY in text format, every column of the record among them."""
-    text = f"COPY {table.name} ({columns(table)}) FROM STDIN"
+    """Rows by COPY in text format: what the draft sets, then the server's columns."""
+    names = ", ".join((_names(draft_columns(table)), *SERVER_COLUMNS))
+    text = f"COPY {table.name} ({names}) FROM STDIN"
     return Statement(text, f"{table.name}.create_many", writes=True)
 
 

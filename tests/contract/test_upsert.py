@@ -68,7 +68,7 @@ def test_many_come_in_order(subject: Subject, size: int) -> None:
 def test_nulls_in_a_key_are_equal(subject: Subject, uow: UnitOfWork) -> None:
     references = {key.columns[-1] for key in subject.table.foreign_keys}
     for name in set(subject.table.nullable_key) - references:
-        draft, other = subject.drafts(2, **{name: None})
+        draft = subject.draft(**{name: None})
         named = subject.factory.build(**{n: getattr(draft, n) for n in draft.model_fields_set - {name}})
         first = subject.repository.upsert_many([draft, named])
         assert outcomes(first) == [Outcome.INSERTED, Outcome.INSERTED]

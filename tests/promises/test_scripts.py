@@ -31,7 +31,7 @@ esac
 PREPARE = """
 set -euo pipefail
 source "$CHECKOUT/scripts/bootstrap.sh"
-prepare dev
+bootstrap dev
 pwd
 .venv/bin/python -c "print(1)"
 """
