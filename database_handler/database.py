@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from time import sleep
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from psycopg2 import sql
@@ -24,11 +24,13 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
-from database_handler.embedded import EmbeddedServer
-from database_handler.migrations import MigrationManager, MigrationReport
-from database_handler.operations.health import Health, check
 from database_handler.unit_of_work import OpenUnits, Repositories, UnitOfWork
 from database_handler.utils.logger import get_logger
+
+if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
+    from database_handler.embedded import EmbeddedServer
+    from database_handler.migrations import MigrationReport
+    from database_handler.operations.health import Health
 
 __all__ = ["Database"]
 
@@ -93,6 +95,8 @@ class Database(Repositories):
         **changes
             Fields of `DatabaseConfig`, such as ``pool_size=2``.
         """
+        from database_handler.embedded import EmbeddedServer
+
         server = EmbeddedServer.start(Path(path), durable=durable)
         try:
             database = cls(server.config.with_(**changes))
@@ -231,12 +235,17 @@ class Database(Repositories):
         maintenance = self.config.with_(name="postgres")
         return _created(Autocommit(lambda: dedicated(maintenance)).session, self.config.name)
 
-    def migrate(self, target: str | None = None) -> MigrationReport:
+    def migrate(self, target: str | None = None) -> "MigrationReport":
         """Bring the schema to the newest version, or to `target`; any number of processes may call it."""
+        from database_handler.migrations import MigrationManager
+
         return MigrationManager(self.config).migrate(target)
 
-    def health(self) -> Health:
+    def health(self) -> "Health":
         """Return how the database is; never raises, and takes no longer than a few seconds."""
+        from database_handler.migrations import MigrationManager
+        from database_handler.operations.health import check
+
         return check(self.pool, MigrationManager(self.config).heads)
 
     def close(self) -> None:

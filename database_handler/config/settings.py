@@ -1,35 +1,25 @@
 """The settings of an application, each with a note of where it came from; the only home of variable names.
 
 A value is taken from the first that gives it: an argument, the environment, ``.env``,
-``database_handler.yaml``, the default. Both files are looked for in the current folder only. `.env` is read
-by python-decouple; its `Config` is not used, for it asks the environment before everything else.
+``database_handler.yaml``, the default. Both files are looked for in the current folder only.
 
 An empty value means "none" where none is allowed, and is refused elsewhere: falling through to another
 source could name another database than the one that was meant.
-
-The module is long for one reason: every rule on where settings come from is here, and nowhere else.
 """
 
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn, Self
 
-from decouple import RepositoryEnv
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 
-from database_handler.config.database import (
-    NAMES_IN_ERRORS,
-    Configuration,
-    DatabaseConfig,
-    boolean,
-    kind_of,
-    nearest,
-    url_fields,
-)
+from database_handler.config.configuration import NAMES_IN_ERRORS, Configuration, kind_of, nearest
+from database_handler.config.database import DatabaseConfig, url_fields
+from database_handler.config.sources import Source, env_file, yaml_sections
+from database_handler.config.values import Boolean
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["ENV_FILE", "VARIABLES", "YAML_FILE", "Settings"]
@@ -73,19 +63,10 @@ VARIABLES: Final = (URL_VARIABLE, *DATABASE_VARIABLES.values(), *OTHER_VARIABLES
 _FIELDS: Final = {name: field for field, name in (DATABASE_VARIABLES | OTHER_VARIABLES).items()}
 _PLACE: Final = ("host", "port", "ports", "name", "user", "password", "target_session_attrs")
 _CLOSE: Final = 0.85  # a foreign DB_HOSTNAME stays below, DB_POOLSIZE and DB_PROT do not
-_MAX_FILE_BYTES: Final = 1 << 20
 _ENVIRONMENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 _ENVIRONMENT_ALLOWED: Final = (
     "a name of 1 to 63 lower-case letters, digits, '-' and '_' that starts with a letter"
 )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What one source gives, by variable; `where` says so in words that follow "from"."""
-
-    where: str
-    values: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -125,9 +106,7 @@ class Settings(Configuration, frozen=True):
     """
 
     database: DatabaseConfig = Field(description="a DatabaseConfig")
-    debug: Annotated[bool, BeforeValidator(boolean)] = Field(
-        default=False, description="true, yes, on, 1, false, no, off or 0"
-    )
+    debug: Boolean = Field(default=False, description="true, yes, on, 1, false, no, off or 0")
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         default_factory=_level, description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
     )
@@ -185,13 +164,13 @@ class Settings(Configuration, frozen=True):
 # --- the sources ------------------------------------------------------------------------------------------
 
 
-def _argument_source(arguments: Mapping[str, object], environment: str | None) -> _Source:
+def _argument_source(arguments: Mapping[str, object], environment: str | None) -> Source:
     known = ["database_url", *DatabaseConfig.model_fields, *OTHER_VARIABLES]
     for name in arguments:
         if name not in known:
             raise ConfigurationError(f"there is no setting {name} (from an argument){nearest(name, known)}")
     given = {**arguments, "environment": environment}
-    return _Source(
+    return Source(
         "an argument", {_variable(name): value for name, value in given.items() if value is not None}
     )
 
@@ -203,12 +182,12 @@ def _variable(field: str) -> str:
     return (DATABASE_VARIABLES | OTHER_VARIABLES).get(field, field)
 
 
-def _environment_source(env: Mapping[str, str]) -> _Source:
+def _environment_source(env: Mapping[str, str]) -> Source:
     """Take our variables; of the others only those that look like one of ours mistyped are refused."""
     for name in env:
         if name not in VARIABLES and name.startswith(("DB_", "DATABASE_", "LOG_")):
             _refuse_if_close(name, "the environment")
-    return _Source("the environment", {name: env[name] for name in VARIABLES if name in env})
+    return Source("the environment", {name: env[name] for name in VARIABLES if name in env})
 
 
 def _refuse_if_close(name: str, where: str) -> None:
@@ -221,151 +200,28 @@ def _refuse_unknown(name: str, where: str) -> NoReturn:
     raise ConfigurationError(f"there is no setting {name} (from {where}){nearest(name, VARIABLES, 0.75)}")
 
 
-def _env_file_source(path: Path | None) -> _Source:
-    found = _file(path, ENV_FILE)
-    if found is None:
-        return _Source(ENV_FILE, {})
-    _check_env_lines(found, _file_text(found))
-    values: dict[str, str] = RepositoryEnv(str(found)).data
-    for name in values:
+def _env_file_source(path: Path | None) -> Source:
+    source = env_file(path, ENV_FILE)
+    for name in source.values:
         if name not in VARIABLES and name.upper().startswith("DB_"):
-            _refuse_unknown(name, str(found))
+            _refuse_unknown(name, source.where)
         elif name not in VARIABLES and name.startswith(("DATABASE_", "LOG_")):
-            _refuse_if_close(name, str(found))
-    return _Source(str(found), {name: values[name] for name in VARIABLES if name in values})
+            _refuse_if_close(name, source.where)
+    return Source(source.where, {name: source.values[name] for name in VARIABLES if name in source.values})
 
 
-def _file(path: Path | None, default: str) -> Path | None:
-    """Give the file to read: the one asked for, which must exist, or the default one if it does."""
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"{path} is not a regular file, or not there")
-    if path is not None:
-        return path
-    return Path(default) if Path(default).is_file() else None
-
-
-def _file_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        if len(data) <= _MAX_FILE_BYTES:
-            return data.decode()
-        problem = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
-    except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problem = f"{path}:{line} is not UTF-8"
-    raise ConfigurationError(problem)
-
-
-def _check_env_lines(path: Path, text: str) -> None:
-    """Refuse what python-decouple would pass over in silence or take at its word."""
-    seen: dict[str, int] = {}
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        problem = _env_line_problem(line.strip(), seen, number)
-        if problem:
-            raise ConfigurationError(f"{path}:{number} {problem}")
-
-
-def _env_line_problem(line: str, seen: dict[str, int], number: int) -> str:
-    if not line or line.startswith("#"):
-        return ""
-    name, equals, value = (part.strip() for part in line.partition("="))
-    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        return "is not NAME=value"
-    if "\0" in line:
-        return "holds NUL"
-    if value[:1] in {'"', "'"} and (len(value) < 2 or value[-1] != value[0]):
-        return "opens a quotation mark that it does not close"
-    if name in seen:
-        return f"sets {name} again, after line {seen[name]}"
-    seen[name] = number
-    return ""
-
-
-def _yaml_sources(path: Path | None, environment: str) -> Iterator[_Source]:
-    found = _file(path, YAML_FILE)
-    if found is None:
-        return
-    sections = _sections(found)
-    if environment not in sections and "default" not in sections:
-        raise ConfigurationError(
-            f"{found} has no section for the environment {environment}, nor one named default"
-        )
-    for section in (environment, "default"):
-        if section in sections:
-            yield _Source(f"{found}, section {section}", _section(found, section, sections[section]))
-
-
-def _sections(path: Path) -> Mapping[object, object]:
-    loaded = _yaml(path)
-    if loaded is None:
-        return {"default": {}}
-    if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path} holds {kind_of(loaded)}; sections by environment are needed")
-    return loaded
-
-
-def _section(path: Path, section: str, values: object) -> dict[str, object]:
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigurationError(
-            f"{path}, section {section} holds {kind_of(values)}; settings by name are needed"
-        )
-    named = {str(name).upper(): value for name, value in values.items()}
-    if len(named) < len(values):
-        raise ConfigurationError(f"{path}, section {section} has a setting in two spellings")
-    for name in named:
-        if name not in VARIABLES or name == "ENVIRONMENT":
-            _refuse_unknown(name, f"{path}, section {section}")
-    return {name: "" if value is None else value for name, value in named.items()}
-
-
-def _yaml(path: Path) -> object:
-    """Read YAML; what the parser says of an error is left out, for it quotes the file."""
-    _require_yaml(path)
-    import yaml
-
-    text = _file_text(path)
-    try:
-        _refuse_repeated_keys(path, yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = f"{path}:{mark.line + 1 if mark else 1} is not valid YAML"
-    except (yaml.YAMLError, RecursionError, ValueError):
-        problem = f"{path} is not valid YAML"
-    raise ConfigurationError(problem)
-
-
-def _require_yaml(path: Path) -> None:
-    try:
-        import_module("yaml")
-    except ImportError:
-        pass
-    else:
-        return
-    raise ConfigurationError(f"{path} needs PyYAML: pip install 'database-handler[yaml]'")
-
-
-def _refuse_repeated_keys(path: Path, root: object) -> None:
-    """Refuse a section or a setting given twice, of which PyYAML would take the last in silence."""
-    import yaml
-
-    sections = [value for _, value in root.value] if isinstance(root, yaml.MappingNode) else []
-    for node in [root, *sections]:
-        seen: set[str] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
-            if str(key.value) in seen:
-                raise ConfigurationError(f"{path}:{key.start_mark.line + 1} sets a name for the second time")
-            seen.add(str(key.value))
+def _yaml_sources(path: Path | None, environment: str) -> Iterator[Source]:
+    for source in yaml_sections(path, YAML_FILE, environment):
+        for name in source.values:
+            if name not in VARIABLES or name == "ENVIRONMENT":
+                _refuse_unknown(name, source.where)
+        yield source
 
 
 # --- which value counts -----------------------------------------------------------------------------------
 
 
-def _environment_name(sources: Sequence[_Source]) -> str:
+def _environment_name(sources: Sequence[Source]) -> str:
     """Give the environment that the sources above YAML name, which chooses the section of the YAML file."""
     for source in sources:
         if "ENVIRONMENT" in source.values:
@@ -377,7 +233,7 @@ def _environment_name(sources: Sequence[_Source]) -> str:
     return "development"
 
 
-def _merged(sources: Sequence[_Source]) -> dict[str, _Given]:
+def _merged(sources: Sequence[Source]) -> dict[str, _Given]:
     """Take each field from the first source that gives it.
 
     A URL closes the place (host, user, password and so on) to the sources below it, so that a password
@@ -396,7 +252,7 @@ def _merged(sources: Sequence[_Source]) -> dict[str, _Given]:
     return merged
 
 
-def _fields(source: _Source) -> dict[str, _Given]:
+def _fields(source: Source) -> dict[str, _Given]:
     """Give what one source says of each field; a part that both the URL and a variable give is refused."""
     parts = _url_parts(source)
     fields = dict(parts)
@@ -411,7 +267,7 @@ def _fields(source: _Source) -> dict[str, _Given]:
     return fields
 
 
-def _url_parts(source: _Source) -> dict[str, _Given]:
+def _url_parts(source: Source) -> dict[str, _Given]:
     if URL_VARIABLE not in source.values:
         return {}
     url = source.values[URL_VARIABLE]

@@ -145,7 +145,13 @@ class Change(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     changes: Mapping[str, Any]
     expected_version: int | None = None
 
-    if not TYPE_CHECKING:  # the short form, Change(id, {...}, 3), beside the one with keywords
+    if TYPE_CHECKING:  # the short form, Change(id, {...}, 3), beside the one with keywords
+
+        def __init__(
+            self, id: UUID | str, changes: Mapping[str, Any], expected_version: int | None = None
+        ) -> None: ...
+
+    else:
 
         def __init__(self, *values: Any, **named: Any) -> None:
             named |= dict(zip(("id", "changes", "expected_version"), values, strict=False))

@@ -2,12 +2,11 @@
 
 Of `psycopg2.pool.ThreadedConnectionPool` it keeps the type and the names; lending is its own. What is
 counted is what is held in a container, so no interrupted call leaves a number wrong. The lock is never held
-over input or output. Connections are made in threads of their own, for neither libpq nor the resolver can
-be bounded to less than whole seconds; whoever has waited longest gets the connection that comes first,
-be it new or given back.
+over input or output. Whoever has waited longest gets the connection that comes first, be it
+new or given back.
 
-It is one module of more than 300 lines because lending, taking back, forking and closing share one lock and
-one set of invariants, which are easier to check side by side:
+It is one module of more than 300 lines because lending, taking back, connecting and closing share one lock
+and one set of invariants, which are easier to check side by side:
 
 * open connections and attempts under way never exceed ``pool_size + max_overflow``;
 * nobody waits while a connection is idle;
@@ -15,22 +14,17 @@ one set of invariants, which are easier to check side by side:
 """
 
 import os
-import select
-import socket
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from random import SystemRandom
-from threading import Event, Lock, Thread, current_thread
+from threading import Event, Lock, Thread
 from time import monotonic
-from types import TracebackType
-from typing import Any, Protocol, cast
-from weakref import ReferenceType, WeakSet, ref
+from typing import cast
+from weakref import WeakSet
 
-import psycopg2
 import psycopg2.extensions as driver
 from psycopg2.pool import ThreadedConnectionPool
 
@@ -43,274 +37,20 @@ from database_handler.core.exceptions import (
     PoolOverloaded,
     PoolTimeout,
     ReleasedConnection,
-    translated,
 )
-from database_handler.core.session import Limits, Message, ping, prepare_connection, transmit
-from database_handler.core.startup import AttemptFailed, diagnose
-from database_handler.core.watchdog import Fuse
+from database_handler.core.lent import Lease, LentConnection, dedicated
+from database_handler.core.link import Link, connect, open_connection
+from database_handler.core.session import Limits, Message, transmit
+from database_handler.core.startup import AttemptFailed
 from database_handler.utils.logger import get_logger
 
 __all__ = ["ConnectionPool", "Lease", "LentConnection", "PoolStats", "dedicated", "open_connection"]
 
 _log = get_logger(__name__)
 
-_FRESH = 1.0  # seconds a connection may lie idle before it is asked whether its server still answers
-_CLOSE = 0.5  # seconds that the good-bye to the server may take
 _TELL = 2.0  # seconds that each step of ending statements still running at the pool's end may take
 _SLICE = 0.5  # seconds after which a waiter looks for connections that nobody gave back
 _BACK_OFF = 0.05, 1.0  # seconds between attempts at a server that is full or starting: first, longest
-_HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
-
-
-# ------------------------------------------------------------------------------------------------ connecting
-
-
-def open_connection(config: DatabaseConfig, *, timeout: float | None = None) -> driver.connection:
-    """Connect, in autocommit, within `timeout` seconds (`connect_timeout` when left out).
-
-    Raises
-    ------
-    DatabaseUnavailable, ResourcesExhausted
-        Nothing answered in time, or the server takes no connection now; both can be retried.
-    AuthenticationFailed, ConfigurationError
-        The server refuses the user, the database does not exist, TLS cannot be had as asked.
-    """
-    limit = config.connect_timeout if timeout is None else timeout
-    attempt = _in_thread(lambda: _connect(config))
-    try:
-        return attempt.result(limit)
-    except TimeoutError:
-        attempt.add_done_callback(_close_late)
-    except DatabaseHandlerError:
-        raise
-    except BaseException:
-        attempt.add_done_callback(_close_late)
-        raise
-    raise DatabaseUnavailable(f"connect: no connection within {limit:g} s")
-
-
-def _in_thread(work: Callable[[], driver.connection]) -> "Future[driver.connection]":
-    future: Future[driver.connection] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as failure:  # noqa: BLE001  # handed to whoever waits for the result
-            future.set_exception(failure)
-
-    Thread(target=run, name="database-handler-connect", daemon=True).start()
-    return future
-
-
-def _close_late(attempt: "Future[driver.connection]") -> None:
-    if attempt.exception() is None:
-        attempt.result().close()
-
-
-def _connect(config: DatabaseConfig) -> driver.connection:
-    started = monotonic()
-    try:
-        with translated(None, doing="connect"):
-            connection: driver.connection = psycopg2.connect(**_arguments(config))
-    except DatabaseUnavailable as failure:
-        reason = diagnose(config, config.connect_timeout - (monotonic() - started))
-        # Without its frames: they hold the password, and some loggers print the variables of each.
-        reason.driver_error = failure.driver_error and failure.driver_error.with_traceback(None)
-    else:
-        _opened.add(connection)
-        prepare_connection(connection)
-        return connection
-    raise reason
-
-
-def _arguments(config: DatabaseConfig) -> dict[str, Any]:
-    return config.connect_arguments()
-
-
-def dedicated(config: DatabaseConfig, *, timeout: float | None = None, purpose: str = "") -> "Lease":
-    """Connect outside any pool, as `open_connection` does; the lease's release closes the connection."""
-    lease = Lease(_Alone())
-    lease.begin(_Link(open_connection(config, timeout=timeout), 0), purpose)
-    return lease
-
-
-class _Link:
-    """A connection, with what is known of it and of whoever holds it."""
-
-    def __init__(self, connection: driver.connection, generation: int) -> None:
-        self.connection: driver.connection | None = connection
-        self.fuse = Fuse(connection.fileno())
-        self.generation = generation
-        self.tainted = False
-        self.idle_since = monotonic()
-        self.thread = self.purpose = self.last_statement = ""
-        self.borrowed_at = self.idle_since
-        self._lease: ReferenceType[Lease] | None = None
-        self._poll = select.poll()
-        self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)
-        _links.add(self)
-
-    def lent_to(self, lease: "Lease", purpose: str) -> None:
-        self._lease = ref(lease)
-        self.last_statement = ""
-        self.thread = current_thread().name
-        self.purpose = purpose
-        self.borrowed_at = monotonic()
-
-    def holder(self) -> str:
-        """Say which thread holds it, for what, for how long, and what it sent last."""
-        if self._lease is not None and (lease := self._lease()) is not None:
-            self.last_statement = lease.last_statement
-        held = monotonic() - self.borrowed_at
-        purpose = f" ({self.purpose})" if self.purpose else ""
-        last = f", last statement {self.last_statement}" if self.last_statement else ""
-        return f"{self.thread}{purpose} for {held:.1f} s{last}"
-
-    def is_idle(self) -> bool:
-        """Whether it can be lent again as it is: open, not cut, in no transaction."""
-        connection = self.connection
-        if connection is None or self.fuse.blown or connection.closed:
-            return False
-        return connection.get_transaction_status() == driver.TRANSACTION_STATUS_IDLE
-
-    def answers(self, within: float) -> bool:
-        """Whether the server is there still: told by the socket, and by a ping where that is not enough."""
-        connection = self.connection
-        if connection is None:
-            return False
-        events = self._poll.poll(0)
-        if events and events[0][1] & _HUNG_UP:
-            return False
-        # Something to read may be a notification, or the server's last words.
-        if events or monotonic() - self.idle_since > _FRESH:
-            with suppress(DatabaseHandlerError), self.fuse.guard(within):
-                ping(connection)
-            del connection.notifies[:]
-        return self.is_idle()
-
-    def running(self) -> int:
-        """Return the server's process number while it runs a statement, else 0."""
-        connection = self.connection
-        if connection is None or connection.get_transaction_status() != driver.TRANSACTION_STATUS_ACTIVE:
-            return 0
-        return connection.info.backend_pid
-
-    def close(self) -> None:
-        """End the server's session, within a bound; never raises for what the connection says of it."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        try:
-            with suppress(DatabaseHandlerError), self.fuse.guard(_CLOSE), translated(None, doing="close"):
-                connection.close()
-        finally:
-            self.fuse.close()
-
-    def disown(self) -> None:
-        """In a forked child: forget the parent's connection, whose socket has been taken away already."""
-        self.connection = None
-        self.fuse.close()
-
-
-# ------------------------------------------------------------------------------------------------- borrowing
-
-
-class _Owner(Protocol):
-    def take_back(self, lease: "Lease", *, discard: bool) -> None: ...
-
-    def lost(self, link: _Link) -> None: ...
-
-
-class Lease:
-    """One borrow of one connection; every use after its release raises `ReleasedConnection`.
-
-    Collected without a release, its connection is closed, its slot freed, and a warning logged.
-
-    Attributes
-    ----------
-    tainted : bool
-        Whether a caller's SQL ran on this connection since its session was last reset; it goes with the
-        connection from one lease to the next.
-    last_statement : str
-        The name of the statement sent last, which `PoolTimeout` tells.
-    spoiled : bool
-        Set by whoever changed the connection for good: it is closed on release.
-    """
-
-    __slots__ = ("__weakref__", "last_statement", "link", "owner", "spoiled", "tainted")
-
-    def __init__(self, owner: _Owner) -> None:
-        self.owner = owner
-        self.link: _Link | None = None
-        self.tainted = True  # until it is known better
-        self.last_statement = ""
-        self.spoiled = False
-
-    def begin(self, link: _Link, purpose: str) -> None:
-        """Start the borrow, in the borrower's thread; only the owner does so."""
-        self.link = link
-        self.tainted = link.tainted
-        link.lent_to(self, purpose)
-
-    def _live(self) -> _Link:
-        link = self.link
-        if link is None or link.connection is None:
-            raise ReleasedConnection(None if link is None else "this connection was borrowed before a fork")
-        return link
-
-    @property
-    def connection(self) -> driver.connection:
-        """The driver's connection, in autocommit."""
-        link = self.link
-        if link is None or link.connection is None:
-            self._live()
-            raise ReleasedConnection
-        return link.connection
-
-    @property
-    def backend_pid(self) -> int:
-        """The process number of the server's session (a pooler in between makes one up)."""
-        return self.connection.info.backend_pid
-
-    @property
-    def cut(self) -> bool:
-        """Whether a deadline, or the pool's closing, cut this connection."""
-        return self._live().fuse.blown
-
-    @property
-    def borrowed_at(self) -> float:
-        """When it was borrowed, by `time.monotonic`."""
-        return self._live().borrowed_at
-
-    def guard(self, seconds: float | None) -> AbstractContextManager[None]:
-        """Cut the connection when the block takes longer: the call in it fails as a lost connection."""
-        return _UNGUARDED if seconds is None else self._live().fuse.guard(seconds)
-
-    def release(self, *, discard: bool = False) -> None:
-        """Give the connection back; one that is closed, cut or in a transaction is closed instead."""
-        link = self._live()
-        link.tainted = self.tainted
-        self.owner.take_back(self, discard=discard or self.spoiled)
-
-    def __del__(self) -> None:
-        if self.link is not None:
-            self.link.last_statement = self.last_statement
-            self.owner.lost(self.link)
-
-
-_UNGUARDED: AbstractContextManager[None] = nullcontext()
-
-
-class _Alone:
-    """The owner of a connection that is in no pool."""
-
-    def take_back(self, lease: Lease, *, discard: bool) -> None:  # noqa: ARG002  # it is always closed
-        link, lease.link = lease.link, None
-        if link is not None:
-            link.close()
-
-    def lost(self, link: _Link) -> None:
-        """Nothing to do: the driver ends the session with the connection's memory."""
 
 
 class _Waiter:
@@ -324,7 +64,7 @@ class _Waiter:
         self._served = Lock()
         self._served.acquire()
 
-    def serve(self, link: _Link) -> None:
+    def serve(self, link: Link) -> None:
         self.lease.link = link
         self._served.release()
 
@@ -377,13 +117,13 @@ class ConnectionPool(ThreadedConnectionPool):
     def _forget(self) -> None:
         """Start out empty; in a forked child too, where a thread that is not there may hold the lock."""
         self._mutex = Lock()
-        self._idle: list[_Link] = []
-        self._busy: set[_Link] = set()
+        self._idle: list[Link] = []
+        self._busy: set[Link] = set()
         self._waiters: deque[_Waiter] = deque()
         self._connecting = 0
         self._refusal: DatabaseHandlerError | None = None
         self._generation = 0
-        self._orphans: deque[_Link] = deque()
+        self._orphans: deque[Link] = deque()
         self._keyed: dict[Hashable, LentConnection] = {}
         self._opened_count = self._closed_count = 0
         self._closing = Event()
@@ -418,7 +158,7 @@ class ConnectionPool(ThreadedConnectionPool):
             self._drop_dead(lease, link)
             ahead = True
 
-    def _acquire(self, lease: Lease, deadline: float, limit: float, *, ahead: bool) -> _Link:
+    def _acquire(self, lease: Lease, deadline: float, limit: float, *, ahead: bool) -> Link:
         self._reclaim()
         with self._mutex:
             self._refuse_closed()
@@ -465,7 +205,7 @@ class ConnectionPool(ThreadedConnectionPool):
             attempts = self._due_attempts()
         self._launch(attempts)
 
-    def _wait(self, waiter: _Waiter, deadline: float, limit: float) -> _Link:
+    def _wait(self, waiter: _Waiter, deadline: float, limit: float) -> Link:
         while not waiter.wait(min(deadline - monotonic(), _SLICE)):
             if monotonic() >= deadline:
                 self._give_up(waiter, limit)
@@ -507,7 +247,7 @@ class ConnectionPool(ThreadedConnectionPool):
         if waiter.lease.link is not None:
             self.take_back(waiter.lease, discard=False)
 
-    def _drop_dead(self, lease: Lease, link: _Link) -> None:
+    def _drop_dead(self, lease: Lease, link: Link) -> None:
         """Close a connection found dead, and all idle ones of its age: they lost the same server."""
         with self._mutex:
             old = self._next_generation() if link.generation == self._generation else []
@@ -515,7 +255,7 @@ class ConnectionPool(ThreadedConnectionPool):
             self._end(other)
         self.take_back(lease, discard=True)
 
-    def _next_generation(self) -> list[_Link]:
+    def _next_generation(self) -> list[Link]:
         self._generation += 1
         old, self._idle = self._idle, []
         return old
@@ -546,7 +286,7 @@ class ConnectionPool(ThreadedConnectionPool):
             lease.link = None
             self._free(link)
 
-    def _keep(self, link: _Link) -> bool:
+    def _keep(self, link: Link) -> bool:
         """Hand a good connection to the first waiter or keep it for later; False: it is one too many."""
         if self.closed or link.generation != self._generation:
             return False
@@ -560,7 +300,7 @@ class ConnectionPool(ThreadedConnectionPool):
         self._idle.append(link)
         return True
 
-    def _free(self, link: _Link) -> None:
+    def _free(self, link: Link) -> None:
         with self._mutex:
             self._busy.discard(link)
             self._closed_count += 1
@@ -568,14 +308,14 @@ class ConnectionPool(ThreadedConnectionPool):
             self._note_quiet()
         self._launch(attempts)
 
-    def _end(self, link: _Link) -> None:
+    def _end(self, link: Link) -> None:
         """Close a connection that is in no container any more."""
         try:
             link.close()
         finally:
             self._free(link)
 
-    def lost(self, link: _Link) -> None:
+    def lost(self, link: Link) -> None:
         """Note a connection whose lease was collected; called by the collector, so it takes no lock."""
         self._orphans.append(link)
 
@@ -603,7 +343,7 @@ class ConnectionPool(ThreadedConnectionPool):
     def _attempt(self) -> None:
         generation = self._generation
         try:
-            link = _Link(self._connect_patiently(), generation)
+            link = Link(self._connect_patiently(), generation)
         except DatabaseHandlerError as failure:
             self._attempt_failed(failure)
         except BaseException as failure:  # noqa: BLE001  # a waiter must hear of it; nobody else would
@@ -617,7 +357,7 @@ class ConnectionPool(ThreadedConnectionPool):
         """Connect; while the server says that it is full or starting, try again for those who wait."""
         for delay in _delays():
             try:
-                return _connect(self._config)
+                return connect(self._config)
             except DatabaseHandlerError as failure:
                 answered = failure.sqlstate is not None or isinstance(failure, AttemptFailed)
                 comes_back = failure.retryable and answered
@@ -630,7 +370,7 @@ class ConnectionPool(ThreadedConnectionPool):
             self._refusal = refusal
             return len(self._waiters) >= self._connecting
 
-    def _attempt_succeeded(self, link: _Link) -> None:
+    def _attempt_succeeded(self, link: Link) -> None:
         with self._mutex:
             self._connecting -= 1
             self._refusal = None
@@ -770,111 +510,13 @@ def _terminate(config: DatabaseConfig, running: list[int]) -> None:
         lease.release()
 
 
-# ------------------------------------------------------------------------------------------------ lent proxy
-
-
-class _Lent:
-    """Stands for an object of the driver's while its lease lives; so do the methods taken from it."""
-
-    __slots__ = ("_lease", "_target")
-
-    _lease: Lease
-    _target: Any  # a connection, or whatever kind of cursor the caller asked it for
-
-    def __init__(self, lease: Lease, target: object) -> None:
-        object.__setattr__(self, "_lease", lease)
-        object.__setattr__(self, "_target", target)
-
-    def _alive(self) -> Any:
-        return self._target if self._lease.connection else None  # the lease raises once it was put back
-
-    def __getattr__(self, name: str) -> object:
-        if name in _CONFIGURING:
-            self._lease.spoiled = True
-        return self._lent(getattr(self._alive(), name))
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._alive(), name, value)
-        if name not in _HARMLESS:
-            self._lease.spoiled = True
-
-    def _lent(self, value: object) -> object:
-        if value is self._target:
-            return self
-        if isinstance(value, driver.connection):
-            return LentConnection(self._lease)
-        if isinstance(value, driver.cursor | driver.lobject):
-            return _LentCursor(self._lease, value)
-        if not callable(value) or isinstance(value, type):
-            return value
-        return self._method(value)
-
-    def _method(self, method: Callable[..., object]) -> Callable[..., object]:
-        def call(*positional: object, **named: object) -> object:
-            self._alive()
-            return self._lent(method(*positional, **named))
-
-        return call
-
-    def __enter__(self) -> object:
-        return self._lent(self._alive().__enter__())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._alive().__exit__(kind, error, trace)
-
-
-class LentConnection(_Lent):
-    """A connection that dies when it is put back, and its cursors with it."""
-
-    __slots__ = ()
-
-    def __init__(self, lease: Lease) -> None:
-        super().__init__(lease, lease.connection)
-
-
-class _LentCursor(_Lent):
-    __slots__ = ()
-
-    def __iter__(self) -> "_LentCursor":
-        return self
-
-    def __next__(self) -> object:
-        row: object = next(self._alive())
-        return row
-
-
-# What changes a connection in ways that its next borrower would meet: such a one is closed when put back.
-_CONFIGURING = frozenset({"set_session", "set_isolation_level", "set_client_encoding", "cancel"})
-_HARMLESS = frozenset({"autocommit", "arraysize", "itersize"})
-
-
 # ------------------------------------------------------------------------------------------------------ fork
 
-_opened: "WeakSet[driver.connection]" = WeakSet()
-_links: WeakSet[_Link] = WeakSet()
 _pools: WeakSet[ConnectionPool] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """Leave the parent's sessions to the parent: the child can neither use nor end them.
-
-    Even the collection of a driver's connection says good-bye to the server, on a socket that both
-    processes share. So in the child each socket is replaced by one that leads nowhere; what still holds
-    such a connection finds it lost.
-    """
-    for link in list(_links):
-        link.disown()
-    connections = [connection for connection in list(_opened) if not connection.closed]
-    if connections:
-        nowhere, other = socket.socketpair()
-        other.close()
-        for connection in connections:
-            if (descriptor := connection.fileno()) >= 0:
-                os.dup2(nowhere.fileno(), descriptor, inheritable=False)
-        nowhere.close()
-    _opened.clear()
+    """Start each pool anew in the child, once `link` has taken the parent's connections out of its reach."""
     for pool in list(_pools):
         pool._forget()
 

@@ -100,7 +100,10 @@ class SqlTextError(ValueError):
         self.position = position
 
 
-_IDENTIFIER_START = r"A-Za-z_\x80-\U0010ffff"
+# From U+0080 on every character may stand in a name. A class that lists what may not is compiled much faster.
+_START = r"[^\x00-@\[-\^`{-\x7f]"  # A-Z a-z _
+_INSIDE = r"[^\x00-/:-@\[-\^`{-\x7f]"  # and 0-9
+_INSIDE_WORD = r"[^\x00-\#%-/:-@\[-\^`{-\x7f]"  # and $
 _OPERATORS = r"+\-*/<>=~!@#^&|`?"
 # A run longer than any operator may be (63 bytes) is cut, so that `++++...` is not scanned again and again.
 _LONGEST_OPERATOR = 66
@@ -111,9 +114,9 @@ _MASTER = rf"""
 | (?P<escaped>       [eE]' )
 | (?P<plain>         (?:[nNbBxX]|[uU]&)?' )
 | (?P<quoted>        (?:[uU]&)?" )
-| (?P<dollar>        \$(?:[{_IDENTIFIER_START}][{_IDENTIFIER_START}0-9]*+)?\$ )
+| (?P<dollar>        \$(?:{_START}{_INSIDE}*+)?\$ )
 | (?P<PARAMETER>     \$[0-9]++ @placeholder@ )
-| (?P<WORD>          [{_IDENTIFIER_START}][{_IDENTIFIER_START}0-9$]*+ )
+| (?P<WORD>          {_START}{_INSIDE_WORD}*+ )
 | (?P<NUMBER>        0[xX](?:_?[0-9A-Fa-f])++ | 0[oO](?:_?[0-7])++ | 0[bB](?:_?[01])++
                    | (?:[0-9](?:_?[0-9])*+ (?:\.(?!\.)(?:[0-9](?:_?[0-9])*+)?)? | \.[0-9](?:_?[0-9])*+)
                      (?:[eE][+\-]?[0-9](?:_?[0-9])*+)? )

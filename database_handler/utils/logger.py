@@ -6,6 +6,8 @@ applications and the command line; it alone adds a handler that prints.
 
 Control characters (CR, LF, ANSI escapes, bidi overrides) in whatever is logged are written as escapes, so
 that no value can forge a line or steer a terminal. Values of a statement's parameters are never logged.
+
+structlog is imported by the first event: it brings rich along, and takes longer than this whole package.
 """
 
 import logging
@@ -15,12 +17,14 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
-from typing import Final, Literal, TextIO
-
-import structlog
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from database_handler.utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import structlog
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "LogFormat", "configure", "encoded", "get_logger", "statement_event"]
 
@@ -56,8 +60,29 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def get_logger(name: str = "database_handler") -> structlog.stdlib.BoundLogger:
+def get_logger(name: str = "database_handler") -> "structlog.stdlib.BoundLogger":
     """Give a structlog logger over the standard logger of this name; structlog's own set-up is not used."""
+    logger: Any = _Logger(name)  # in all but its class the logger that it stands for
+    made: structlog.stdlib.BoundLogger = logger
+    return made
+
+
+class _Logger:
+    """Stands for a logger of structlog, which it makes when it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> object:
+        if attribute.startswith("_"):  # as copy and pickle ask of an object that is not made yet
+            raise AttributeError(attribute)
+        return getattr(_structlog_logger(self._name), attribute)
+
+
+@cache
+def _structlog_logger(name: str) -> "structlog.stdlib.BoundLogger":
+    import structlog
+
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
         processors=[
@@ -86,7 +111,7 @@ def _to_logging(
 class _Formatter(logging.Formatter):
     """Renders a record of ours, or of anyone, as one structlog event."""
 
-    def __init__(self, renderer: structlog.typing.Processor) -> None:
+    def __init__(self, renderer: "structlog.typing.Processor") -> None:
         super().__init__()
         self._renderer = renderer
 
@@ -137,7 +162,9 @@ def configure(level: str = "INFO", format: LogFormat = "console", stream: TextIO
     _ROOT.propagate = False  # or an application with handlers on the root logger would print each event twice
 
 
-def _renderer(format: LogFormat, stream: TextIO) -> structlog.typing.Processor:
+def _renderer(format: LogFormat, stream: TextIO) -> "structlog.typing.Processor":
+    import structlog
+
     if format == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=True, allow_nan=True)
     return structlog.dev.ConsoleRenderer(

@@ -221,7 +221,12 @@ def test_what_cannot_be_stored_is_refused_before_it_is_sent(subject: Subject, ba
         kind = subject.table.column(name).type
         if kind not in {"text", "text[]", "jsonb"}:
             continue
-        for value in {"text": [bad], "text[]": [(bad,)], "jsonb": [{bad: 1}, {"a": [bad]}]}[kind]:
+        values: dict[str, list[object]] = {
+            "text": [bad],
+            "text[]": [(bad,)],
+            "jsonb": [{bad: 1}, {"a": [bad]}],
+        }
+        for value in values[kind]:
             with pytest.raises(InvalidValue):
                 subject.factory.build(**{name: value})
             with pytest.raises(InvalidValue):

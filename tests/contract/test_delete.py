@@ -59,7 +59,7 @@ def test_each_reference_cascades_or_restricts_as_it_says(subject: Subject, uow: 
     """A row whose parent is deleted goes with it, or keeps it; each reference of the entity in turn."""
     for reference in subject.table.foreign_keys:
         field = reference.columns[-1]
-        names = {entity.record.table.name: name for name, entity in type(uow).entities().items()}
+        names = {getattr(uow, name).table.name: name for name in type(uow).entities()}
         above = Subject(names[reference.table], uow)
         parent = above.record()
         child = subject.factory.create(uow, **{field: parent.id})

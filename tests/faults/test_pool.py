@@ -15,7 +15,7 @@ import psycopg2.extensions
 import pytest
 from psycopg2.pool import ThreadedConnectionPool
 
-from database_handler.core import connection as connection_module
+from database_handler.core import link as link_module
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
 from database_handler.core.exceptions import (
     ConnectionLost,
@@ -65,7 +65,7 @@ def test_a_fresh_connection_is_lent_without_a_round_trip_and_an_old_one_for_one(
         pool.borrow().release()
         with proxy.counting() as fresh:
             pool.borrow().release()
-        monkeypatch.setattr(connection_module, "_FRESH", 0)
+        monkeypatch.setattr(link_module, "_FRESH", 0)
         with proxy.counting() as old:
             pool.borrow().release()
         pool.close()

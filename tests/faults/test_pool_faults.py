@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.core import connection as connection_module
+from database_handler.core import link as link_module
 from database_handler.core.connection import ConnectionPool, Lease, open_connection
 from database_handler.core.exceptions import (
     AuthenticationFailed,
@@ -37,7 +37,7 @@ def lose(lease: Lease, statement: str = "SELECT 1") -> ConnectionLost:
 @pytest.fixture
 def always_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every connection asked before it is lent, as if it had lain idle."""
-    monkeypatch.setattr(connection_module, "_FRESH", 0)
+    monkeypatch.setattr(link_module, "_FRESH", 0)
 
 
 # ---------------------------------------------------------------------------------------------------- killed

@@ -1,5 +1,7 @@
 """The session: how many rows a verb gives, what it refuses before anything is sent, and what it streams."""
 
+# what is to raise is the unit as a whole, or its block
+
 import datetime as dt
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -119,7 +121,7 @@ class Colour(StrEnum):
     ],
 )
 def test_value_comes_back_as_it_was_sent(session: Session, cast: str, value: object) -> None:
-    query = sql.SQL("SELECT %s::") + sql.SQL(cast)  # type: ignore[arg-type]  # out of the list above
+    query = sql.SQL("SELECT %s::") + sql.SQL(cast)  # pyright: ignore[reportArgumentType]  # out of the list above
     assert session.one(query, [value]) == (value,)
 
 
@@ -227,8 +229,8 @@ def test_parameters_above_the_cap_are_refused(database: Database) -> None:
                 capped.session.one("SELECT %s", [value])
 
 
-def test_two_million_ids_are_served(shared_database: Database) -> None:
-    assert shared_database.session.one("SELECT cardinality(%s::int[])", [[7] * 2_000_000]) == (2_000_000,)
+def test_hundreds_of_thousands_of_ids_are_served(shared_database: Database) -> None:
+    assert shared_database.session.one("SELECT cardinality(%s::int[])", [[7] * 300_000]) == (300_000,)
 
 
 # ---------------------------------------------------------------------------------------------------- text
@@ -320,15 +322,14 @@ def test_semicolon_and_comment_at_the_end_are_taken(session: Session) -> None:
 # -------------------------------------------------------------------------------------------------- reading
 
 
-@pytest.mark.parametrize("date", ["'10000-01-01'::date", "'0044-03-15 BC'::timestamptz", "'infinity'::date"])
+@pytest.mark.parametrize("date", ["'10000-01-01'::date", "'0044-03-15 BC'::timestamptz"])
 def test_value_that_python_cannot_hold_is_named_by_its_column(database: Database, date: str) -> None:
     database.session.run("CREATE TABLE t (n int, fine date, odd timestamptz, more date)")
     database.session.run(
-        sql.SQL("INSERT INTO t VALUES (1, now(), now(), now()), (2, now(), {}, now())").format(sql.SQL(date))  # type: ignore[arg-type]
+        sql.SQL("INSERT INTO t VALUES (1, now(), now(), now()), (2, now(), {}, now())").format(
+            sql.SQL(date)  # pyright: ignore[reportArgumentType]  # out of the list above
+        )
     )
-    if "infinity" in date:  # that is one the driver can hold
-        assert database.session.one("SELECT odd FROM t WHERE n = 2")[0].year == 9999
-        return
     with pytest.raises(UnreadableValue) as caught:
         database.session.all("SELECT * FROM t ORDER BY n")
     assert caught.value.columns == ("odd",)
@@ -342,9 +343,12 @@ def test_unreadable_value_in_a_unit_needs_a_savepoint_like_any_failure(database:
         with pytest.raises(UnreadableValue), unit.savepoint():
             unit.session.one("SELECT '10000-01-01'::date")
         assert unit.session.one("SELECT 1") == (1,)
-    with pytest.raises(TransactionAborted), database.unit_of_work() as unit:
-        with pytest.raises(UnreadableValue):
-            unit.session.one("SELECT '10000-01-01'::date")
+    with (
+        pytest.raises(TransactionAborted),
+        database.unit_of_work() as unit,
+        pytest.raises(UnreadableValue),
+    ):
+        unit.session.one("SELECT '10000-01-01'::date")
 
 
 # -------------------------------------------------------------------------------------------------- streams

@@ -1,5 +1,7 @@
 """The unit of work: its options, its savepoints, its thread, its hooks, and the state it leaves nowhere."""
 
+# ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
+
 import gc
 from collections.abc import Callable, Iterator
 from threading import Thread
@@ -27,6 +29,14 @@ from database_handler.core.session import Statement
 
 def slugs(database: Database) -> list[str]:
     return [slug for (slug,) in database.session.all("SELECT slug FROM projects ORDER BY slug")]
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Iterator[Database]:
+    """Yield a `Database` of the test's own on the shared database, which is emptied afterwards."""
+    with Database(shared_database.config) as own:
+        yield own
+    shared_database.session.run("TRUNCATE projects CASCADE")
 
 
 @pytest.fixture
@@ -71,7 +81,7 @@ def test_unit_that_is_over_takes_nothing_more(database: Database) -> None:
     with database.unit_of_work() as unit:
         unit.projects.create(name="a")
         unit.rollback()
-        for call in (lambda: unit.projects.count(), lambda: unit.session.one("SELECT 1")):
+        for call in (unit.projects.count, lambda: unit.session.one("SELECT 1")):
             with pytest.raises(ReleasedConnection):
                 call()
         with pytest.raises(ReleasedConnection):
@@ -180,9 +190,11 @@ def test_unit_in_a_unit_is_refused_unless_it_shall_be_a_savepoint(taken: Databas
             taken.run(lambda inner: inner.projects.count())
         with pytest.raises(DuplicateRecord), taken.unit_of_work(savepoint=True) as part:
             part.projects.create(name="taken")
-        with pytest.raises(InvalidValue, match="isolation"):
-            with taken.unit_of_work(savepoint=True, isolation="serializable"):
-                pass
+        with (
+            pytest.raises(InvalidValue, match="isolation"),
+            taken.unit_of_work(savepoint=True, isolation="serializable"),
+        ):
+            pass
         with taken.unit_of_work(savepoint=True) as part:
             part.projects.create(name="part")
         unit.projects.create(name="whole")
@@ -198,7 +210,7 @@ def test_database_beside_an_open_unit_must_be_asked_for(database: Database) -> N
     with database.unit_of_work() as unit:
         unit.projects.create(name="unseen")
         for call in (
-            lambda: database.projects.count(),
+            database.projects.count,
             lambda: database.session.one("SELECT 1"),
             lambda: list(database.projects.stream()),
             lambda: database.projects.create_many([NewProject(name=f"p {n}") for n in range(300)]),
@@ -206,14 +218,14 @@ def test_database_beside_an_open_unit_must_be_asked_for(database: Database) -> N
             with pytest.raises(InvalidValue, match="outside_unit"):
                 call()
         assert database.repositories(outside_unit=True).projects.count() == 0
-        assert in_thread(lambda: database.projects.count()) is None
+        assert in_thread(database.projects.count) is None
     assert slugs(database) == ["unseen"]
 
 
 def test_unit_belongs_to_its_thread(database: Database) -> None:
     with database.unit_of_work() as unit:
         unit.projects.create(name="a")
-        assert isinstance(in_thread(lambda: unit.projects.count()), InvalidValue)
+        assert isinstance(in_thread(unit.projects.count), InvalidValue)
         assert isinstance(in_thread(lambda: unit.session.run("DELETE FROM projects")), InvalidValue)
     assert slugs(database) == ["a"]
 
@@ -386,8 +398,8 @@ def test_stream_in_a_savepoint(database: Database) -> None:
         add(unit, "three")
     assert database.projects.count() == 28
     with pytest.raises(TransactionAborted), database.unit_of_work() as unit:
+        gone = unit.projects.stream(batch=10)  # declared when it is first read
         with pytest.raises(KeyError), unit.savepoint():
-            gone = unit.projects.stream(batch=10)
             next(gone)
             raise KeyError
         with pytest.raises(QueryError):
@@ -487,7 +499,7 @@ LEAVES = {
     "a held cursor": "DECLARE held CURSOR WITH HOLD FOR SELECT 1",
     "a prepared statement": "PREPARE ready AS SELECT 1",
     "a setting by a function": "SELECT set_config('search_path', 'pg_catalog', false)",
-    "a setting in a query with more": "WITH s AS (SELECT set_config('TimeZone', 'Asia/Tokyo', false)) SELECT * FROM s",
+    "a setting, deeper": "WITH s AS (SELECT set_config('TimeZone', 'Asia/Tokyo', false)) SELECT * FROM s",
     "a setting in a block": "DO $$ BEGIN PERFORM set_config('datestyle', 'German', false); END $$",
     "a sequence's value": "SELECT nextval('numbers')",
 }
@@ -509,6 +521,7 @@ def lone(database: Database) -> Iterator[Database]:
     database.session.run("CREATE SEQUENCE numbers")
     with Database(database.config.with_(pool_size=1, max_overflow=0, pool_timeout=5)) as one:
         yield one
+    database.session.run("DROP SEQUENCE numbers")
 
 
 def borrowed(database: Database) -> object:
@@ -521,7 +534,7 @@ def in_a_unit(database: Database) -> object:
 
 
 def by_a_caller(database: Database) -> object:
-    return database.session.one(STATE.text)  # type: ignore[arg-type]
+    return database.session.one(STATE.text)  # pyright: ignore[reportArgumentType]
 
 
 def after_a_rollback(database: Database) -> object:
@@ -590,7 +603,7 @@ def test_setting_of_a_unit_is_the_units(lone: Database) -> None:
 
 def test_links_of_a_unit_are_stored_with_their_project(database: Database) -> None:
     with database.unit_of_work() as unit:
-        project = unit.projects.create(name="a", id=uuid4())
+        project = unit.projects.create(NewProject(name="a"), id=uuid4())
         unit.links.create_many(
             [NewLink(project_id=project.id, url=f"https://a.example/{n}") for n in range(500)]
         )

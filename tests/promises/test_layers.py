@@ -35,7 +35,8 @@ def test_layers_stand_in_their_order() -> None:
         "repositories",
         "models",
         "core",
-        "config | utils",
+        "config",
+        "utils",
     ]
 
 

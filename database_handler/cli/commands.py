@@ -1,0 +1,171 @@
+"""What each command does, as a function from a database to a value that is printed nowhere."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from database_handler.cli.seed import import_folder, load_sample
+from database_handler.content.folder import FileReport, FolderReport, Outcome
+from database_handler.core.exceptions import RecordNotFound
+from database_handler.database import Database
+from database_handler.migrations import MigrationReport, MigrationStatus
+from database_handler.models import NewProject
+from database_handler.operations.health import Health
+from database_handler.repositories import SearchHit
+
+__all__ = [
+    "Found",
+    "Hit",
+    "Imported",
+    "Initialised",
+    "Sampled",
+    "import_documents",
+    "initialise",
+    "search",
+    "store_sample",
+    "to_roll_back",
+]
+
+
+class Initialised(BaseModel, frozen=True):
+    """What `init` did, and how the database is now."""
+
+    database: str
+    created: bool
+    migrations: MigrationReport
+    health: Health
+
+
+class Sampled(BaseModel, frozen=True):
+    """What was done with the records of the sample project, by entity."""
+
+    project: UUID
+    outcomes: dict[str, dict[str, int]]
+
+
+class Imported(BaseModel, frozen=True):
+    """What became of every file of a folder; `hidden` are the names that were left out."""
+
+    project: UUID | None
+    counts: dict[Outcome, int]
+    seconds: float
+    hidden: tuple[str, ...]
+    files: tuple[FileReport, ...]
+
+
+class Hit(BaseModel, frozen=True):
+    """A text that matches: where it stands, how well it does (higher is better), and the passage."""
+
+    id: UUID
+    project: str
+    title: str | None
+    filename: str | None
+    language: str | None
+    rank: float
+    snippet: str
+
+
+class Found(BaseModel, frozen=True):
+    """The texts that match a query, best first."""
+
+    query: str
+    hits: tuple[Hit, ...]
+
+
+def initialise(db: Database) -> Initialised:
+    """Create the database when it is missing, and bring its schema to the newest version."""
+    created = db.create_if_missing()
+    report = db.migrate()
+    return Initialised(database=db.config.name, created=created, migrations=report, health=db.health())
+
+
+def store_sample(db: Database) -> Sampled:
+    """Store the sample project, or bring it up to date."""
+    stored = load_sample(db)
+    return Sampled(project=stored.project.id, outcomes=stored.outcomes)
+
+
+def import_documents(
+    db: Database, folder: Path, project: str, on_progress: Callable[[FileReport, int, int], object]
+) -> Imported:
+    """Store the documents of a folder in the project of this name, which is created when missing."""
+    draft = NewProject(name=project)
+    began = time.monotonic()
+    report = import_folder(db, draft, folder, on_progress=on_progress)
+    return _imported(report, time.monotonic() - began)
+
+
+def _imported(report: FolderReport, seconds: float) -> Imported:
+    return Imported(
+        project=report.project_id,
+        counts=report.counts,
+        seconds=round(seconds, 3),
+        hidden=report.hidden,
+        files=tuple(replace(file) for file in report.files),
+    )
+
+
+def search(
+    db: Database, query: str, *, project: str | None = None, language: str | None = None, limit: int = 20
+) -> Found:
+    """Look a query up in the texts of all projects, or of the one with this slug.
+
+    Raises
+    ------
+    RecordNotFound
+        No project has the slug.
+    """
+    project_id = None if project is None else _project_id(db, project)
+    hits = db.text_sources.search(query, project_id=project_id, language=language, limit=limit)
+    slugs = _slugs(db, {hit.record.project_id for hit in hits})
+    return Found(query=query, hits=tuple(_hit(hit, slugs) for hit in hits))
+
+
+def _project_id(db: Database, slug: str) -> UUID:
+    found = db.projects.list(slug=slug, limit=1)
+    if not found:
+        raise RecordNotFound(f"no project has the slug {slug!r}", table="projects")
+    return found[0].id
+
+
+def _slugs(db: Database, projects: Iterable[UUID]) -> dict[UUID, str]:
+    return {project.id: project.slug for project in db.projects.get_many(list(projects))}
+
+
+def _hit(hit: SearchHit, slugs: dict[UUID, str]) -> Hit:
+    text = hit.record
+    return Hit(
+        id=text.id,
+        project=slugs.get(text.project_id, str(text.project_id)),  # deleted meanwhile: its id then
+        title=text.title,
+        filename=text.filename,
+        language=text.language,
+        rank=hit.rank,
+        snippet=" ".join(hit.snippet.split()),
+    )
+
+
+def to_roll_back(status: MigrationStatus, steps: int, target: str | None) -> tuple[str, ...]:
+    """Return the names of the versions that a rollback would undo, last first.
+
+    Empty where it would undo nothing, and where it will refuse: an unknown target, an irreversible version.
+    """
+    applied = [item for item in reversed(status.items) if item.state != "pending"]
+    if target is None:
+        chosen = applied[:steps]
+    else:
+        number = _number_of(status, target)
+        chosen = [item for item in applied if number is not None and item.number > number]
+    return tuple(item.name for item in chosen) if all(item.reversible for item in chosen) else ()
+
+
+def _number_of(status: MigrationStatus, target: str) -> int | None:
+    if target.isascii() and target.isdigit() and int(target) == 0:
+        return 0
+    known = {item.name: item.number for item in status.items}
+    known |= {str(item.number): item.number for item in status.items}
+    return known.get(target.lstrip("0") or "0", known.get(target))

@@ -1,0 +1,122 @@
+"""Every exit code of the command line is given here, by a command's value or by its error."""
+
+import json
+import os
+import sys
+import traceback
+from enum import IntEnum
+from functools import singledispatch
+from typing import Protocol, runtime_checkable
+
+from database_handler.cli.commands import Initialised
+from database_handler.core.exceptions import (
+    ConfigurationError,
+    DatabaseHandlerError,
+    InvalidValue,
+    SchemaMismatch,
+)
+from database_handler.migrations import MigrationLockTimeout, MigrationStatus
+from database_handler.operations.health import Health
+from database_handler.utils.logger import encoded
+
+__all__ = ["DecisionNeeded", "Ending", "UsageProblem", "ending", "silence_stdout", "tell"]
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class Ending(IntEnum):
+    """The exit codes; 3 (drift) and 5 (lint) are kept for the migrations' other commands."""
+
+    DONE = 0
+    ERROR = 1
+    PENDING = 2
+    DECISION = 4
+    LOCK = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class DecisionNeeded(DatabaseHandlerError):
+    """What would be destroyed was not agreed to; nothing was done."""
+
+
+@runtime_checkable
+class UsageProblem(Protocol):
+    """An error about the options; known by what it can do, for its class has no public name."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """Say what is wrong."""
+        ...
+
+
+@singledispatch
+def ending(value: object) -> Ending:  # noqa: ARG001  # what the other kinds are told apart by
+    """Return the exit code that a command's value stands for: 0 unless its kind says otherwise."""
+    return Ending.DONE
+
+
+@ending.register
+def _(value: Health) -> Ending:
+    if value.ok:
+        return Ending.DONE
+    return Ending.ERROR if value.error else Ending.PENDING
+
+
+@ending.register
+def _(value: Initialised) -> Ending:
+    return ending(value.health)
+
+
+@ending.register
+def _(value: MigrationStatus) -> Ending:
+    if any(item.state in {"changed", "missing"} for item in value.items):
+        return Ending.ERROR
+    return Ending.DONE if value.at_head else Ending.PENDING
+
+
+def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:
+    """Tell an error, on standard error or as a JSON object on standard output; return the exit code.
+
+    With `verbose` the frames follow on standard error: without the error's own text, which may quote a
+    value where the error is none of ours.
+    """
+    line = "\n".join(str(encoded(part)) for part in _line(error).split("\n"))
+    if as_json:
+        print(json.dumps({"error": line}), flush=True)
+    else:
+        print(line, file=sys.stderr)
+    if verbose:
+        print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
+    return _code(error, misuse)
+
+
+def _line(error: Exception) -> str:
+    kind = type(error).__name__
+    if isinstance(error, DatabaseHandlerError):
+        hint = "; run `database-handler migrate` first" if isinstance(error, SchemaMismatch) else ""
+        return f"{kind}: {error}{hint}"
+    if isinstance(error, UsageProblem):
+        context = getattr(error, "ctx", None)
+        seen = f" (see: {context.command_path} --help)" if context else ""
+        return f"UsageError: {' '.join(error.format_message().split())}{seen}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{kind}: {error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return f"unexpected {kind}, a fault of database-handler: run again with --verbose to see where"
+
+
+def _code(error: Exception, misuse: int) -> int:
+    if isinstance(error, MigrationLockTimeout) or getattr(error, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        return Ending.LOCK
+    if isinstance(error, DecisionNeeded):
+        return Ending.DECISION
+    wrong = isinstance(error, ConfigurationError | InvalidValue | UsageProblem)
+    return misuse if wrong else Ending.ERROR
+
+
+def silence_stdout() -> None:
+    """Send what is still to be written to nowhere, for the interpreter flushes it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

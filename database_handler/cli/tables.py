@@ -1,0 +1,181 @@
+"""A command's value, laid out for people; control characters in it are shown as escapes."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC
+from functools import singledispatch
+from itertools import islice
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from database_handler.cli.commands import Found, Imported, Initialised, Sampled
+from database_handler.content.folder import Outcome
+from database_handler.migrations import MigrationReport, MigrationStatus
+from database_handler.operations.health import Health
+from database_handler.utils.logger import encoded
+
+__all__ = ["show"]
+
+SHOWN = 50  # refused files listed before the rest is only counted; --json lists them all
+_STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
+
+
+def show(screen: Console, value: object) -> None:
+    """Print a value; where there is no terminal, without the blanks that fill up a column."""
+    for part in laid_out(value, screen.is_terminal):
+        if screen.is_terminal:
+            screen.print(part, soft_wrap=isinstance(part, Text))
+            continue
+        with screen.capture() as shown:
+            screen.print(part, soft_wrap=isinstance(part, Text))
+        for line in shown.get().splitlines():
+            print(line.rstrip())
+
+
+@singledispatch
+def laid_out(value: object, lines: bool) -> Iterator[RenderableType]:
+    """Yield what to print for a value, one after the other; `lines` allows drawn ones."""
+    raise NotImplementedError(f"no layout for {type(value).__name__}, lines={lines}")
+
+
+def _text(value: object, style: str = "") -> Text:
+    return Text("" if value is None else str(encoded(str(value))), style=style)
+
+
+def _verbatim(value: str) -> Text:
+    return Text("\n".join(str(encoded(line)) for line in value.rstrip("\n").split("\n")))
+
+
+def _table(lines: bool, *columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD if lines else None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _pairs(rows: Iterable[tuple[str, Text]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, told in rows:
+        grid.add_row(name, told)
+    return grid
+
+
+# ----------------------------------------------------------------------------------------------- the server
+
+
+@laid_out.register
+def _(value: Initialised, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    server = f"PostgreSQL {value.health.server_version}, {value.health.error or 'healthy'}"
+    yield _pairs(
+        [
+            ("database", _text(f"{value.database}: {'created' if value.created else 'was there'}")),
+            ("migrations", _text(_done(value.migrations))),
+            ("server", _text(server, "green" if value.health.ok else "red")),
+        ]
+    )
+
+
+@laid_out.register
+def _(value: Health, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _pairs(_health(value))
+
+
+def _health(value: Health) -> Iterator[tuple[str, Text]]:
+    yield "state", _text("healthy" if value.ok else "not well", "green" if value.ok else "red")
+    if value.error:
+        yield "error", _text(value.error)
+        return
+    standby = f", a standby {value.replica_lag or 0:.1f} s behind" if value.replica else ""
+    yield "server", _text(f"PostgreSQL {value.server_version}{standby}")
+    behind = "" if value.head == value.expected_head else f"; expected is {value.expected_head}"
+    yield "schema", _text(f"at {value.head or 'nothing'}{behind}", "yellow" if behind else "")
+    yield "pool", _text(f"{value.pool.in_use} of {value.pool.max_size} connections in use")
+
+
+# ----------------------------------------------------------------------------------------------- migrations
+
+
+def _done(report: MigrationReport) -> str:
+    told = [f"applied {', '.join(report.applied)}"] if report.applied else []
+    told += [f"rolled back {', '.join(report.rolled_back)}"] if report.rolled_back else []
+    return f"{'; '.join(told) or 'nothing to do'}; at {report.head or 'nothing'}"
+
+
+@laid_out.register
+def _(value: MigrationReport, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for planned in value.planned:
+        yield _text(f"-- {planned.name}", "bold")
+        yield _verbatim(planned.sql)
+    if value.planned:
+        yield Text(f"-- {len(value.planned)} to apply; nothing was run")
+    else:
+        yield _text(f"{_done(value)} ({value.seconds:.2f} s)" if value.changed else _done(value))
+
+
+@laid_out.register
+def _(value: MigrationStatus, lines: bool) -> Iterator[RenderableType]:
+    table = _table(lines, "version", "state", "applied at (UTC)", "by", "took", right=["took"])
+    for item in value.items:
+        took = None if item.duration is None else f"{item.duration.total_seconds():.2f} s"
+        when = None if item.applied_at is None else f"{item.applied_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+        state = _text(item.state, _STYLES[item.state])
+        table.add_row(_text(item.name), state, _text(when), _text(item.applied_by), _text(took))
+    yield table
+    if value.pending:
+        yield Text(f"{len(value.pending)} pending: `database-handler migrate` applies them", "yellow")
+    if wrong := [item.name for item in value.items if item.state in {"changed", "missing"}]:
+        yield _text(f"not as they were applied: {', '.join(wrong)}; put the files back", "red")
+
+
+# -------------------------------------------------------------------------------------------------- content
+
+
+@laid_out.register
+def _(value: Sampled, lines: bool) -> Iterator[RenderableType]:
+    outcomes = ("inserted", "updated", "unchanged")
+    table = _table(lines, "entity", *outcomes, right=outcomes)
+    for entity, counts in value.outcomes.items():
+        table.add_row(_text(entity.replace("_", " ")), *(str(counts[name]) for name in outcomes))
+    yield table
+
+
+@laid_out.register
+def _(value: Imported, lines: bool) -> Iterator[RenderableType]:
+    table = _table(lines, "outcome", "files", right=["files"])
+    for outcome, count in value.counts.items():
+        table.add_row(outcome.value, str(count))
+    table.add_row("together", str(len(value.files)))
+    yield table
+    yield from _refused(value)
+    if value.hidden:
+        names = ", ".join(islice(value.hidden, 5))
+        yield _text(f"{len(value.hidden)} hidden names left out: {names}")
+    rate = len(value.files) / value.seconds if value.seconds else 0.0
+    yield Text(f"{value.seconds:.1f} s, {rate:.0f} files a second")
+
+
+def _refused(value: Imported) -> Iterator[Text]:
+    refused = [file for file in value.files if file.outcome is Outcome.REFUSED]
+    for file in refused[:SHOWN]:
+        yield _text(f"refused ({file.reason}) {file.path}: {file.message}")
+    if (more := len(refused) - SHOWN) > 0:
+        yield Text(f"... and {more} more refused; --json lists them all")
+
+
+@laid_out.register
+def _(value: Found, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for hit in value.hits:
+        of = ", ".join(filter(None, [hit.language, f"{hit.rank:.2f}"]))
+        yield _text(f"{hit.project}: {hit.filename or hit.title or hit.id} ({of})", "bold")
+        yield Padding(_text(hit.snippet), (0, 0, 0, 2))
+    if not value.hits:
+        yield _text(f"no text matches {value.query!r}")

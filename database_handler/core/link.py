@@ -1,0 +1,211 @@
+"""A connection is made within one time limit, and is known for idle, answering or lost without guessing.
+
+Connections are made in threads of their own, for neither libpq nor the resolver can be bounded to less than
+whole seconds. After a fork the child holds none of its parent's connections.
+"""
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Thread, current_thread
+from time import monotonic
+from typing import Any, Protocol
+from weakref import ReferenceType, WeakSet, ref
+
+import psycopg2
+import psycopg2.extensions as driver
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.exceptions import DatabaseHandlerError, DatabaseUnavailable, translated
+from database_handler.core.session import ping, prepare_connection
+from database_handler.core.startup import diagnose
+from database_handler.core.watchdog import Fuse
+
+__all__ = ["Borrower", "Link", "connect", "open_connection"]
+
+_FRESH = 1.0  # seconds a connection may lie idle before it is asked whether its server still answers
+_CLOSE = 0.5  # seconds that the good-bye to the server may take
+_HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
+
+
+# ------------------------------------------------------------------------------------------------ connecting
+
+
+def open_connection(config: DatabaseConfig, *, timeout: float | None = None) -> driver.connection:
+    """Connect, in autocommit, within `timeout` seconds (`connect_timeout` when left out).
+
+    Raises
+    ------
+    DatabaseUnavailable, ResourcesExhausted
+        Nothing answered in time, or the server takes no connection now; both can be retried.
+    AuthenticationFailed, ConfigurationError
+        The server refuses the user, the database does not exist, TLS cannot be had as asked.
+    """
+    limit = config.connect_timeout if timeout is None else timeout
+    attempt = _in_thread(lambda: connect(config))
+    try:
+        return attempt.result(limit)
+    except TimeoutError:
+        attempt.add_done_callback(_close_late)
+    except DatabaseHandlerError:
+        raise
+    except BaseException:
+        attempt.add_done_callback(_close_late)
+        raise
+    raise DatabaseUnavailable(f"connect: no connection within {limit:g} s")
+
+
+def _in_thread(work: Callable[[], driver.connection]) -> "Future[driver.connection]":
+    future: Future[driver.connection] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as failure:  # noqa: BLE001  # handed to whoever waits for the result
+            future.set_exception(failure)
+
+    Thread(target=run, name="database-handler-connect", daemon=True).start()
+    return future
+
+
+def _close_late(attempt: "Future[driver.connection]") -> None:
+    if attempt.exception() is None:
+        attempt.result().close()
+
+
+def connect(config: DatabaseConfig) -> driver.connection:
+    """Connect in this thread, in autocommit; how long it takes is bounded by libpq, in whole seconds."""
+    started = monotonic()
+    try:
+        with translated(None, doing="connect"):
+            connection: driver.connection = psycopg2.connect(**_arguments(config))
+    except DatabaseUnavailable as failure:
+        reason = diagnose(config, config.connect_timeout - (monotonic() - started))
+        # Without its frames: they hold the password, and some loggers print the variables of each.
+        reason.driver_error = failure.driver_error and failure.driver_error.with_traceback(None)
+    else:
+        _opened.add(connection)
+        prepare_connection(connection)
+        return connection
+    raise reason
+
+
+def _arguments(config: DatabaseConfig) -> dict[str, Any]:
+    return config.connect_arguments()
+
+
+class Borrower(Protocol):
+    """What a link knows of the lease that holds it: which statement it sent last."""
+
+    last_statement: str
+
+
+class Link:
+    """A connection, with what is known of it and of whoever holds it."""
+
+    def __init__(self, connection: driver.connection, generation: int) -> None:
+        self.connection: driver.connection | None = connection
+        self.fuse = Fuse(connection.fileno())
+        self.generation = generation
+        self.tainted = False
+        self.idle_since = monotonic()
+        self.thread = self.purpose = self.last_statement = ""
+        self.borrowed_at = self.idle_since
+        self._lease: ReferenceType[Borrower] | None = None
+        self._poll = select.poll()
+        self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)
+        _links.add(self)
+
+    def lent_to(self, lease: Borrower, purpose: str) -> None:
+        """Note who holds it from now on: this thread, by this lease."""
+        self._lease = ref(lease)
+        self.last_statement = ""
+        self.thread = current_thread().name
+        self.purpose = purpose
+        self.borrowed_at = monotonic()
+
+    def holder(self) -> str:
+        """Say which thread holds it, for what, for how long, and what it sent last."""
+        if self._lease is not None and (lease := self._lease()) is not None:
+            self.last_statement = lease.last_statement
+        held = monotonic() - self.borrowed_at
+        purpose = f" ({self.purpose})" if self.purpose else ""
+        last = f", last statement {self.last_statement}" if self.last_statement else ""
+        return f"{self.thread}{purpose} for {held:.1f} s{last}"
+
+    def is_idle(self) -> bool:
+        """Whether it can be lent again as it is: open, not cut, in no transaction."""
+        connection = self.connection
+        if connection is None or self.fuse.blown or connection.closed:
+            return False
+        return connection.get_transaction_status() == driver.TRANSACTION_STATUS_IDLE
+
+    def answers(self, within: float) -> bool:
+        """Whether the server is there still: told by the socket, and by a ping where that is not enough."""
+        connection = self.connection
+        if connection is None:
+            return False
+        events = self._poll.poll(0)
+        if events and events[0][1] & _HUNG_UP:
+            return False
+        # Something to read may be a notification, or the server's last words.
+        if events or monotonic() - self.idle_since > _FRESH:
+            with suppress(DatabaseHandlerError), self.fuse.guard(within):
+                ping(connection)
+            del connection.notifies[:]
+        return self.is_idle()
+
+    def running(self) -> int:
+        """Return the server's process number while it runs a statement, else 0."""
+        connection = self.connection
+        if connection is None or connection.get_transaction_status() != driver.TRANSACTION_STATUS_ACTIVE:
+            return 0
+        return connection.info.backend_pid
+
+    def close(self) -> None:
+        """End the server's session, within a bound; never raises for what the connection says of it."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        try:
+            with suppress(DatabaseHandlerError), self.fuse.guard(_CLOSE), translated(None, doing="close"):
+                connection.close()
+        finally:
+            self.fuse.close()
+
+    def disown(self) -> None:
+        """In a forked child: forget the parent's connection, whose socket has been taken away already."""
+        self.connection = None
+        self.fuse.close()
+
+
+# ------------------------------------------------------------------------------------------------------ fork
+
+_opened: "WeakSet[driver.connection]" = WeakSet()
+_links: WeakSet[Link] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Leave the parent's sessions to the parent: the child can neither use nor end them.
+
+    Even the collection of a driver's connection says good-bye to the server, on a socket that both
+    processes share. So in the child each socket is replaced by one that leads nowhere; what still holds
+    such a connection finds it lost.
+    """
+    for link in list(_links):
+        link.disown()
+    connections = [connection for connection in list(_opened) if not connection.closed]
+    if connections:
+        nowhere, other = socket.socketpair()
+        other.close()
+        for connection in connections:
+            if (descriptor := connection.fileno()) >= 0:
+                os.dup2(nowhere.fileno(), descriptor, inheritable=False)
+        nowhere.close()
+    _opened.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

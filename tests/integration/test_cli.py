@@ -1,0 +1,462 @@
+"""The commands on a real server: what they do, print and end with, within the process and as a program."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import typer
+from psycopg2 import sql
+from typer.testing import CliRunner
+
+from database_handler import Database, NewTextSource
+from database_handler.cli import main
+from database_handler.cli.app import app
+from database_handler.config.database import DatabaseConfig
+from database_handler.config.settings import VARIABLES
+from database_handler.core.connection import dedicated
+from database_handler.core.transaction import Autocommit
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(sys.executable).parent / "database-handler"
+HEAD = "0001_initial"
+LIMIT = 60  # seconds, for a program that hangs
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings but a test's own, and the log left as it was."""
+    for name in (*VARIABLES, "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    log = logging.getLogger("database_handler")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = before
+
+
+@pytest.fixture
+def url(database: Database) -> str:
+    """The URL of a migrated database of the test's own."""
+    return database.config.url(hide_password=False)
+
+
+@pytest.fixture
+def missing(database_server: DatabaseConfig) -> Iterator[str]:
+    """The URL of a database that is not there; dropped afterwards, should it be made."""
+    config = database_server.with_(name=f"test_{uuid4().hex}")
+    yield config.url(hide_password=False)
+    session = Autocommit(lambda: dedicated(database_server.with_(name="postgres"))).session
+    session.run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(config.name)))
+
+
+class Told:
+    """What a run of the command line ended with and printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def value(self) -> "dict[str, object]":
+        """The JSON object that was printed."""
+        read: dict[str, object] = json.loads(self.out)
+        return read
+
+
+Run = Callable[..., Told]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line within this process."""
+
+    def call(*arguments: str) -> Told:
+        capsys.readouterr()
+        code = main(arguments)
+        told = capsys.readouterr()
+        return Told(code, told.out, told.err)
+
+    return call
+
+
+def program(*arguments: str) -> subprocess.Popen[str]:
+    """The command as it is installed."""
+    return subprocess.Popen(
+        [str(PROGRAM), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# ---------------------------------------------------------------------------------------- what commands do
+
+
+def test_a_database_from_nothing_to_nothing(run: Run, missing: str) -> None:
+    where = ("--database-url", missing)
+    made = run("init", *where)
+    assert (made.code, made.err) == (0, "")
+    assert re.search(rf"database +test_\w+: created\nmigrations +applied {HEAD}; at {HEAD}\n", made.out)
+    assert "nothing to do" in run(*where, "init").out
+    assert run("migrations", "status", *where).code == 0
+
+    undone = run("--json", "migrations", "rollback", "--yes", *where)
+    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, [HEAD], None)
+    state = run("migrations", *where, "status", "--json")
+    items = state.value["items"]
+    assert (state.code, isinstance(items, list) and items[0]["state"]) == (2, "pending")
+    shown = run("migrations", "status", *where)
+    assert (shown.code, "1 pending" in shown.out) == (2, True)
+    assert run("health", *where).code == 2
+
+    dry = run("migrate", "--dry-run", *where)
+    assert (dry.code, "CREATE TABLE projects" in dry.out, "nothing was run" in dry.out) == (0, True, True)
+    assert run("migrations", "status", *where).code == 2
+    done = run("migrate", HEAD, *where)
+    assert (done.code, f"applied {HEAD}" in done.out) == (0, True)
+    assert run("health", *where).code == 0
+
+
+def test_documents_are_stored_and_found(run: Run, url: str, tmp_path: Path) -> None:
+    texts = tmp_path / "my texts"
+    texts.mkdir()
+    (texts / "lamp.txt").write_text("The lighthouse keeper lights the lamp at dusk, and waits for the ships.")
+    (texts / "empty.txt").write_text("")
+    stored = run("seed", "--from", str(texts), "--project", "My film", "--database-url", url, "--json")
+    assert stored.code == 0
+    assert stored.value["counts"] == {
+        "stored": 1,
+        "unchanged": 0,
+        "changed": 0,
+        "duplicate": 0,
+        "refused": 1,
+    }
+    again = run("seed", "--from", str(texts), "--project", "My film", "--database-url", url)
+    assert re.search(r"unchanged +1\n", again.out)
+    assert "refused (empty) empty.txt" in again.out
+
+    found = run("search", "lamps", "--database-url", url)
+    assert (found.code, found.out.splitlines()[0][:18]) == (0, "my-film: lamp.txt ")
+    assert "**lamp**" in found.out
+    told = run("--json", "search", "lamps", "--project", "my-film", "--language", "en", "--database-url", url)
+    hits = told.value["hits"]
+    assert isinstance(hits, list)
+    assert [(hit["project"], hit["filename"]) for hit in hits] == [("my-film", "lamp.txt")]
+    none = run("search", "zeppelin", "--database-url", url)
+    assert (none.code, none.out) == (0, "no text matches 'zeppelin'\n")
+
+
+def test_the_sample_is_stored_once(run: Run, url: str) -> None:
+    first = run("seed", "--sample", "--database-url", url)
+    assert (first.code, re.search(r"translations +12 +0 +0\n", first.out) is not None) == (0, True)
+    second = run("seed", "--sample", "--json", "--database-url", url).value["outcomes"]
+    assert isinstance(second, dict)
+    assert not any(counts["inserted"] or counts["updated"] for counts in second.values())
+
+
+def test_an_embedded_database_is_made_by_init_and_not_by_looking(run: Run, tmp_path: Path) -> None:
+    looked = run("health", "--embedded", "pg")
+    assert (looked.code, "`database-handler init` makes one" in looked.err) == (1, True)
+    assert not (tmp_path / "pg").exists()
+    assert run("init", "--embedded", "pg").code == 0
+    assert run("--embedded", "pg", "health", "--json").value["ok"] is True
+    assert not any(tmp_path.rglob("postmaster.pid")), "the server was stopped"
+
+
+def test_json_is_ascii_and_text_is_not_escaped(run: Run, database: Database, url: str) -> None:
+    project = database.projects.create(name="Фильм", slug="film")
+    database.text_sources.create(
+        NewTextSource(project_id=project.id, title="Маяк", content="Маяк \x1b[2J на берегу", language="ru")
+    )
+    told = run("search", "маяк", "--json", "--database-url", url)
+    assert told.out.isascii()
+    shown = run("search", "маяк", "--database-url", url).out
+    assert "**Маяк** \\x1b[2J на берегу" in shown
+    assert "\x1b" not in shown
+
+
+# --------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--database-url", "mysql://u:hunter2@h/x", "health"], 1, "ConfigurationError"),
+        (["health", "--database-url", "postgresql://u:hunter2@h/x?sslmod=no"], 1, "sslmod"),
+        (["health", "--database-url", ""], 1, "ConfigurationError"),
+        (["health"], 1, "no database is named"),
+        (["health", "--embedded", ""], 1, "empty"),
+        (
+            ["health", "--embedded", "x", "--database-url", "postgresql://u:hunter2@h/x"],
+            1,
+            "not allowed with",
+        ),
+        (["health", "--database-url", "postgresql:///x", "--log-level", "loud"], 1, "LOG_LEVEL"),
+        (["health", "--database-url", "postgresql:///x", "--environment", "No Such"], 1, "ENVIRONMENT"),
+        (["init", "--database-url", "postgresql://u:hunter2@127.0.0.1:1/x"], 1, "cannot be reached"),
+        (["migrate", "--database-url", "postgresql://u:hunter2@127.0.0.1:1/x"], 1, "DatabaseUnavailable"),
+        (["healht"], 1, "No such command"),
+        (["health", "--embeded", "x"], 1, "database-handler health --help"),
+        (["search"], 1, "UsageError"),
+        (["search", "x", "--limit", "0"], 1, "--limit"),
+        (["migrations", "rollback", "--steps", "two"], 1, "--steps"),
+        (["migrations", "rollback", "--steps", "1", "--target", "0"], 1, "choose one"),
+        (["seed"], 1, "nothing to store"),
+        (["seed", "--sample", "--from", "x", "--project", "y"], 1, "not allowed with"),
+        (["seed", "--from", "x"], 1, "go together"),
+        (["seed", "--project", "x"], 1, "go together"),
+    ],
+)
+def test_wrong_use_is_one_line(run: Run, arguments: list[str], code: int, said: str) -> None:
+    told = run(*arguments)
+    assert (told.code, told.out, len(told.err.splitlines())) == (code, "", 1)
+    assert said in told.err
+    assert "hunter2" not in told.err
+    as_json = run("--json", *arguments)
+    assert (as_json.code, as_json.err, list(as_json.value)) == (code, "", ["error"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["migrate", "0999"], 1, "UnusableTarget: there is no version '0999'"),
+        (["migrations", "rollback", "--target", "nothing", "--yes"], 1, "UnusableTarget"),
+        (["migrations", "rollback", "--steps", "9", "--yes"], 1, "UnusableTarget"),
+        (["migrations", "rollback"], 4, f"DecisionNeeded: Roll back {HEAD}"),
+        (["seed", "--from", "not here", "--project", "x"], 1, "the folder is not there"),
+        (["search", "x", "--project", "no-such"], 1, "no project has the slug 'no-such'"),
+        (["search", "x", "--language", "not a language"], 1, "InvalidValue"),
+        (["search", " "], 1, "InvalidValue"),
+    ],
+)
+def test_wrong_wishes_change_nothing(run: Run, url: str, arguments: list[str], code: int, said: str) -> None:
+    told = run(*arguments, "--database-url", url)
+    assert (told.code, told.out, len(told.err.splitlines())) == (code, "", 1)
+    assert said in told.err
+    assert run("health", "--database-url", url).code == 0
+
+
+def test_a_server_that_does_not_answer_is_a_value_for_health(run: Run) -> None:
+    told = run("health", "--json", "--database-url", "postgresql://u:hunter2@127.0.0.1:1/x")
+    assert (told.code, told.value["ok"], told.err) == (1, False, "")
+    assert "cannot be reached" in str(told.value["error"])
+    assert "hunter2" not in told.out
+
+
+def test_a_user_who_is_refused_is_told_so_and_no_password_is_shown(run: Run, database: Database) -> None:
+    name = f"role_{uuid4().hex}"
+    database.session.run(sql.SQL("CREATE ROLE {} NOLOGIN PASSWORD 'right'").format(sql.Identifier(name)))
+    try:
+        config = database.config.with_(user=name, password="hunter2")
+        told = run("migrate", "--verbose", "--database-url", config.url(hide_password=False))
+    finally:
+        database.session.run(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    assert (told.code, "AuthenticationFailed" in told.err) == (1, True)
+    assert "hunter2" not in told.out + told.err
+
+
+def test_a_database_that_was_not_migrated_says_what_to_do(run: Run, missing: str) -> None:
+    config = DatabaseConfig.from_url(missing)
+    with Database(config) as empty:
+        empty.create_if_missing()
+    told = run("search", "x", "--database-url", missing)
+    assert (told.code, "run `database-handler migrate` first" in told.err) == (1, True)
+
+
+def test_verbose_adds_the_frames_of_an_error_and_the_statements(run: Run, url: str) -> None:
+    told = run("search", "x", "--project", "no-such", "--database-url", url, "--verbose")
+    assert "RecordNotFound" in told.err
+    assert 'commands.py", line' in told.err
+    assert "statement=projects.list" in told.err
+
+
+def test_the_settings_are_read_and_the_log_is_in_their_format(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    assert run("health").err == ""
+    logged = run("health", "--log-level", "debug")
+    assert {json.loads(line)["logger"] for line in logged.err.splitlines()} == {"database_handler.statement"}
+
+
+# ------------------------------------------------------------------------------------- help, and its truth
+
+
+def commands(group: object = None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+    """The help of every command, by its words."""
+    node = typer.main.get_command(app) if group is None else group
+    found: dict[tuple[str, ...], str] = {}
+    for name, child in getattr(node, "commands", {}).items():
+        if hasattr(child, "commands"):
+            found |= commands(child, (*path, name))
+        else:
+            found[*path, name] = CliRunner().invoke(app, [*path, name, "--help"]).stdout
+    return found
+
+
+def examples(text: str) -> list[str]:
+    return re.findall(r"^ *(database-handler .+)$", text.partition("Example")[2], re.MULTILINE)
+
+
+def documented() -> list[str]:
+    """The commands that the pages show, in the order in which they stand there."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    return [line for block in blocks for line in re.findall(r"^(?:\$ )?(database-handler .+)$", block, re.M)]
+
+
+def test_every_command_has_an_example_of_itself() -> None:
+    helps = commands()
+    assert set(helps) == {
+        ("init",),
+        ("migrate",),
+        ("migrations", "status"),
+        ("migrations", "rollback"),
+        ("seed",),
+        ("search",),
+        ("health",),
+    }
+    for words, text in helps.items():
+        shown = examples(text)
+        assert shown, words
+        assert all(tuple(shlex.split(line)[1 : len(words) + 1]) == words for line in shown), words
+        assert all(len(line) <= 80 for line in text.splitlines()), words
+        assert "--database-url" in text
+
+
+def test_every_documented_command_runs(
+    run: Run, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", missing)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("A lamp that waits at dawn.")
+    order = ["init", "migrate", "seed", "search", "health", "migrations status", "migrations rollback"]
+    helps = commands()
+    lines = [line for words in order for line in examples(helps[tuple(words.split())])]
+    for line in [*lines, "database-handler init", *documented()]:
+        if "rollback --target 0" in line:
+            assert run("migrate").code == 0
+        words = [word.replace("~", str(tmp_path)) for word in shlex.split(line, comments=True)]
+        told = run(*words[1:])
+        assert told.code == 0, (line, told.err)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["migrations"], ["migrations", "--help"]])
+def test_a_group_shows_its_commands(run: Run, arguments: list[str]) -> None:
+    told = run(*arguments)
+    assert (told.code, told.err) == (0, "")
+    assert "Commands:" in told.out
+
+
+def test_the_version_is_the_installed_one(run: Run) -> None:
+    assert run("--version").out == f"database-handler {importlib.metadata.version('database-handler')}\n"
+
+
+# ----------------------------------------------------------------------------------------- as a program
+
+
+def test_the_program_prints_plainly_into_a_pipe(url: str) -> None:
+    started = program("migrations", "status", "--database-url", url)
+    out, err = started.communicate(timeout=LIMIT)
+    assert (started.returncode, err) == (0, "")
+    assert re.fullmatch(r"version +state .*\n0001_initial +applied .*\n", out)
+
+
+def test_a_closed_pipe_is_quiet(url: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    started = subprocess.Popen(
+        [str(PROGRAM), "health", "--database-url", url],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    err = started.communicate(timeout=LIMIT)[1]
+    assert (started.returncode, err) == (141, "")
+
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
+)
+
+
+def test_an_interrupt_is_quiet_also_while_the_server_is_waited_for(database: Database, url: str) -> None:
+    with database.unit_of_work() as uow, Database(url) as beside:
+        uow.session.run("LOCK TABLE database_handler_migrations IN ACCESS EXCLUSIVE MODE")
+        with program("migrate", "--database-url", url) as started:
+            until = time.monotonic() + LIMIT
+            while not beside.session.one(WAITING)[0] and time.monotonic() < until:
+                select.select([], [], [], 0.02)
+            started.send_signal(signal.SIGINT)
+            out, err = started.communicate(timeout=LIMIT)
+        uow.rollback()
+    assert (started.returncode, out, err) == (130, "", "")
+
+
+def on_terminal(*arguments: str, answer: str = "", **environment: str) -> tuple[int, str]:
+    """Run the program on a terminal of 80 columns, answer its question, and give what the screen got."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover
+        os.environ.update({"TERM": "xterm-256color", "COLUMNS": "80", **environment})
+        os.execv(PROGRAM, [str(PROGRAM), *arguments])  # noqa: S606  # the program under test
+    screen, until = b"", time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            read = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+        screen += read
+        if answer and screen.endswith(b"[y/N]: "):
+            os.write(terminal, answer.encode())
+            answer = ""
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
+
+
+def test_a_terminal_gets_colours_and_lines_that_fit(url: str) -> None:
+    code, screen = on_terminal("migrations", "status", "--database-url", url)
+    assert (code, "\x1b[32mapplied" in screen, "───" in screen) == (0, True, True)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+    assert max(len(line) for line in plain.splitlines()) <= 80
+
+
+def test_no_color_is_obeyed_on_a_terminal(url: str) -> None:
+    code, screen = on_terminal("migrations", "status", "--database-url", url, NO_COLOR="1")
+    assert (code, "applied" in screen, "\x1b" in screen) == (0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "head"), [("n\n", 4, HEAD), ("y\n", 0, None), ("\x03", 130, HEAD)]
+)
+def test_a_terminal_is_asked_before_what_destroys(
+    run: Run, url: str, answer: str, code: int, head: str | None
+) -> None:
+    ended, screen = on_terminal("migrations", "rollback", "--database-url", url, answer=answer)
+    assert (ended, f"Roll back {HEAD}" in screen) == (code, True)
+    assert "Traceback" not in screen
+    assert run("health", "--json", "--database-url", url).value["head"] == head

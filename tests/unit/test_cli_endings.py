@@ -1,0 +1,232 @@
+"""Exit codes, error lines and layouts, by the values and errors they stand for; no database is needed."""
+
+import io
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+
+from database_handler.cli.commands import Found, Hit, Imported, Initialised, Sampled, to_roll_back
+from database_handler.cli.endings import DecisionNeeded, Ending, ending, tell
+from database_handler.cli.options import Chosen
+from database_handler.cli.tables import show
+from database_handler.content.folder import FileReport, Outcome
+from database_handler.core.connection import PoolStats
+from database_handler.core.exceptions import ConfigurationError, LockTimeout, RecordNotFound, SchemaMismatch
+from database_handler.migrations import MigrationLockTimeout, MigrationReport, MigrationStatus
+from database_handler.migrations.migration_manager import MigrationItem, PlannedMigration
+from database_handler.migrations.planning import State
+from database_handler.operations.health import Health
+
+POOL = PoolStats(size=1, max_size=15, in_use=0, idle=1, connecting=0, waiting=0, opened=1, closed=0)
+WELL = Health(ok=True, server_version="18.6", head="0002_b", expected_head="0002_b", pool=POOL)
+BEHIND = Health(ok=False, server_version="18.6", head="0001_a", expected_head="0002_b", pool=POOL)
+DEAD = Health(ok=False, error="DatabaseUnavailable: no answer", pool=POOL)
+STANDBY = WELL.model_copy(update={"replica": True, "replica_lag": 1.25})
+
+
+def item(number: int, name: str, state: State, *, reversible: bool = True) -> MigrationItem:
+    return MigrationItem(number=number, name=name, state=state, reversible=reversible)
+
+
+def status(*states: State) -> MigrationStatus:
+    items = tuple(item(number, f"{number:04}_v", state) for number, state in enumerate(states, 1))
+    return MigrationStatus(items=items, head=None)
+
+
+def initialised(health: Health) -> Initialised:
+    return Initialised(database="films", created=True, migrations=MigrationReport(), health=health)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (WELL, Ending.DONE),
+        (BEHIND, Ending.PENDING),
+        (DEAD, Ending.ERROR),
+        (initialised(WELL), Ending.DONE),
+        (initialised(DEAD), Ending.ERROR),
+        (status("applied"), Ending.DONE),
+        (status("applied", "pending"), Ending.PENDING),
+        (status("partial"), Ending.PENDING),
+        (status("changed", "pending"), Ending.ERROR),
+        (status("missing"), Ending.ERROR),
+        (MigrationReport(applied=("0001_a",)), Ending.DONE),
+    ],
+)
+def test_a_value_has_its_exit_code(value: BaseModel, code: Ending) -> None:
+    assert ending(value) is code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigurationError("x is wrong"), 7, "ConfigurationError: x is wrong"),
+        (RecordNotFound("no such"), 1, "RecordNotFound: no such"),
+        (DecisionNeeded("say --yes"), 4, "DecisionNeeded: say --yes"),
+        (MigrationLockTimeout("another run"), 6, "MigrationLockTimeout: another run"),
+        (LockTimeout("in the way", sqlstate="55P03"), 6, "LockTimeout: in the way"),
+        (SchemaMismatch("x"), 1, "SchemaMismatch: x; run `database-handler migrate` first"),
+        (RecordNotFound("\x1b[2Jx"), 1, "RecordNotFound: \\x1b[2Jx"),
+        (FileNotFoundError(2, "No such file", "a\nb"), 1, "FileNotFoundError: No such file: a\nb"),
+        (KeyError("hunter2"), 1, "unexpected KeyError, a fault of database-handler"),
+    ],
+)
+def test_an_error_is_told_safely(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tell(error, as_json=False, verbose=False, misuse=7) == code
+    told = capsys.readouterr()
+    assert told.err.startswith(line)
+    assert (told.out, "hunter2" in told.err, "Traceback" in told.err) == ("", False, False)
+    assert tell(error, as_json=True, verbose=False, misuse=7) == code
+    assert json.loads(capsys.readouterr().out)["error"].startswith(line)
+
+
+def test_verbose_shows_where_an_error_arose_and_not_what_it_quotes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        dict[str, int]()["hunter2"]
+    except KeyError as error:
+        tell(error, as_json=False, verbose=True, misuse=1)
+    told = capsys.readouterr().err
+    assert "test_cli_endings.py" in told
+    assert "KeyError: " not in told
+
+
+@pytest.mark.parametrize(
+    ("steps", "target", "names"),
+    [
+        (1, None, ["0003_c"]),
+        (2, None, ["0003_c", "0002_b"]),
+        (1, "1", ["0003_c", "0002_b"]),
+        (1, "0002", ["0003_c"]),
+        (1, "0002_b", ["0003_c"]),
+        (1, "0003_c", []),
+        (1, "nothing", []),
+        (1, "0", []),  # it will be refused: the first version is irreversible
+        (9, None, []),
+    ],
+)
+def test_what_a_rollback_would_undo_is_known_before(steps: int, target: str | None, names: list[str]) -> None:
+    items = (
+        item(1, "0001_a", "applied", reversible=False),
+        item(2, "0002_b", "applied"),
+        item(3, "0003_c", "partial"),
+        item(4, "0004_d", "pending"),
+    )
+    assert list(to_roll_back(MigrationStatus(items=items, head="0003_c"), steps, target)) == names
+
+
+def test_options_after_the_command_go_before_those_in_front_of_it() -> None:
+    earlier = Chosen(database_url="postgresql://one/x", environment="test", as_json=True)
+    assert Chosen(database_url="").over(earlier) == Chosen(database_url="", environment="test", as_json=True)
+    assert Chosen(verbose=True).over(None) == Chosen(verbose=True)
+
+
+def file(path: str, outcome: Outcome, **of: Any) -> FileReport:
+    return FileReport(path, outcome, **of)
+
+
+IMPORTED = Imported(
+    project=None,
+    counts={Outcome.STORED: 1, Outcome.REFUSED: 60},
+    seconds=2.0,
+    hidden=(".git",),
+    files=(
+        file("a.txt", Outcome.STORED),
+        *(file(f"{n}.txt", Outcome.REFUSED, reason="empty", message="no bytes") for n in range(60)),
+    ),
+)
+HIT = Hit(
+    id=UUID("01890000-0000-7000-8000-000000000000"),
+    project="film",
+    title="T",
+    filename="a\x1b[31m.txt",
+    language="ar",
+    rank=0.5,
+    snippet="the **word** " * 20,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (WELL, ["healthy", "PostgreSQL 18.6", "at 0002_b", "0 of 15"]),
+        (BEHIND, ["not well", "at 0001_a; expected is 0002_b"]),
+        (DEAD, ["not well", "DatabaseUnavailable: no answer"]),
+        (STANDBY, ["a standby 1.2 s behind"]),
+        (initialised(WELL), ["films: created", "nothing to do; at nothing", "18.6, healthy"]),
+        (MigrationReport(rolled_back=("0001_a",), seconds=0.5), ["rolled back 0001_a; at nothing (0.50 s)"]),
+        (
+            MigrationReport(planned=(PlannedMigration(name="0001_a", sql="SELECT '[bold]';\n"),)),
+            ["-- 0001_a", "SELECT '[bold]';", "1 to apply; nothing was run"],
+        ),
+        (
+            status("applied", "pending", "changed"),
+            ["0001_v", "1 pending", "not as they were applied: 0003_v"],
+        ),
+        (
+            Sampled(project=HIT.id, outcomes={"text_sources": {"inserted": 4, "updated": 0, "unchanged": 1}}),
+            ["text sources", "4"],
+        ),
+        (IMPORTED, ["stored", "together     61", "refused (empty) 49.txt: no bytes", "and 10 more", ".git"]),
+        (Found(query="x", hits=(HIT,)), ["film: a\\x1b[31m.txt (ar, 0.50)", "**word**"]),
+        (Found(query="x[/]y", hits=()), ["no text matches 'x[/]y'"]),
+    ],
+)
+def test_every_value_has_a_layout(
+    value: BaseModel, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(Console(force_terminal=False, color_system=None, width=10_000, highlight=False), value)
+    plain = capsys.readouterr().out
+    assert [text for text in said if text not in plain] == []
+    assert "\x1b" not in plain
+    assert all(line == line.rstrip() for line in plain.splitlines())
+
+    terminal = io.StringIO()
+    show(
+        Console(file=terminal, force_terminal=True, color_system="standard", width=80, highlight=False), value
+    )
+    assert "\x1b[31m.txt" not in terminal.getvalue()
+
+
+def test_times_are_shown_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    when = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
+    applied = MigrationItem(
+        number=1,
+        name="0001_a",
+        state="applied",
+        reversible=True,
+        applied_at=when,
+        applied_by="me",
+        duration=timedelta(milliseconds=120),
+    )
+    show(Console(force_terminal=False, width=200), MigrationStatus(items=(applied,), head="0001_a"))
+    assert "2030-01-02 03:04  me  0.12 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_a_missing_extra_is_named(package: str) -> None:
+    code = f"""
+import sys
+from database_handler.cli import main
+assert "typer" not in sys.modules
+sys.modules[{package!r}] = None  # makes an import of it fail
+sys.exit(main(["health"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "MissingExtra: the command line needs: pip install 'database-handler[cli]'\n",
+    )
