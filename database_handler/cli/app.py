@@ -214,10 +214,10 @@ def seed(
 
 
 def _check_seed(sample: bool, folder: Path | None, project: str | None) -> None:
-    if (folder is None) != (project is None):
-        raise InvalidValue("--from FOLDER and --project NAME go together")
     if sample and folder is not None:
         raise InvalidValue("--sample is not allowed with --from: choose one")
+    if (folder is None) != (project is None):
+        raise InvalidValue("--from FOLDER and --project NAME go together")
     if not sample and folder is None:
         raise InvalidValue("nothing to store: give --sample, or --from FOLDER and --project NAME")
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -105,7 +104,7 @@ def _imported(report: FolderReport, seconds: float) -> Imported:
         counts=report.counts,
         seconds=round(seconds, 3),
         hidden=report.hidden,
-        files=tuple(replace(file) for file in report.files),
+        files=report.files,
     )
 
 

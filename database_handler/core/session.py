@@ -4,27 +4,19 @@
 `Executor`: a transaction's, which glues what must go with the statement to it, or one that borrows a
 connection for each statement. Library SQL is a `Statement`, built from the model; a caller's SQL is a
 literal or a `psycopg2.sql` object, checked to be one statement that leaves the transaction alone.
-
-It is one module because what may be sent, how it is sent and how it is read are one boundary: nothing else
-in the package talks to the driver's cursor.
 """
 
-import datetime as dt
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from enum import Enum
 from functools import lru_cache
-from itertools import count, pairwise
+from itertools import count
 from time import perf_counter
 from typing import Any, LiteralString, Protocol, TypeVar, overload
 from uuid import UUID
 
 import psycopg2.extensions as driver
 from psycopg2 import sql
-from psycopg2.extras import Json
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from database_handler.core.exceptions import (
@@ -36,14 +28,9 @@ from database_handler.core.exceptions import (
     UnreadableValue,
     translated,
 )
-from database_handler.core.sql_text import (
-    SqlTextError,
-    TokenKind,
-    client_copy,
-    refuse_control,
-    statements,
-    tokens,
-)
+from database_handler.core.foreign_sql import Effect, Foreign
+from database_handler.core.parameters import Parameters, bound
+from database_handler.core.sql_text import SqlTextError, client_copy, statements
 from database_handler.utils.logger import get_logger, statement_event
 
 __all__ = [
@@ -65,7 +52,6 @@ __all__ = [
 _log = get_logger("database_handler.statement")
 M = TypeVar("M", bound=BaseModel)
 Row = tuple[Any, ...]
-Parameters = Sequence[object] | Mapping[str, object] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,234 +331,6 @@ def prepare_connection(connection: driver.connection) -> None:
     driver.register_type(_UUIDS, connection)
 
 
-# ---------------------------------------------------------------------------------------------- parameters
-
-
-def bound(parameters: Parameters, limits: Limits, *, own: bool = False) -> Parameters:
-    """Turn parameters into what the driver sends unaltered, or refuse them.
-
-    Parameters
-    ----------
-    own : bool
-        Whether the statement is the library's, which knows its columns' types: bytes may be bound then. A
-        caller's SQL takes a memoryview, since bytes into a text column would be stored as hexadecimal text.
-
-    Raises
-    ------
-    InvalidValue
-        Not a sequence or mapping; a value of a type that is not known to go through unaltered; too large.
-    """
-    if parameters is None:
-        return None
-    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping):
-        raise InvalidValue(f"parameters are a list, a tuple or a mapping, not {type(parameters).__name__}")
-    known = _OWN if own else _UNALTERED
-    try:
-        if isinstance(parameters, Mapping):
-            named = {str(name): _adapted(value, name, known) for name, value in parameters.items()}
-            _refuse_large(named.values(), limits)
-            return named
-        items = [_adapted(value, place, known) for place, value in enumerate(parameters, 1)]
-        _refuse_large(items, limits)
-    except RecursionError:
-        pass
-    else:
-        return items
-    raise InvalidValue("a parameter is nested too deeply to be sent")
-
-
-_UNALTERED: frozenset[type] = frozenset(
-    {int, float, bool, type(None), dt.datetime, dt.date, dt.time, dt.timedelta, memoryview}
-)
-_OWN = _UNALTERED | {bytes}
-
-
-def _adapted(value: object, place: object, known: frozenset[type]) -> object:
-    kind = type(value)
-    if kind is str:
-        return _storable(value, place)
-    if kind in known:
-        return value
-    if kind is UUID:
-        return str(value)
-    if isinstance(value, Enum):
-        return _adapted(value.value, place, known)
-    return _adapted_compound(value, place, known)
-
-
-def _storable(text: Any, place: object) -> Any:
-    if "\0" in text:
-        raise InvalidValue(f"parameter {place}: text holds a NUL character, which PostgreSQL cannot store")
-    return text
-
-
-def _adapted_compound(value: object, place: object, known: frozenset[type]) -> object:
-    if isinstance(value, list):
-        return _adapted_list(value, place, known)
-    if isinstance(value, tuple):
-        return tuple(_adapted(item, place, known) for item in value)
-    if isinstance(value, dict):
-        return _to_json(value, place)
-    if type(value) is Json:
-        return _to_json(value.adapted, place, value.dumps)
-    if type(value) is Decimal and (value.is_finite() or value.is_nan()):
-        return value
-    raise InvalidValue(
-        f"parameter {place}: a {type(value).__name__} is not sent; allowed are str, int, float, bool, None, "
-        "finite Decimal, date and time types, UUID, Enum, memoryview (for bytea), and list, tuple or dict of "
-        "these"
-    )
-
-
-def _adapted_list(values: list[Any], place: object, known: frozenset[type]) -> object:
-    # As one literal without a type, like a single UUID: an array of text would not compare with uuid.
-    if values and all(type(value) is UUID for value in values):
-        return "{" + ",".join(map(str, values)) + "}"
-    return [_adapted(value, place, known) for value in values]
-
-
-def _json_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _to_json(value: object, place: object, dumps: Callable[[Any], str] = _json_text) -> str:
-    try:
-        return str(dumps(value))
-    except (TypeError, ValueError):
-        pass
-    raise InvalidValue(f"parameter {place}: a dict holds what JSON cannot, such as NaN, a set or itself")
-
-
-def _refuse_large(values: Iterable[object], limits: Limits) -> None:
-    size = _size(values)
-    if size > limits.max_parameter_bytes:
-        raise InvalidValue(
-            f"the parameters hold at least {size:,} bytes; "
-            f"max_parameter_bytes allows {limits.max_parameter_bytes:,}"
-        )
-
-
-def _size(values: Iterable[object]) -> int:
-    """Count characters and bytes, and one for each item of a list: no more than will be sent."""
-    size = 0
-    for value in values:
-        if isinstance(value, str | bytes):
-            size += len(value)
-        elif isinstance(value, memoryview):
-            size += value.nbytes
-        elif isinstance(value, list | tuple):
-            size += len(value) + _size(value)
-    return size
-
-
-# ------------------------------------------------------------------------------------------- a caller's SQL
-
-
-class Effect(Enum):
-    """What a caller's SQL may do, as far as its text tells."""
-
-    READS = "reads"
-    UNKNOWN = "unknown"  # it may write, or change the session: it calls a function that is not known here
-    WRITES = "writes"
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A caller's SQL that may be sent."""
-
-    text: str
-    word: str
-    effect: Effect
-    deletes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A caller's SQL: rendered and checked when there is a connection to render it for."""
-
-    query: LiteralString | sql.Composable
-    before: str = ""
-    after: str = ""
-
-    def checked(self, connection: driver.connection, parameters: Parameters) -> Checked:
-        """Return what to send; `InvalidSql` where it is not one statement that a caller may send."""
-        text = self.query if isinstance(self.query, str) else _composed(self.query, connection)
-        placeholders = parameters is not None
-        refuse_control(text, placeholders=placeholders)
-        told = (_told if len(text) > _LONG else _remembered)(text, placeholders)
-        return replace(told, text=f"{self.before}{text}{self.after}")
-
-
-def _composed(query: sql.Composable, connection: driver.connection) -> str:
-    query = _harmless(query)
-    with translated(connection, doing="sql"):
-        return query.as_string(connection)
-
-
-def _harmless(part: sql.Composable) -> sql.Composable:
-    """Refuse what would be cut or altered without an error: a NUL in a name, a value of an unknown type."""
-    if isinstance(part, sql.Composed):
-        return sql.Composed([_harmless(each) for each in part.seq])
-    if isinstance(part, sql.Literal):
-        return sql.Literal(_adapted(part.wrapped, "of sql.Literal", _UNALTERED))
-    if isinstance(part, sql.Identifier) and any("\0" in name for name in part.strings):
-        raise InvalidSql("a name in sql.Identifier holds a NUL character")
-    if type(part) not in (sql.SQL, sql.Identifier, sql.Placeholder):
-        raise InvalidSql(f"a query is made of psycopg2.sql objects; a {type(part).__name__} is none of them")
-    return part
-
-
-_QUERIES = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "SHOW", "EXPLAIN"})
-_SESSION = frozenset({"SET", "RESET", "LISTEN", "UNLISTEN", "DISCARD", "DEALLOCATE", "LOAD", "FETCH", "MOVE"})
-_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "ANALYZE", "ANALYSE"})
-# What may stand before a parenthesis in a query that only reads; any other function may do anything.
-_NAMES = """
-ALL AND ANY ARRAY AS BETWEEN BY CASE CAST CUBE DISTINCT ELSE END EXCEPT EXISTS FILTER FOR FROM GROUPING
-HAVING ILIKE IN INTERSECT IS JOIN LATERAL LIKE LIMIT MATERIALIZED NOT OFFSET ON OR OVER OVERLAPS PARTITION
-RECURSIVE ROLLUP ROW SELECT SETS SOME THEN UNION USING VALUES WHEN WHERE WITH WITHIN GROUP CHAR CHARACTER
-DECIMAL FLOAT INTERVAL NUMERIC PRECISION TIME TIMESTAMP TIMESTAMPTZ VARCHAR VARYING ABS ARRAY_AGG
-ARRAY_LENGTH ARRAY_POSITION AVG BOOL_AND BOOL_OR BTRIM CARDINALITY CEIL CHAR_LENGTH CLOCK_TIMESTAMP COALESCE
-CONCAT CONCAT_WS COUNT CURRENT_DATABASE CURRENT_SETTING DATE_PART DATE_TRUNC DENSE_RANK EVERY EXTRACT
-FIRST_VALUE FLOOR FORMAT GENERATE_SERIES GREATEST JSON_AGG JSONB_AGG JSONB_ARRAY_ELEMENTS
-JSONB_ARRAY_ELEMENTS_TEXT JSONB_ARRAY_LENGTH JSONB_BUILD_ARRAY JSONB_BUILD_OBJECT JSONB_OBJECT_AGG
-JSONB_OBJECT_KEYS JSONB_TYPEOF LAG LAST_VALUE LEAD LEAST LEFT LENGTH LOWER LTRIM MAX MD5 MIN NOW NULLIF
-OCTET_LENGTH PG_BACKEND_PID PG_RELATION_SIZE PG_SLEEP PG_TOTAL_RELATION_SIZE PG_TYPEOF PHRASETO_TSQUERY
-PLAINTO_TSQUERY POSITION RANK REGEXP_REPLACE REPEAT REPLACE RIGHT ROUND ROW_NUMBER ROW_TO_JSON RTRIM
-SPLIT_PART STRING_AGG STRING_TO_ARRAY STRPOS SUBSTR SUBSTRING SUM TO_CHAR TO_JSONB TO_TSQUERY TO_TSVECTOR
-TRIM TS_HEADLINE TS_RANK TS_RANK_CD UNNEST UPPER VERSION WEBSEARCH_TO_TSQUERY
-"""
-_CALLED = frozenset(_NAMES.split())
-
-
-_LONG = 20_000  # characters, from which on a text is looked at again each time
-
-
-def _told(text: str, placeholders: bool) -> Checked:
-    """Tell from the words of a statement what it may do."""
-    found = [t for t in tokens(text, placeholders=placeholders) if t.kind not in _BETWEEN]
-    words = [token.text.upper() for token in found if token.kind is TokenKind.WORD]
-    calls = {
-        name.text.upper() if name.kind is TokenKind.WORD else name.text
-        for name, token in pairwise(found)
-        if token.text == "(" and name.kind in (TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER)
-    }
-    word = words[0] if words else ""
-    deletes = "DELETE" in words and {"INSERT", "UPDATE", "MERGE"}.isdisjoint(words)
-    return Checked("", word, _effect(word, words, calls), deletes)
-
-
-_BETWEEN = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})
-_remembered = lru_cache(maxsize=1024)(_told)
-
-
-def _effect(word: str, words: Iterable[str], calls: set[str]) -> Effect:
-    if word in _SESSION:
-        return Effect.UNKNOWN
-    if word not in _QUERIES or not _CHANGES.isdisjoint(words):
-        return Effect.WRITES
-    return Effect.READS if calls <= _CALLED else Effect.UNKNOWN
-
-
 def _foreign(query: LiteralString | sql.Composable) -> Foreign:
     if isinstance(query, str | sql.Composable):
         return Foreign(query)
@@ -693,9 +451,13 @@ class Session:
 
     def _send(self, query: "Query | Foreign", parameters: Parameters) -> Reply:
         if isinstance(query, Statement):
-            return self._executor.send(query, bound(parameters, self._executor.limits, own=True))
+            return self._executor.send(
+                query, bound(parameters, self._executor.limits.max_parameter_bytes, own=True)
+            )
         foreign = query if isinstance(query, Foreign) else _foreign(query)
-        return self._executor.send_foreign(foreign, bound(parameters, self._executor.limits))
+        return self._executor.send_foreign(
+            foreign, bound(parameters, self._executor.limits.max_parameter_bytes)
+        )
 
 
 _cursor_numbers = count(1)

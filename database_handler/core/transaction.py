@@ -33,14 +33,12 @@ from database_handler.core.exceptions import (
     ReleasedConnection,
     TransactionAborted,
 )
+from database_handler.core.foreign_sql import Checked, Effect, Foreign
+from database_handler.core.parameters import Parameters
 from database_handler.core.session import (
     Borrowed,
-    Checked,
-    Effect,
-    Foreign,
     Limits,
     Message,
-    Parameters,
     Reply,
     Session,
     Statement,

@@ -1,8 +1,8 @@
 """The repository of an entity: every call is a verb, a statement, bound values and a record type.
 
 Written once for all entities. It stands over a session and does not know whether that is a unit's or sends
-each statement by itself. It is longer than a module here usually is, since it is the whole of the
-vocabulary that the entities share, and each call is short.
+each statement by itself. It is one module because it is the whole vocabulary that the entities share: a
+reader of one call wants the others beside it, and each is short.
 """
 
 import builtins

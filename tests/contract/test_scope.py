@@ -78,13 +78,13 @@ def test_a_draft_of_another_project_is_refused(held: Subject, both: tuple[list[A
     fields = {"project_id": project_of(both[1][0])} if is_child(held) else {}
     draft = held.factory.build(**fields)
     repository: Any = held.repository
-    for call in (
-        lambda: repository.create(draft),
-        lambda: repository.create_many([draft]),
-        lambda: repository.upsert(draft),
+    for call, given in (
+        (repository.create, draft),
+        (repository.create_many, [draft]),
+        (repository.upsert, draft),
     ):
         with pytest.raises(InvalidValue, match="held to one project"):
-            call()
+            call(given)
 
 
 def test_drafts_of_the_project_are_stored(held: Subject, both: tuple[list[Any], list[Any]]) -> None:

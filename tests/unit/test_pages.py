@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,10 +17,10 @@ from database_handler.repositories.filters import Where, parse_filters, parse_or
 NOW = dt.datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=dt.UTC)
 
 
-def video(**fields: object) -> Video:
-    given: dict[str, object] = {"id": UUID(int=7), "created_at": NOW, "updated_at": NOW, "version": 3}
+def video(**fields: Any) -> Video:
+    given: dict[str, Any] = {"id": UUID(int=7), "created_at": NOW, "updated_at": NOW, "version": 3}
     given |= {"project_id": UUID(int=8), "title": "ü %_\\", "storage_uri": "a b"}
-    return Video(**given | fields)  # type: ignore[arg-type]
+    return Video(**given | fields)
 
 
 ORDERS = [

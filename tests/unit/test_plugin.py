@@ -53,13 +53,7 @@ def databases(database_server: DatabaseConfig, monkeypatch: pytest.MonkeyPatch) 
     return database_server
 
 
-def test_fixtures(pytester: pytest.Pytester, databases: DatabaseConfig) -> None:
-    pytester.makepyfile(TESTS)
-    result = pytester.runpytest_subprocess("-q", "-W", "error")
-    result.assert_outcomes(passed=5)
-
-
-def test_nothing_is_left(pytester: pytest.Pytester, databases: DatabaseConfig) -> None:
+def test_fixtures_work_and_leave_nothing(pytester: pytest.Pytester, databases: DatabaseConfig) -> None:
     from database_handler.core.connection import dedicated
     from database_handler.core.transaction import Autocommit
 
@@ -67,7 +61,7 @@ def test_nothing_is_left(pytester: pytest.Pytester, databases: DatabaseConfig) -
     session = Autocommit(lambda: dedicated(databases.with_(name="postgres"))).session
     before = [row[0] for row in session.all("SELECT datname::text FROM pg_database")]
     pytester.makepyfile(TESTS + "\n\ndef test_fails(database):\n    assert False\n")
-    pytester.runpytest_subprocess("-q").assert_outcomes(passed=5, failed=1)
+    pytester.runpytest_subprocess("-q", "-W", "error").assert_outcomes(passed=5, failed=1)
     assert session.one(text, [before]) == (0,)
 
 
