@@ -205,7 +205,7 @@ class Database(Repositories):
         """
         if type(retries) is not int or not 0 <= retries <= 1000:
             raise InvalidValue("retries is a whole number from 0 to 1,000")
-        self._unit_options(options)  # refuses savepoint=True too: a part of a unit cannot be tried again alone
+        self._unit_options(options)  # refuses savepoint=True too: a part of a unit is not tried again alone
         for tried in count():
             try:
                 with self.unit_of_work(**options) as unit:
