@@ -15,8 +15,9 @@ from uuid import UUID
 import pydantic
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from database_handler.core.columns import peeled
 from database_handler.core.exceptions import InvalidValue, UnreadableValue
-from database_handler.core.schema import Table, peeled
+from database_handler.core.schema import Table
 
 __all__ = ["Change", "Draft", "Record", "derived", "draft_of", "filler", "initial", "validated_changes"]
 

@@ -438,11 +438,15 @@ class Repository(Generic[D, R]):
             raise self._stale([self._fill(rows[0][1:])], [])
 
     def delete_many(self, ids: Iterable[UUID | str]) -> int:
-        """Take records away and return how many there were."""
+        """Take records away in one statement, all or none, and return how many there were."""
         asked = [_uuid(id) for id in ids]
         if not asked:
             return 0
-        return self._session.run(statements.delete_many(self.table, self._scoped), [asked, *self._scope])
+        gone, ambiguous = self._session.one(
+            statements.delete_many(self.table, self._scoped), [asked, *self._scope]
+        )
+        self._refuse_ambiguous(1 + ambiguous)
+        return int(gone)
 
     # --------------------------------------------------------------------------------------------- common
 

@@ -244,11 +244,17 @@ def delete(table: Table, scoped: bool) -> Statement:
 
 @_cached
 def delete_many(table: Table, scoped: bool) -> Statement:
-    """Take rows away, locked in one order so that two such calls cannot deadlock."""
+    """Take rows away, locked in one order so that two such calls cannot deadlock; gives how many went.
+
+    None go where two projects hold one of the ids: the second column says so.
+    """
     key = ", ".join(table.primary_key)
     text = (
         f"WITH doomed AS MATERIALIZED (SELECT {key} FROM {table.name} "
-        f"WHERE id = ANY(%s::uuid[]){scope(table, scoped)} ORDER BY id FOR UPDATE) "
-        f"DELETE FROM {table.name} AS t USING doomed WHERE {_same_row(table, 'doomed')}"
+        f"WHERE id = ANY(%s::uuid[]){scope(table, scoped)} ORDER BY id FOR UPDATE), "
+        "twice AS MATERIALIZED (SELECT FROM doomed GROUP BY id HAVING count(*) > 1), "
+        f"gone AS (DELETE FROM {table.name} AS t USING doomed WHERE {_same_row(table, 'doomed')} "
+        "AND NOT EXISTS (SELECT FROM twice) RETURNING 1) "
+        "SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM twice)"
     )
     return Statement(text, f"{table.name}.delete_many", writes=True, deletes=True)

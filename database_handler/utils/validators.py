@@ -10,6 +10,7 @@ or a type finds it by its name here.
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -54,6 +55,7 @@ __all__ = [
     "FrameRate",
     "JsonObject",
     "LanguageCode",
+    "MaxBytes",
     "MimeType",
     "Name",
     "PositiveInt32",
@@ -149,6 +151,13 @@ def _time_or_text(value: object) -> object:
     raise InvalidValue(f"a datetime or ISO 8601 text is needed, not {type(value).__name__}")
 
 
+@dataclass(frozen=True, slots=True)
+class MaxBytes:
+    """Marker: at most so many bytes of UTF-8. The validator beside it refuses, and a CHECK says so too."""
+
+    max_bytes: int
+
+
 # --- types ------------------------------------------------------------------------------------------------
 
 Title = Annotated[str, MinLen(1), MaxLen(500), BeforeValidator(label)]
@@ -167,19 +176,19 @@ RequiredText = Annotated[str, MinLen(1), BeforeValidator(verbatim)]
 """Content of at least one character: stored verbatim, or refused."""
 LanguageCode = Annotated[str, MinLen(2), MaxLen(LANGUAGE_CHARS), BeforeValidator(canonical_language)]
 """A BCP 47 tag in canonical form."""
-Url = Annotated[str, MinLen(1), MaxLen(KEY_BYTES), BeforeValidator(normalize_url)]
+Url = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(normalize_url)]
 """An http or https URL, written anew from its parts, ASCII, at most 2,000 bytes."""
-MimeType = Annotated[str, MinLen(3), MaxLen(255), BeforeValidator(mime_type)]
+MimeType = Annotated[str, StringConstraints(pattern=MIME_PATTERN), BeforeValidator(mime_type)]
 """A media type in lower case, without parameters."""
 Checksum = Annotated[
     str, MinLen(64), MaxLen(64), StringConstraints(pattern=CHECKSUM_PATTERN), BeforeValidator(plain_text)
 ]
 """A SHA-256: 64 lower-case hexadecimal digits."""
-StorageUri = Annotated[str, MinLen(1), MaxLen(KEY_BYTES), BeforeValidator(storage_uri)]
+StorageUri = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(storage_uri)]
 """The path or URI of a stored file, verbatim, 1 to 2,000 bytes."""
-Filename = Annotated[str, MinLen(1), MaxLen(255), BeforeValidator(filename)]
+Filename = Annotated[str, MinLen(1), MaxBytes(255), BeforeValidator(filename)]
 """The name of a file without its folder, NFC, 1 to 255 bytes."""
-RelativePath = Annotated[str, MinLen(1), MaxLen(KEY_BYTES), BeforeValidator(relative_path)]
+RelativePath = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(relative_path)]
 """A file's path below some folder, such as ``scenes/opening.docx``; at most 2,000 bytes."""
 Tags = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(100)], ...], MaxLen(100), BeforeValidator(tags)]
 """At most 100 different labels of 1 to 100 characters, in the order given."""

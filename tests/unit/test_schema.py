@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from database_handler.core.base_model import Draft, Record
+from database_handler.core.columns import column_of
 from database_handler.core.ddl import create_tables, drop_tables, tables_of
 from database_handler.core.schema import (
     Check,
@@ -17,7 +18,6 @@ from database_handler.core.schema import (
     References,
     SqlType,
     Table,
-    column_of,
     configuration_of,
     text_search_configurations,
 )
