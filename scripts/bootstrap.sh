@@ -11,6 +11,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
 unset PYTHONHOME PYTHONPATH PYTHONSTARTUP # another installation's modules would be imported into ours
+unset PYTHONDONTWRITEBYTECODE # each of the many processes that tests start would compile all it imports
 export PYTHONNOUSERSITE=1
 
 say() { printf '%s\n' "$*" >&2; }

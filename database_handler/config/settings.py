@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 from database_handler.config.configuration import NAMES_IN_ERRORS, Configuration, kind_of, nearest
 from database_handler.config.database import DatabaseConfig, url_fields
 from database_handler.config.sources import Source, env_file, yaml_sections
+from database_handler.config.url import split_urls
 from database_handler.config.values import Boolean
 from database_handler.utils.errors import ConfigurationError
 
@@ -28,6 +29,7 @@ ENV_FILE: Final = ".env"
 YAML_FILE: Final = "database_handler.yaml"
 URL_VARIABLE: Final = "DATABASE_URL"
 TEST_URL_VARIABLE: Final = "TEST_DATABASE_URL"
+TEST_URLS_VARIABLE: Final = "TEST_DATABASE_URLS"
 DATABASE_VARIABLES: Final = {
     "host": "DB_HOST",
     "port": "DB_PORT",
@@ -295,4 +297,11 @@ def test_database_url() -> str | None:
     return os.environ.get(TEST_URL_VARIABLE) or None
 
 
-test_database_url.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name
+def test_database_urls() -> tuple[str, ...]:
+    """Return the further servers that the tests of servers run on, ``TEST_DATABASE_URLS``, parted by commas."""
+    return split_urls(os.environ.get(TEST_URLS_VARIABLE, ""))
+
+
+# These are no tests, whatever pytest makes of their names.
+test_database_url.__test__ = False  # type: ignore[attr-defined]  # a function takes any attribute
+test_database_urls.__test__ = False  # type: ignore[attr-defined]  # likewise
