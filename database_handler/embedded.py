@@ -294,7 +294,8 @@ def _claim(path: Path) -> _Folder:
     folder = _Folder(path)
     if entry.st_uid != os.geteuid():
         raise _wrong(
-            f"{path} belongs to user {entry.st_uid}, not to this process; give a new folder inside it"
+            f"{path} belongs to user {entry.st_uid}, not to this process; "
+            "give a folder of your own, or run as that user"
         )
     if entry.st_mode & stat.S_IWOTH:
         raise _wrong(f"{path} can be written by every user; give a new folder inside it")

@@ -7,7 +7,15 @@ there, migrated and healthy, 1 when the server would not have it, 2 when a setti
 
 import sys
 
-from database_handler.cli import main
+try:
+    from database_handler.cli import main
+except ModuleNotFoundError as missing:
+    if missing.name != "database_handler":
+        raise
+    sys.exit(
+        f"database_handler is not installed in {sys.executable}; "
+        "in a checkout, scripts/demo makes .venv: .venv/bin/python scripts/init_db.py"
+    )
 
 if __name__ == "__main__":
     sys.exit(main(["init", *sys.argv[1:]], misuse=2))

@@ -8,7 +8,15 @@ failed, with 2 when a setting or an option is wrong.
 
 import sys
 
-from database_handler.cli import main
+try:
+    from database_handler.cli import main
+except ModuleNotFoundError as missing:
+    if missing.name != "database_handler":
+        raise
+    sys.exit(
+        f"database_handler is not installed in {sys.executable}; "
+        "in a checkout, scripts/demo makes .venv: .venv/bin/python scripts/seed_data.py"
+    )
 
 if __name__ == "__main__":
     sys.exit(main(["seed", *sys.argv[1:]], misuse=2))

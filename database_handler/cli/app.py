@@ -187,7 +187,7 @@ def rollback(
         manager = MigrationManager(db)
         names = commands.to_roll_back(manager.status(), steps or 1, target)
         if names and not yes:
-            run.agree(f"Roll back {', '.join(names)} in {db.config.name}, with the data in what they made?")
+            run.agree(f"Roll back {', '.join(names)} in {db.config.name}, and lose the data in what it made?")
         return manager.rollback(steps or 1, target)
 
 

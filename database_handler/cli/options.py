@@ -92,7 +92,7 @@ class Run:
         if self.chosen.embedded is None:
             return Database(self.settings.database)
         folder = Path(self.chosen.embedded)
-        if not create and not (folder.is_dir() and any(folder.iterdir())):
+        if not create and not _holds_something(folder):
             raise ConfigurationError(
                 f"no database is kept in {folder} yet; `database-handler init` makes one"
             )
@@ -112,3 +112,10 @@ class Run:
             raise DecisionNeeded(f"{question} There is no terminal to ask on: say --yes")
         if not typer.confirm(question, err=True):
             raise DecisionNeeded("not agreed to; nothing was done")
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except PermissionError:
+        return True  # whose it is, the server's own check tells better

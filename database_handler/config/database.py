@@ -40,6 +40,18 @@ SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standb
 ChannelBinding = Literal["disable", "prefer", "require"]
 
 _HIDDEN: Final = "***"
+# What is read back depends on these, and a database or role may have others: floats lose digits, dates and
+# intervals are misread, a backslash escapes. A start-up option outlives RESET ALL; the driver's SET does not.
+_PINNED: Final = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "timezone=UTC",
+        "datestyle=ISO",
+        "intervalstyle=postgres",
+        "extra_float_digits=1",
+        "standard_conforming_strings=on",
+    )
+)
 
 
 def _urls(value: object) -> object:
@@ -194,7 +206,8 @@ class DatabaseConfig(Configuration, frozen=True):
         """Give the keywords for `psycopg2.connect`; the password is among them in clear.
 
         libpq counts its own connect_timeout in whole seconds and for each host; who needs it exact
-        keeps a clock as well. Behind PgBouncer no start-up options are sent, for it refuses them.
+        keeps a clock as well. Behind PgBouncer no start-up options are sent, for it refuses them: there
+        the database itself must have the settings that are pinned elsewhere, as a new one does.
         """
         return (
             self._identity()
@@ -208,7 +221,7 @@ class DatabaseConfig(Configuration, frozen=True):
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
             }
-            | ({} if self.pgbouncer else {"options": "-c timezone=UTC"})
+            | ({} if self.pgbouncer else {"options": _PINNED})
         )
 
     def _identity(self) -> dict[str, str | int]:

@@ -298,7 +298,7 @@ def test_database_url() -> str | None:
 
 
 def test_database_urls() -> tuple[str, ...]:
-    """Return the further servers that the tests of servers run on, ``TEST_DATABASE_URLS``, parted by commas."""
+    """Return the further servers of the tests, ``TEST_DATABASE_URLS``, parted by commas."""
     return split_urls(os.environ.get(TEST_URLS_VARIABLE, ""))
 
 

@@ -155,4 +155,5 @@ def _unknown_option(key: str, settings: Container[str]) -> str:
         return "has an option whose name is not lower-case letters"
     if key in settings:
         return f"has the option {key}, which libpq does not know; give it as a setting of its own"
-    return f"has an option that is not known, {key}{nearest(key, URL_OPTIONS)}"
+    hint = nearest(key, URL_OPTIONS) or f"; allowed are {', '.join(sorted(URL_OPTIONS))}"
+    return f"has an option that is not known, {key}{hint}"

@@ -111,9 +111,9 @@ def walk(root: Path) -> Walk:
     """
     if not root.is_dir():
         raise (
-            NotARegularFile("the path is no folder")
+            NotARegularFile(f"the path is no folder: {root}")
             if root.exists()
-            else UnreadableFile("the folder is not there")
+            else UnreadableFile(f"the folder is not there: {root}")
         )
     found = Walk()
     pending = [Path()]

@@ -155,7 +155,10 @@ class Change(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     else:
 
         def __init__(self, *values: Any, **named: Any) -> None:
-            named |= dict(zip(("id", "changes", "expected_version"), values, strict=False))
+            names = ("id", "changes", "expected_version")
+            if len(values) > len(names) or not named.keys().isdisjoint(names[: len(values)]):
+                raise InvalidValue(f"Change takes {', '.join(names)}, each once")
+            named |= dict(zip(names, values, strict=False))
             _refused(type(self), lambda: super(Change, self).__init__(**named))
 
 
@@ -184,7 +187,12 @@ def _refusal(model: type[BaseModel], error: pydantic.ValidationError) -> Invalid
 def _sentence(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"no such field{nearest(str(item['loc'][-1]), model.model_fields)}"
-    return str(_PLAIN_MESSAGES.get(item["type"], item["msg"]))
+    return _plain(item)
+
+
+def _plain(item: Any) -> str:
+    message = str(_PLAIN_MESSAGES.get(item["type"], item["msg"]))
+    return message.removeprefix("Value error, ")  # pydantic puts it before what our own rules say
 
 
 def nearest(name: str, allowed: Mapping[str, Any]) -> str:
@@ -249,7 +257,7 @@ def validated_field(model: type[BaseModel], name: str, value: object) -> Any:
         return field_adapter(model, name).validate_python(value)
     except pydantic.ValidationError as error:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
-        told = "; ".join(str(_PLAIN_MESSAGES.get(item["type"], item["msg"])) for item in problems)
+        told = "; ".join(map(_plain, problems))
         refusal = InvalidValue(f"{model.__name__}: {name}: {told}", columns=[name])
     raise refusal
 

@@ -417,7 +417,7 @@ def _message(
         for label, value in (
             ("table", diag.table_name),
             ("constraint", diag.constraint_name),
-            ("column", diag.column_name),
+            ("column", ", ".join(_columns(diag))),
         )
         if value
     ]

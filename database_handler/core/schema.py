@@ -185,15 +185,18 @@ class Table:
 
     @property
     def indexes(self) -> tuple[Index, ...]:
-        """The model's indexes, the one on ``id``, and one for each reference that nothing else serves."""
-        found = [Index(("id",)), *self._own_indexes] if self.is_child else [*self._own_indexes]
-        served = [self.primary_key, self.key, *(index.columns for index in found if index.method == "btree")]
+        """The model's indexes, one for each reference that nothing else serves, last that on ``id``."""
+        own = self._own_indexes
+        served = [self.primary_key, self.key, *(index.columns for index in own if index.method == "btree")]
         unserved = [
             Index(reference.columns)
             for reference in self.foreign_keys
             if not any(columns[: len(reference.columns)] == reference.columns for columns in served)
         ]
-        return (*found, *unserved)
+        # Last, for of indexes that look alike the planner takes the newest: without it the check of a
+        # reference reads all of a project's rows where statistics say that a project has few.
+        by_id = [Index(("id",))] if self.is_child else []
+        return (*own, *unserved, *by_id)
 
 
 def _foreign_keys(model: type[BaseModel]) -> Iterator[ForeignKey]:

@@ -19,6 +19,7 @@ import psycopg2.extensions as driver
 from psycopg2 import sql
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from database_handler.core.copy_source import CopySource
 from database_handler.core.exceptions import (
     AmbiguousRecord,
     DatabaseHandlerError,
@@ -206,7 +207,7 @@ def rendered(connection: driver.connection, message: Message) -> Message:
 
 
 def _exchanged(connection: driver.connection, message: Message) -> Reply:
-    lines = None if message.lines is None else _Lines(message.lines)
+    lines = None if message.lines is None else CopySource(message.lines, connection.fileno)
     try:
         with (
             translated(
@@ -273,41 +274,6 @@ def _unreadable_column(cursor: driver.cursor, width: int) -> int:
 
 
 _GAP = object()
-
-
-class _SourceFailed(Exception):
-    """Tells the driver to give COPY up; it says nothing, for the driver sends its text to the server."""
-
-
-class _Lines:
-    """A file for COPY over an iterator of lines: never more than one chunk in memory."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
-        self._rest = b""
-        self.failure: BaseException | None = None
-
-    def readline(self, size: int = -1) -> bytes:
-        """Give what `read` gives: COPY needs no lines of its own."""
-        return self.read(size)
-
-    def read(self, size: int = -1) -> bytes:
-        """Give at most `size` bytes, none at the end."""
-        chunk = self._rest or self._next()
-        self._rest = chunk[size:] if size >= 0 else b""
-        return chunk[:size] if size >= 0 else chunk
-
-    def _next(self) -> bytes:
-        try:
-            for chunk in self._lines:
-                if not isinstance(chunk, bytes):
-                    raise InvalidValue(f"COPY takes lines of bytes, not of {type(chunk).__name__}")
-                if chunk:  # an empty one would be the end to the driver, and the rest lost
-                    return chunk
-        except BaseException as failure:  # noqa: BLE001  # the driver would send its text, and drop it
-            self.failure = failure
-            raise _SourceFailed from None
-        return b""
 
 
 def ping(connection: driver.connection) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import Lease, dedicated
-from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.core.exceptions import ConfigurationError, DatabaseHandlerError
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Lent, Transaction
 from database_handler.migrations.errors import MigrationLockTimeout, PoolerInTheWay, ReadOnlyTarget
@@ -88,7 +88,10 @@ def acquire(lease: Kept, config: DatabaseConfig, table: str, *, wait: float) -> 
         The server is a standby, or takes no writes.
     PoolerInTheWay
         Two connections share one server process: the lock would belong to anybody.
+    ConfigurationError
+        The database cannot hold every text: its encoding is not UTF8.
     """
+    _refuse_encoding(lease)
     session = Autocommit(lambda: lease).session
     key = lock_key(config.name, table)
     waiting = _Waiting(session, key, wait)
@@ -103,6 +106,15 @@ def acquire(lease: Kept, config: DatabaseConfig, table: str, *, wait: float) -> 
             _refuse_pooler(lease, config, backend)
             return Held(backend, schema)
         waiting.again()
+
+
+def _refuse_encoding(lease: Kept) -> None:
+    encoding = lease.connection.get_parameter_status("server_encoding")  # told at the start: no round trip
+    if encoding not in {"UTF8", None}:
+        raise ConfigurationError(
+            f"the database's encoding is {encoding}, which cannot hold every text: create one WITH ENCODING "
+            "'UTF8' TEMPLATE template0; nothing was run"
+        )
 
 
 class _Waiting:

@@ -140,7 +140,7 @@ class MigrationManager:
     ) -> None:
         given = _config_of(database)
         self._pooled = given.pgbouncer and given.migration_url is None
-        self.config = _migrating(given)
+        self.config = given.for_migrations()
         self.versions = OWN_VERSIONS if versions is None else Path(versions)
         self.models = tuple(models or ())
         own = self.versions.resolve() == OWN_VERSIONS.resolve()
@@ -254,14 +254,6 @@ def _config_of(database: DatabaseConfig | HasConfig | str) -> DatabaseConfig:
     if isinstance(database, str):
         return DatabaseConfig.from_url(database)
     return database if isinstance(database, DatabaseConfig) else database.config
-
-
-def _migrating(config: DatabaseConfig) -> DatabaseConfig:
-    if config.migration_url is None:
-        return config
-    return DatabaseConfig.from_url(
-        config.migration_url.get_secret_value(), connect_timeout=config.connect_timeout
-    )
 
 
 def _head(history: Sequence[Applied]) -> str | None:

@@ -14,7 +14,7 @@ __all__ = ["Health", "check"]
 SECONDS = 2.0  # for the borrow, and again for the question
 
 _ASK = Statement(
-    "SELECT current_setting('server_version'), pg_is_in_recovery(), "
+    "SELECT current_setting('server_version'), current_setting('server_encoding'), pg_is_in_recovery(), "
     "CASE WHEN pg_is_in_recovery() "
     "THEN extract(epoch FROM now() - pg_last_xact_replay_timestamp())::double precision END",
     "health.check",
@@ -27,7 +27,7 @@ class Health(BaseModel, frozen=True):
     Attributes
     ----------
     ok : bool
-        It answers, and its schema is at the version that this library expects.
+        It answers, its schema is at the version that this library expects, and its encoding is UTF8.
     server_version : str or None
         As the server says it, such as "18.6".
     head, expected_head : str or None
@@ -37,7 +37,7 @@ class Health(BaseModel, frozen=True):
     replica_lag : float or None
         Seconds since the last replayed transaction; None on a primary.
     error : str or None
-        Why it does not answer; safe to show.
+        Why it does not answer or cannot be used; safe to show.
     """
 
     ok: bool
@@ -64,16 +64,17 @@ def check(pool: ConnectionPool, heads: Callable[[Session], tuple[str | None, str
         Limits(deadline=SECONDS),
     ).session
     try:
-        version, replica, lag = session.one(_ASK)
+        version, encoding, replica, lag = session.one(_ASK)
         head, expected = heads(session)
     except DatabaseHandlerError as failure:
         return Health(ok=False, pool=pool.stats(), error=f"{type(failure).__name__}: {failure}")
     return Health(
-        ok=head == expected,
+        ok=head == expected and encoding == "UTF8",
         server_version=version.split(" ")[0],
         head=head,
         expected_head=expected,
         replica=replica,
         replica_lag=lag,
         pool=pool.stats(),
+        error=None if encoding == "UTF8" else f"the database's encoding is {encoding}, not UTF8",
     )

@@ -42,6 +42,7 @@ __all__ = ["Outcome", "Repository", "Upserted"]
 
 D = TypeVar("D", bound=Draft)
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 COPY_FROM = 200  # rows from which COPY, with its two round trips more, beats one INSERT
 
@@ -117,7 +118,7 @@ class Repository(Generic[D, R]):
         InvalidValue
             Something is no draft, or two of them have one key; both positions are named.
         """
-        checked = [self._draft(draft, place) for place, draft in enumerate(drafts)]
+        checked = [self._draft(draft, place) for place, draft in enumerate(_each(drafts, "create_many"))]
         self._refuse_duplicates(checked)
         if not checked:
             return []
@@ -168,7 +169,7 @@ class Repository(Generic[D, R]):
 
     def get_many(self, ids: Iterable[UUID | str]) -> builtins.list[R]:
         """Return the records found, in the order asked; an id asked twice comes twice."""
-        asked = [_uuid(id) for id in ids]
+        asked = [_uuid(id) for id in _each(ids, "get_many")]
         if not asked:
             return []
         rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
@@ -332,7 +333,7 @@ class Repository(Generic[D, R]):
         RecordNotFound, StaleRecord
             Some are missing, or not at the version expected: all such are named, and nothing was written.
         """
-        asked = [self._change(change, place) for place, change in enumerate(changes)]
+        asked = [self._change(change, place) for place, change in enumerate(_each(changes, "update_many"))]
         _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
         if not asked:
             return []
@@ -388,7 +389,7 @@ class Repository(Generic[D, R]):
 
         NULLs in a key are equal. The outcomes come in the order given.
         """
-        checked = [self._draft(draft, place) for place, draft in enumerate(drafts)]
+        checked = [self._draft(draft, place) for place, draft in enumerate(_each(drafts, "upsert_many"))]
         self._refuse_duplicates(checked)
         if not checked:
             return []
@@ -439,7 +440,7 @@ class Repository(Generic[D, R]):
 
     def delete_many(self, ids: Iterable[UUID | str]) -> int:
         """Take records away in one statement, all or none, and return how many there were."""
-        asked = [_uuid(id) for id in ids]
+        asked = [_uuid(id) for id in _each(ids, "delete_many")]
         if not asked:
             return 0
         gone, ambiguous = self._session.one(
@@ -513,6 +514,12 @@ def _change_row(
 ) -> dict[str, Any]:
     given = {"place": place, "id": change.id, "expected": _version(change.expected_version)}
     return {**given, **valid, **{f"set_{name}": name in valid for name in partial}}
+
+
+def _each(values: Iterable[T], call: str) -> Iterable[T]:
+    if isinstance(values, Iterable):
+        return values
+    raise InvalidValue(f"{call} takes a list, or any other iterable, not a {type(values).__name__}")
 
 
 def _refuse_repeated(keys: Sequence[Any], call: str, what: str) -> None:

@@ -72,7 +72,9 @@ def _padded(cursor: str) -> bytes:
 
 
 def _value(model: type[Record], name: str, value: Any) -> Any:
-    return None if value is None else validated_field(model, name, value)
+    if value is None and model.table.column(name).nullable:
+        return None
+    return validated_field(model, name, value)
 
 
 def after(model: type[Record], order: Order, values: Sequence[Any]) -> Where:

@@ -54,7 +54,8 @@ class TextSourceRepository(Repository[NewTextSource, TextSource]):
             raise InvalidValue("search: a query of at least one word is wanted")
         if type(limit) is not int or not 1 <= limit <= 1000:
             raise InvalidValue("search: limit is a whole number from 1 to 1,000")
-        project = project_id or self._project_id
+        asked = None if project_id is None else validated_field(NewTextSource, "project_id", project_id)
+        project = asked or self._project_id
         if self._project_id is not None and project != self._project_id:
             raise InvalidValue("search: this unit is held to another project")
         code = None if language is None else validated_field(NewTextSource, "language", language)

@@ -146,6 +146,9 @@ def count_words(text: str) -> int:
 def _word() -> re.Pattern[str]:
     """Compile the pattern once, on first use: `re` has no class for marks, and listing them takes a while."""
     marks = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M")
-    piece = f"(?:[^\\W_{_ONE_BY_ONE}]++|[{marks}]++)++"  # possessive: no text makes it try twice
+    letters = f"[^\\W_{_ONE_BY_ONE}]"
+    # Each character fits in one place only, so that no text makes it try twice. It is not written with
+    # possessive groups: within each other they match wrongly before Python 3.11.5.
+    piece = f"(?:{letters}+|[{marks}]+{letters}*)(?:[{marks}]+{letters}*)*"
     joined = f"['\u2019_]{piece}|(?<=\\d)[.,](?=\\d){piece}"
-    return re.compile(f"(?=[^\\W_])(?:[{_ONE_BY_ONE}]|{piece}(?:{joined})*+)")
+    return re.compile(f"(?=[^\\W_])(?:[{_ONE_BY_ONE}]|{piece}(?:{joined})*)")

@@ -1,5 +1,7 @@
 """list, page, stream, count and exists: filters and orders mean what plain Python says they mean."""
 
+import base64
+import json
 from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
@@ -222,6 +224,20 @@ def test_reading_by_id(subject: Subject) -> None:
             repository.get_many([one.id, wrong])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("call", ["create_many", "upsert_many", "update_many", "get_many", "delete_many"])
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_is_no_list_is_refused_by_name(subject: Subject, call: str, wrong: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"{call} takes a list"):
+        getattr(subject.repository, call)(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["x; y", 5, b"x"])
+def test_search_refuses_what_is_no_project_before_it_sends(uow: UnitOfWork, wrong: Any) -> None:
+    with pytest.raises(InvalidValue, match="project_id"):
+        uow.text_sources.search("word", project_id=wrong)
+    assert uow.text_sources.search("word") == []  # the unit goes on
+
+
 # ------------------------------------------------------------------------------------------------- in order
 
 
@@ -332,6 +348,8 @@ def test_damaged_cursors_are_refused(subject: Subject) -> None:
     ]
     damaged += [cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
                 for place in range(0, 24, 5)]  # fmt: skip
+    mark, *_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    damaged.append(base64.urlsafe_b64encode(json.dumps([mark, None]).encode()).decode().rstrip("="))
     for text in (*damaged, 5, b"x"):
         with pytest.raises(InvalidValue, match="after"):
             subject.repository.page(limit=2, id__in=ids, after=text)  # type: ignore[arg-type]

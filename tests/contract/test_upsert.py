@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from database_handler import Database, Outcome, UnitOfWork
+from database_handler import Database, NewTextSource, NewTranslation, Outcome, UnitOfWork
 from database_handler.core.session import Statement
 from tests.contract.conftest import PATIENCE, Background, Subject
 
@@ -143,3 +143,52 @@ def test_overlapping_ones_in_opposite_orders_do_not_deadlock(committed: Subject)
         committed.repository.count(id__in=[e.record.id for e in committed.repository.upsert_many(drafts)])
         == 200
     )
+
+
+def rows_read(unit: UnitOfWork, table: str) -> int:
+    """How many rows of a table this transaction has looked at so far."""
+    text = (
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) "
+        "FROM pg_stat_xact_user_tables WHERE relname = %s"
+    )
+    [read] = unit.session.one(Statement(text, "test"), [table])
+    return int(read)
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_work_grows_with_the_rows_whatever_the_planner_knows(uow: UnitOfWork, analysed: bool) -> None:
+    size = 2000
+    if analysed:  # when each project had one row: the statistics of a table before its first bulk load
+        for number in range(60):
+            project = uow.projects.create(name=f"small {number}")
+            source = uow.text_sources.create(project_id=project.id, title="t", content="x")
+            uow.translations.create(
+                project_id=project.id,
+                text_source_id=source.id,
+                source_language="en",
+                target_language="de",
+                content="c",
+            )
+        uow.session.run("ANALYZE translations")
+        uow.session.run("ANALYZE text_sources")
+    project = uow.projects.create(name="large")
+    sources = uow.text_sources.create_many(
+        NewTextSource(project_id=project.id, title="t", content=f"text {number}") for number in range(size)
+    )
+    drafts = [
+        NewTranslation(
+            project_id=project.id,
+            text_source_id=source.id,
+            source_language="en",
+            target_language="de",
+            content="c",
+        )
+        for source in sources
+    ]
+    before = rows_read(uow, "text_sources")
+    uow.translations.create_many(drafts)
+    assert rows_read(uow, "text_sources") - before < 10 * size  # by the check of the reference
+    before = rows_read(uow, "translations")
+    assert set(outcomes(uow.translations.upsert_many(drafts))) == {Outcome.UNCHANGED}
+    assert rows_read(uow, "translations") - before < 10 * size
+    assert rows_read(uow, "translations") - before < 10 * size

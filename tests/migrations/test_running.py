@@ -370,3 +370,11 @@ def test_no_name_in_a_message_is_left_without_a_remedy() -> None:
     source = (Path(__file__).parents[2] / "database_handler/migrations/errors.py").read_text()
     kinds = re.findall(r"^class (\w+)\(_OfVersions\)", source, re.MULTILINE)
     assert len(kinds) == 14
+
+
+def test_the_url_for_migrations_keeps_the_other_settings(three: Folder) -> None:
+    given = DatabaseConfig.from_url(
+        "postgresql://pooler/app?sslmode=verify-full", migration_url="postgresql://direct/app", pgbouncer=True
+    )
+    used = MigrationManager(given, three.path).config
+    assert (used.host, used.sslmode, used.pgbouncer) == ("direct", "verify-full", False)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "scripts" / "demo.py")
 INIT_DB = str(ROOT / "scripts" / "init_db.py")
-SETTINGS = re.compile(r"(DB_\w+|DATABASE_URL|TEST_DATABASE_URL|ENVIRONMENT)$")
+SETTINGS = re.compile(r"(DB_\w+|DATABASE_URL|TEST_DATABASE_URLS?|ENVIRONMENT)$")
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

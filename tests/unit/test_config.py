@@ -292,7 +292,7 @@ def test_connect_arguments_are_what_libpq_knows() -> None:
     assert arguments["host"] == "a,b"
     assert arguments["port"] == "1,2"
     assert arguments["target_session_attrs"] == "read-write"
-    assert arguments["options"] == "-c timezone=UTC"
+    assert str(arguments["options"]).startswith("-c timezone=UTC -c datestyle=ISO ")
     assert arguments["connect_timeout"] == 5
     text = psycopg2.extensions.make_dsn(
         **{key: str(value) for key, value in arguments.items()}

@@ -128,6 +128,13 @@ def test_a_change_has_a_short_form() -> None:
             Change(*values)
 
 
+def test_a_change_drops_nothing_that_it_is_given() -> None:
+    make: Any = Change
+    for values, named in [((uuid4(), {"a": 1}, 3, 4), {}), ((uuid4(), {"a": 1}), {"id": uuid4()})]:
+        with pytest.raises(exceptions.InvalidValue, match="each once"):
+            make(*values, **named)
+
+
 def test_a_factory_says_what_it_lacks() -> None:
     with pytest.raises(InvalidValue, match="unit of work"):
         SummaryFactory.create()

@@ -92,7 +92,7 @@ def test_a_child_carries_its_project_in_every_key() -> None:
         table: ClassVar[Table] = Table("things", key=("project_id", "name"))
 
     assert Thing.table.primary_key == ("project_id", "id")
-    assert [index.columns for index in Thing.table.indexes] == [("id",), ("project_id", "part_id")]
+    assert [index.columns for index in Thing.table.indexes] == [("project_id", "part_id"), ("id",)]
     sql = create_tables([Thing.table])
     assert "FOREIGN KEY (project_id, part_id) REFERENCES parts (project_id, id) ON DELETE RESTRICT" in sql
     assert "FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE" in sql

@@ -127,13 +127,13 @@ CREATE TABLE text_sources (
     CONSTRAINT text_sources_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'))
 );
 
-CREATE INDEX text_sources_id_idx ON text_sources (id);
-
 CREATE INDEX text_sources_project_id_filename_idx ON text_sources (project_id, filename);
 
 CREATE INDEX text_sources_project_id_language_idx ON text_sources (project_id, language);
 
 CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+
+CREATE INDEX text_sources_id_idx ON text_sources (id);
 
 CREATE TABLE links (
     id uuid NOT NULL,
@@ -159,9 +159,9 @@ CREATE TABLE links (
     CONSTRAINT links_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'))
 );
 
-CREATE INDEX links_id_idx ON links (id);
-
 CREATE INDEX links_project_id_kind_id_idx ON links (project_id, kind, id);
+
+CREATE INDEX links_id_idx ON links (id);
 
 CREATE TABLE summaries (
     id uuid NOT NULL,
@@ -222,11 +222,11 @@ CREATE TABLE translations (
     CONSTRAINT translations_one_original_check CHECK (num_nonnulls(text_source_id, summary_id) = 1)
 );
 
-CREATE INDEX translations_id_idx ON translations (id);
-
 CREATE INDEX translations_project_id_summary_id_idx ON translations (project_id, summary_id);
 
 CREATE INDEX translations_project_id_target_language_status_idx ON translations (project_id, target_language, status);
+
+CREATE INDEX translations_id_idx ON translations (id);
 
 CREATE TABLE videos (
     id uuid NOT NULL,
@@ -270,11 +270,11 @@ CREATE TABLE videos (
     CONSTRAINT videos_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'))
 );
 
-CREATE INDEX videos_id_idx ON videos (id);
-
 CREATE INDEX videos_project_id_status_id_idx ON videos (project_id, status, id);
 
 CREATE INDEX videos_project_id_translation_id_idx ON videos (project_id, translation_id);
+
+CREATE INDEX videos_id_idx ON videos (id);
 
 -- migrate: down
 DROP TABLE videos;
