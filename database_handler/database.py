@@ -1,8 +1,8 @@
 """`Database`: what an application starts with. It puts the parts together and decides nothing else."""
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import count
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,7 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
-from database_handler.unit_of_work import OpenUnits, Repositories, UnitOfWork
+from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
 from database_handler.utils.logger import get_logger
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
@@ -130,10 +130,9 @@ class Database(Repositories):
         lend = _lender(self.pool, "outside the unit")
         return Repositories(Autocommit(lend, self._options, self._limits).session)
 
-    @contextmanager
     def unit_of_work(
         self, *, savepoint: bool = False, **options: Unpack[UnitOptions]
-    ) -> Iterator[UnitOfWork]:
+    ) -> AbstractContextManager[UnitOfWork]:
         """Open a unit: it commits on a clean exit and rolls back on an error.
 
         Parameters
@@ -152,20 +151,14 @@ class Database(Repositories):
             On exit: the connection was lost at COMMIT, and the server could not be asked.
         """
         if self._units.stack:
-            with self._nested(savepoint, options) as unit:
-                yield unit
-            return
+            return self._nested(savepoint, options)
         transaction, project_id = self._unit_options(options)
         lend = _lender(self.pool, "unit of work")
-        with UnitOfWork(lend, transaction, self._limits, self._units, project_id) as unit:
-            yield unit
+        return Unopened(UnitOfWork(lend, transaction, self._limits, self._units, project_id))
 
-    def _nested(self, savepoint: bool, options: UnitOptions) -> Any:
+    def _nested(self, savepoint: bool, options: UnitOptions) -> AbstractContextManager[UnitOfWork]:
         if not savepoint:
-            raise InvalidValue(
-                "this thread has a unit of work open already; pass it on, or ask for a part of it that can "
-                "be undone by itself with uow.savepoint() or db.unit_of_work(savepoint=True)"
-            )
+            raise InvalidValue(ALREADY_OPEN)
         if options:
             raise InvalidValue(f"a savepoint takes no {', '.join(options)}: these are the whole unit's")
         return self._units.stack[-1].savepoint()

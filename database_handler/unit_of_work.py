@@ -1,10 +1,10 @@
 """`Repositories`, the one list of entities, and `UnitOfWork`, one transaction over them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import local
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from uuid import UUID
 
 from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
@@ -21,7 +21,7 @@ from database_handler.repositories import (
 )
 from database_handler.utils.logger import get_logger
 
-__all__ = ["Entity", "OpenUnits", "Repositories", "UnitOfWork"]
+__all__ = ["ALREADY_OPEN", "Entity", "OpenUnits", "Repositories", "UnitOfWork", "Unopened"]
 
 T = TypeVar("T", bound=Repository[Any, Any])
 _log = get_logger(__name__)
@@ -73,6 +73,12 @@ class Repositories:
         return found
 
 
+ALREADY_OPEN = (
+    "this thread has a unit of work open already; pass it on, or ask for a part of it that can be undone by "
+    "itself with uow.savepoint() or db.unit_of_work(savepoint=True)"
+)
+
+
 class OpenUnits(local):
     """The units that each thread has open, innermost last."""
 
@@ -103,6 +109,8 @@ class UnitOfWork(Repositories):
 
     def __enter__(self) -> Self:
         """Open the unit; nothing is sent yet."""
+        if self._units.stack:
+            raise InvalidValue(ALREADY_OPEN)
         self._transaction.claim()
         self._opened_among = self._units.stack
         self._opened_among.append(self)
@@ -120,6 +128,11 @@ class UnitOfWork(Repositories):
             self._opened_among.remove(self)
         if commits:
             self._run_hooks()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was entered, and not left."""
+        return self in self._opened_among
 
     @contextmanager
     def savepoint(self) -> Iterator[Self]:
@@ -160,3 +173,32 @@ class UnitOfWork(Repositories):
                 _log.error("unit_of_work.on_commit_failed", error=type(failure).__name__)
         if failures:
             raise AfterCommitFailed from failures[0]
+
+
+class Unopened(AbstractContextManager[UnitOfWork]):
+    """A unit that ``with`` opens; dropped while it is open, it is rolled back."""
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        self._unit = unit
+
+    def __enter__(self) -> UnitOfWork:
+        """Open the unit."""
+        return self._unit.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit or roll back."""
+        self._unit.__exit__(kind, error, trace)
+
+    def __del__(self) -> None:
+        # Also after an interruption that came in the middle of opening or closing.
+        if self._unit.is_open:
+            self._unit.__exit__(GeneratorExit, GeneratorExit(), None)
+
+    if not TYPE_CHECKING:  # type checkers know that it has no repositories
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise InvalidValue("this unit of work is not open: with db.unit_of_work() as uow: ...")

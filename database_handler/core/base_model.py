@@ -69,6 +69,12 @@ class _Refusing(
                 return
             raise refusal
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            kind = type(self).__name__
+            raise InvalidValue(
+                f"{kind} is frozen; to change {name[:60]!r}, use model_copy(update=...) or update()"
+            )
+
         # Without this mark pydantic would call the constructor, in Python, for each model that it validates
         # as a part of something else.
         __init__.__pydantic_base_init__ = True

@@ -120,7 +120,7 @@ class ConnectionPool(ThreadedConnectionPool):
         self._idle: list[Link] = []
         self._busy: set[Link] = set()
         self._waiters: deque[_Waiter] = deque()
-        self._connecting = 0
+        self._attempts: dict[object, bool] = {}  # to connect; False until its thread runs
         self._refusal: DatabaseHandlerError | None = None
         self._generation = 0
         self._orphans: deque[Link] = deque()
@@ -168,9 +168,9 @@ class ConnectionPool(ThreadedConnectionPool):
                 self._busy.add(link)
                 return link
             waiter = self._enqueue(lease, ahead=ahead)
-            attempts = self._due_attempts()
+            self._plan_attempts()
         try:
-            self._launch(attempts)
+            self._launch()
             return self._wait(waiter, deadline, limit)
         except BaseException:
             self._leave_queue(waiter)
@@ -182,7 +182,7 @@ class ConnectionPool(ThreadedConnectionPool):
 
     def _enqueue(self, lease: Lease, *, ahead: bool) -> _Waiter:
         most = self._config.pool_max_waiting
-        queued = len(self._waiters) - self._connecting
+        queued = len(self._waiters) - len(self._attempts)
         if most is not None and not ahead and not self._room() and queued >= most:
             raise PoolOverloaded(
                 f"{queued} borrowers wait for a connection already; pool_max_waiting is {most}"
@@ -192,18 +192,17 @@ class ConnectionPool(ThreadedConnectionPool):
         return waiter
 
     def _room(self) -> int:
-        return self.maxconn - len(self._idle) - len(self._busy) - self._connecting
+        return self.maxconn - len(self._idle) - len(self._busy) - len(self._attempts)
 
-    def _due_attempts(self) -> int:
-        """Count in as many attempts as there are waiters without one, and room; the caller launches them."""
-        attempts = max(0, min(self._room(), len(self._waiters) - self._connecting))
-        self._connecting += attempts
-        return attempts
+    def _plan_attempts(self) -> None:
+        """Count in as many attempts as there are waiters without one, and room; `_launch` starts them."""
+        for _ in range(min(self._room(), len(self._waiters) - len(self._attempts))):
+            self._attempts[object()] = False
 
     def _launch_due(self) -> None:
         with self._mutex:
-            attempts = self._due_attempts()
-        self._launch(attempts)
+            self._plan_attempts()
+        self._launch()
 
     def _wait(self, waiter: _Waiter, deadline: float, limit: float) -> Link:
         while not waiter.wait(min(deadline - monotonic(), _SLICE)):
@@ -225,7 +224,7 @@ class ConnectionPool(ThreadedConnectionPool):
                 return
             place = self._waiters.index(waiter)
             self._waiters.remove(waiter)
-            if place >= self._connecting:
+            if place >= len(self._attempts):
                 waiter.fail(PoolTimeout(self._holders(limit)))
             elif self._refusal is not None:
                 waiter.fail(copy(self._refusal))  # each thread raises one of its own
@@ -304,9 +303,9 @@ class ConnectionPool(ThreadedConnectionPool):
         with self._mutex:
             self._busy.discard(link)
             self._closed_count += 1
-            attempts = self._due_attempts()
+            self._plan_attempts()
             self._note_quiet()
-        self._launch(attempts)
+        self._launch()
 
     def _end(self, link: Link) -> None:
         """Close a connection that is in no container any more."""
@@ -328,30 +327,33 @@ class ConnectionPool(ThreadedConnectionPool):
 
     # ---------------------------------------------------------------------------------------------- connect
 
-    def _launch(self, attempts: int) -> None:
-        for started in range(attempts):
-            thread = Thread(target=self._attempt, name="database-handler-connect", daemon=True)
+    def _launch(self) -> None:
+        """Start every attempt that is planned, also one whose planner was interrupted before it came here."""
+        with self._mutex:
+            planned = [attempt for attempt, runs in self._attempts.items() if not runs]
+        for attempt in planned:
+            thread = Thread(target=self._run, args=(attempt,), name="database-handler-connect", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
-                self._attempt_failed(DatabaseUnavailable("connect: no thread can be started"))
-            except BaseException:  # an interruption: those not started are not under way
-                with self._mutex:
-                    self._connecting -= attempts - started - (thread.ident is not None)
-                raise
+                self._attempt_failed(attempt, DatabaseUnavailable("connect: no thread can be started"))
 
-    def _attempt(self) -> None:
+    def _run(self, attempt: object) -> None:
+        with self._mutex:
+            if self._attempts.get(attempt) is not False:  # another thread was started for it
+                return
+            self._attempts[attempt] = True
         generation = self._generation
         try:
             link = Link(self._connect_patiently(), generation)
         except DatabaseHandlerError as failure:
-            self._attempt_failed(failure)
+            self._attempt_failed(attempt, failure)
         except BaseException as failure:  # noqa: BLE001  # a waiter must hear of it; nobody else would
             unexpected = DatabaseUnavailable(f"connect: {type(failure).__name__}")
             unexpected.driver_error = failure
-            self._attempt_failed(unexpected)
+            self._attempt_failed(attempt, unexpected)
         else:
-            self._attempt_succeeded(link)
+            self._attempt_succeeded(attempt, link)
 
     def _connect_patiently(self) -> driver.connection:
         """Connect; while the server says that it is full or starting, try again for those who wait."""
@@ -368,11 +370,11 @@ class ConnectionPool(ThreadedConnectionPool):
     def _is_wanted(self, refusal: DatabaseHandlerError) -> bool:
         with self._mutex:
             self._refusal = refusal
-            return len(self._waiters) >= self._connecting
+            return len(self._waiters) >= len(self._attempts)
 
-    def _attempt_succeeded(self, link: Link) -> None:
+    def _attempt_succeeded(self, attempt: object, link: Link) -> None:
         with self._mutex:
-            self._connecting -= 1
+            self._attempts.pop(attempt, None)
             self._refusal = None
             self._opened_count += 1
             kept = self._keep(link)
@@ -381,14 +383,14 @@ class ConnectionPool(ThreadedConnectionPool):
         if not kept:
             self._end(link)
 
-    def _attempt_failed(self, failure: DatabaseHandlerError) -> None:
+    def _attempt_failed(self, attempt: object, failure: DatabaseHandlerError) -> None:
         with self._mutex:
-            self._connecting -= 1
+            self._attempts.pop(attempt, None)
             if self._waiters:
                 self._waiters.popleft().fail(failure)
-            attempts = self._due_attempts()
+            self._plan_attempts()
             self._note_quiet()
-        self._launch(attempts)
+        self._launch()
 
     # ------------------------------------------------------------------------------------------------- close
 
@@ -402,7 +404,7 @@ class ConnectionPool(ThreadedConnectionPool):
                 max_size=self.maxconn,
                 in_use=in_use,
                 idle=idle,
-                connecting=self._connecting,
+                connecting=len(self._attempts),
                 waiting=len(self._waiters),
                 opened=self._opened_count,
                 closed=self._closed_count,
@@ -419,6 +421,7 @@ class ConnectionPool(ThreadedConnectionPool):
             idle, self._idle = self._idle, []
             while self._waiters:
                 self._waiters.popleft().fail(PoolClosed())
+            self._attempts = {attempt: True for attempt, runs in self._attempts.items() if runs}
             self._note_quiet()
         self._closing.set()
         for link in idle:
@@ -428,7 +431,7 @@ class ConnectionPool(ThreadedConnectionPool):
         self._cut_busy()
 
     def _note_quiet(self) -> None:
-        if self.closed and not self._busy and not self._connecting:
+        if self.closed and not self._busy and not self._attempts:
             self._quiet.set()
 
     def _cut_busy(self) -> None:

@@ -84,7 +84,7 @@ class Limits:
 
     deadline: float | None = None
     max_parameter_bytes: int = 256 * 1024 * 1024
-    slow_statement: float = 0.5
+    slow_statement: float = 60.0  # of what has no settings of its own: migrations and databases take time
 
 
 @dataclass(frozen=True, slots=True)

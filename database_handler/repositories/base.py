@@ -158,7 +158,7 @@ class Repository(Generic[D, R]):
         """Return the record of an id, or raise `RecordNotFound`."""
         found = self.find_by_id(id)
         if found is None:
-            raise self._not_found()
+            raise self._not_found(id)
         return found
 
     def find_by_id(self, id: UUID | str) -> R | None:
@@ -296,6 +296,8 @@ class Repository(Generic[D, R]):
         """
         if not isinstance(changes, Mapping | None):
             raise InvalidValue(f"update: changes are a mapping, not a {type(changes).__name__}")
+        if twice := fields.keys() & (changes or {}).keys():
+            raise InvalidValue(f"update: {', '.join(sorted(twice))} is given twice")
         valid = self._changes({**(changes or {}), **fields})
         names = tuple(sorted(valid))
         rows = self._session.all(
@@ -309,7 +311,7 @@ class Repository(Generic[D, R]):
         )
         self._refuse_ambiguous(len(rows))
         if not rows:
-            raise self._not_found()
+            raise self._not_found(id)
         record = self._fill(rows[0][1:])
         if not rows[0][0]:
             raise self._stale([record], [])
@@ -434,7 +436,7 @@ class Repository(Generic[D, R]):
         )
         self._refuse_ambiguous(len(rows))
         if not rows:
-            raise self._not_found()
+            raise self._not_found(id)
         if not rows[0][0]:
             raise self._stale([self._fill(rows[0][1:])], [])
 
@@ -488,8 +490,8 @@ class Repository(Generic[D, R]):
     def _new_id(id: object) -> UUID:
         return uuid_utils.compat.uuid7() if id is None else _uuid(id)
 
-    def _not_found(self) -> RecordNotFound:
-        return RecordNotFound(f"{self.table.name}: no record has this id", table=self.table.name)
+    def _not_found(self, id: object) -> RecordNotFound:
+        return RecordNotFound(f"{self.table.name}: no record has the id {id}", table=self.table.name)
 
     def _stale(self, current: Sequence[R], places: Sequence[int]) -> StaleRecord:
         which = f" (positions {list(places)})" if places else ""

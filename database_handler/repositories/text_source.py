@@ -16,6 +16,9 @@ from database_handler.repositories.create import Create
 __all__ = ["SearchHit", "TextSourceRepository"]
 
 
+LONGEST_QUERY = 10_000  # characters
+
+
 @dataclass(frozen=True, slots=True)
 class SearchHit:
     """A text that matches, how well it does (higher is better), and where, between ``**``."""
@@ -50,8 +53,8 @@ class TextSourceRepository(Repository[NewTextSource, TextSource]):
         language : str, optional
             Only texts of this language, written exactly so.
         """
-        if not isinstance(query, str) or not query.strip() or "\0" in query:
-            raise InvalidValue("search: a query of at least one word is wanted")
+        if not isinstance(query, str) or not query.strip() or "\0" in query or len(query) > LONGEST_QUERY:
+            raise InvalidValue(f"search: a query is a word or more, at most {LONGEST_QUERY:,} characters")
         if type(limit) is not int or not 1 <= limit <= 1000:
             raise InvalidValue("search: limit is a whole number from 1 to 1,000")
         asked = None if project_id is None else validated_field(NewTextSource, "project_id", project_id)

@@ -608,3 +608,19 @@ def test_links_of_a_unit_are_stored_with_their_project(database: Database) -> No
             [NewLink(project_id=project.id, url=f"https://a.example/{n}") for n in range(500)]
         )
     assert database.links.count(project_id=project.id) == 500
+
+
+def test_a_unit_that_was_not_entered_says_so(database: Database) -> None:
+    unit: Any = database.unit_of_work()
+    with pytest.raises(InvalidValue, match="not open"):
+        unit.projects.list()
+    with unit, pytest.raises(InvalidValue, match="open already"), unit:
+        pass
+    with pytest.raises(ReleasedConnection), unit:
+        pass
+
+
+def test_a_unit_made_before_another_is_refused_inside_of_it(database: Database) -> None:
+    early = database.unit_of_work()
+    with database.unit_of_work() as open_one, pytest.raises(InvalidValue, match="open already"), early:
+        open_one.projects.list()
