@@ -376,9 +376,17 @@ def _without_sqlstate(
 ) -> DatabaseHandlerError:
     if connection is None:
         return DatabaseUnavailable(f"{doing}: no connection could be made")
+    if not connection.closed and type(error) in _LOST_TRACK:
+        # Seen when a backend was killed amid its answer: the driver gives no reason, and does not yet know
+        # that the connection is gone. Whatever may be left on it must not be read as another's answer.
+        connection.close()
     if connection.closed:
         return ConnectionLost(f"{doing}: the connection was lost")
     return InvalidValue(f"{doing}: the driver refused the call ({type(error).__name__})")
+
+
+# The driver's errors about a call of ours (an empty query, a closed cursor) are of narrower classes.
+_LOST_TRACK = (psycopg2.DatabaseError, psycopg2.OperationalError, psycopg2.InternalError)
 
 
 def error_class(sqlstate: str) -> type[DatabaseError]:
