@@ -128,7 +128,8 @@ class Database(Repositories):
         if not outside_unit:
             return self
         lend = _lender(self.pool, "outside the unit")
-        return Repositories(Autocommit(lend, self._options, self._limits).session)
+        session = Autocommit(lend, self._options, self._limits).session
+        return Repositories(session, resources=self.resources)
 
     def unit_of_work(
         self, *, savepoint: bool = False, **options: Unpack[UnitOptions]
@@ -154,7 +155,16 @@ class Database(Repositories):
             return self._nested(savepoint, options)
         transaction, project_id = self._unit_options(options)
         lend = _lender(self.pool, "unit of work")
-        return Unopened(UnitOfWork(lend, transaction, self._limits, self._units, project_id))
+        return Unopened(
+            UnitOfWork(
+                lend,
+                transaction,
+                self._limits,
+                self._units,
+                project_id=project_id,
+                resources=self.resources,
+            )
+        )
 
     def _nested(self, savepoint: bool, options: UnitOptions) -> AbstractContextManager[UnitOfWork]:
         if not savepoint:

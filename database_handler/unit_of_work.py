@@ -19,6 +19,7 @@ from database_handler.repositories import (
     TranslationRepository,
     VideoRepository,
 )
+from database_handler.repositories.resources import Resources
 from database_handler.utils.logger import get_logger
 
 __all__ = ["ALREADY_OPEN", "Entity", "OpenUnits", "Repositories", "UnitOfWork", "Unopened"]
@@ -39,7 +40,9 @@ class Entity(Generic[T]):
     def __get__(self, instance: "Repositories", owner: object) -> T: ...
     def __get__(self, instance: "Repositories | None", owner: object) -> Self | T:
         """Make the repository for the owner's session."""
-        return self if instance is None else self.repository(instance.session, instance.project_id)
+        if instance is None:
+            return self
+        return self.repository(instance.session, instance.project_id, instance.resources)
 
 
 class Repositories:
@@ -51,6 +54,8 @@ class Repositories:
         What all of them send through.
     project_id : UUID, optional
         Holds every statement of theirs to one project.
+    resources : Resources, optional
+        What all of them share beside the session: the file store.
     """
 
     projects = Entity(ProjectRepository)
@@ -60,9 +65,12 @@ class Repositories:
     videos = Entity(VideoRepository)
     links = Entity(LinkRepository)
 
-    def __init__(self, session: Session, project_id: UUID | None = None) -> None:
+    def __init__(
+        self, session: Session, project_id: UUID | None = None, resources: Resources | None = None
+    ) -> None:
         self.session = session
         self.project_id = project_id
+        self.resources = resources or Resources()
 
     @classmethod
     def entities(cls) -> dict[str, type[Repository[Any, Any]]]:
@@ -99,10 +107,12 @@ class UnitOfWork(Repositories):
         options: TransactionOptions,
         limits: Limits,
         units: OpenUnits,
+        *,
         project_id: UUID | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self._transaction = Transaction(lend, options, limits)
-        super().__init__(self._transaction.session, project_id)
+        super().__init__(self._transaction.session, project_id, resources)
         self._units = units
         self._opened_among: list[UnitOfWork] = []
         self._on_commit: list[Callable[[], object]] = []

@@ -1,6 +1,7 @@
-"""Documents are read in child processes with limits; one that dies or overruns costs one typed refusal.
+"""Files are read in child processes with limits; one that dies or overruns costs one typed refusal.
 
-At most `PROCESSES` children live at a time, each started when first needed and kept for the next document.
+A `Program` says what the children run: one reads documents, another decodes video. At most `PROCESSES`
+children of a program live at a time, each started when first needed and kept for the next file.
 They end when this process ends, also by SIGKILL: their line closes. After a fork the child process starts
 with none, and those of its parent stay the parent's.
 """
@@ -9,12 +10,14 @@ import atexit
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,41 +26,53 @@ from database_handler.content import extractor_process
 from database_handler.content.errors import DamagedFile, ExtractionTimeout, ExtractorUnavailable
 from database_handler.core.exceptions import MissingExtra
 
-__all__ = ["PROCESSES", "ask", "available", "close", "processes", "require"]
+__all__ = ["DOCUMENTS", "PROCESSES", "Program", "ask", "available", "close", "processes", "require"]
 
 PROCESSES = min(4, os.cpu_count() or 1)
-_SCRIPT = Path(extractor_process.__file__)
-_START_SECONDS = 30.0  # loading the extractor from a cold disk must not count against the first document
+_START_SECONDS = 30.0  # loading the packages from a cold disk must not count against the first file
 
 
-def available() -> bool:
-    """Return whether the packages of the `documents` extra are installed."""
-    return importlib.util.find_spec("kreuzberg") is not None
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a child runs: a script, what it reads (for messages), and the packages and extra that it needs."""
+
+    script: Path
+    reads: str
+    packages: tuple[str, ...]
+    extra: str
 
 
-def require() -> None:
-    """Raise `MissingExtra` unless the packages of the `documents` extra are installed."""
-    if not available():
+DOCUMENTS = Program(Path(extractor_process.__file__), "document", ("kreuzberg",), "documents")
+
+
+def available(program: Program = DOCUMENTS) -> bool:
+    """Return whether the packages of the program's extra are installed."""
+    return all(importlib.util.find_spec(package) is not None for package in program.packages)
+
+
+def require(program: Program = DOCUMENTS) -> None:
+    """Raise `MissingExtra` unless the packages of the program's extra are installed."""
+    if not available(program):
         raise MissingExtra(
-            "this kind of document needs packages that are not installed: "
-            "pip install 'database-handler[documents]'"
+            f"this kind of {program.reads} needs packages that are not installed: "
+            f"pip install 'database-handler[{program.extra}]'"
         )
 
 
 class _Died(Exception):
-    """The child was dead already, or died of this document."""
+    """The child was dead already, or died of this file."""
 
 
 class _Child:
-    """One running extractor and the line to it."""
+    """One running program and the line to it."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        self.memory_bytes = memory_bytes
+    def __init__(self, program: Program, memory_bytes: int) -> None:
+        self.program, self.memory_bytes = program, memory_bytes
         self._line, theirs = socket.socketpair()
         with theirs:
             # -I: neither the environment nor the script's folder says what is imported; the paths are sent.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-X", "utf8", str(_SCRIPT)],
+                [sys.executable, "-I", "-X", "utf8", str(program.script)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -71,24 +86,28 @@ class _Child:
         except (OSError, EOFError):
             self.end()
             raise ExtractorUnavailable(
-                f"the process that reads documents does not start within {memory_bytes:,} bytes of memory "
-                f"and {_START_SECONDS:g} s"
+                f"the process that reads {program.reads}s does not start within {memory_bytes:,} bytes of "
+                f"memory and {_START_SECONDS:g} s"
             ) from None
 
     def _exchange(
-        self, request: Mapping[str, Any], body: bytes, seconds: float
+        self, request: Mapping[str, Any], body: bytes, seconds: float, file: int | None = None
     ) -> tuple[dict[str, Any], bytes]:
         deadline = monotonic() + seconds
         extractor_process.send(self._line, dict(request), body, deadline)
+        if file is not None:
+            socket.send_fds(self._line, [b"\0"], [file])
         return extractor_process.receive(self._line, deadline)
 
-    def ask(self, request: Mapping[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def ask(
+        self, request: Mapping[str, Any], body: bytes, seconds: float, file: int | None = None
+    ) -> tuple[dict[str, Any], bytes]:
         """Send one request and wait for its answer; a child that gives none in time is killed."""
         failure: _Died | ExtractionTimeout
         try:
-            return self._exchange({**request, "seconds": seconds}, body, seconds)
+            return self._exchange({**request, "seconds": seconds}, body, seconds, file)
         except TimeoutError:
-            failure = ExtractionTimeout(f"reading the document took longer than {seconds:g} s")
+            failure = ExtractionTimeout(f"reading the {self.program.reads} took longer than {seconds:g} s")
         except (OSError, EOFError, json.JSONDecodeError):
             failure = _Died()
         except BaseException:  # Ctrl-C: the next request must not get this one's answer
@@ -107,9 +126,10 @@ class _Child:
         return self._process.poll() is None
 
     def end(self) -> None:
-        """Kill the child and wait for its end."""
+        """Kill the child, and whatever it may have started, and wait for its end."""
         self._line.close()
-        self._process.kill()
+        if self.alive():
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
     def leave(self) -> None:
@@ -119,9 +139,10 @@ class _Child:
 
 
 class _Pool:
-    """The children of this process."""
+    """The children of this process that run one program."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
@@ -147,7 +168,7 @@ class _Pool:
         return None
 
     def _start(self, memory_bytes: int) -> _Child:
-        child = _Child(memory_bytes)
+        child = _Child(self._program, memory_bytes)
         with self._lock:
             self._all.add(child)
         return child
@@ -181,13 +202,29 @@ class _Pool:
             child.leave()
 
 
-_pool = _Pool()
+_pools: dict[Program, _Pool] = {}
+
+
+def _pool(program: Program) -> _Pool:
+    return _pools.get(program) or _pools.setdefault(program, _Pool(program))  # setdefault: one wins a race
 
 
 def ask(
-    request: Mapping[str, Any], body: bytes, *, seconds: float, memory_bytes: int
+    request: Mapping[str, Any],
+    body: bytes,
+    *,
+    seconds: float,
+    memory_bytes: int,
+    program: Program = DOCUMENTS,
+    file: int | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Have a child do one request.
+
+    Parameters
+    ----------
+    file : int, optional
+        An open descriptor that the child gets too: it needs no right to open files, and reads the very file
+        that was checked.
 
     Raises
     ------
@@ -196,30 +233,32 @@ def ask(
     ExtractionTimeout
         It gave no answer within `seconds`.
     MissingExtra
-        The packages of the `documents` extra are not installed.
+        The packages of the program's extra are not installed.
     """
-    require()
-    # A child that somebody killed while it was idle is no fault of the document: only the second one tells.
+    require(program)
+    # A child that somebody killed while it was idle is no fault of the file: only the second one tells.
     for _ in range(2):
-        with suppress(_Died), _pool.child(memory_bytes) as child:
-            return child.ask(request, body, seconds)
-    raise DamagedFile("the document broke the program that reads it")
+        with suppress(_Died), _pool(program).child(memory_bytes) as child:
+            return child.ask(request, body, seconds, file)
+    raise DamagedFile(f"the {program.reads} broke the program that reads it")
 
 
 def processes() -> tuple[int, ...]:
     """Return the ids of the child processes that this process has now."""
-    return _pool.pids()
+    return tuple(sorted(pid for pool in list(_pools.values()) for pid in pool.pids()))
 
 
 def close() -> None:
-    """End the children now instead of at the end of this process; the next document starts new ones."""
-    _pool.close()
+    """End the children now instead of at the end of this process; the next file starts new ones."""
+    for pool in list(_pools.values()):
+        pool.close()
 
 
 def _after_fork() -> None:
-    global _pool  # noqa: PLW0603 - the locks and the children are the parent's
-    _pool.leave()
-    _pool = _Pool()
+    # The locks and the children are the parent's.
+    for pool in _pools.values():
+        pool.leave()
+    _pools.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

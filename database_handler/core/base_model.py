@@ -26,25 +26,32 @@ R = TypeVar("R", bound="Record")
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """A default made from another field; one that follows is made again when that field is updated."""
+    """A default made from other fields; one that follows is made again when those are updated."""
 
-    source: str
-    rule: Callable[[Any], Any]
+    sources: tuple[str, ...]
+    rule: Callable[..., Any]
     follows: bool
 
-    def __call__(self, data: dict[str, Any]) -> Any:
+    def __call__(self, data: Mapping[str, Any]) -> Any:
         """Derive from the fields validated so far."""
-        return self.rule(data[self.source])
+        return self.rule(*(data[source] for source in self.sources))
 
 
-def derived(source: str, rule: Callable[[Any], Any]) -> Any:
-    """Declare a field that is `rule(source)` unless it is given, also after an update of `source`."""
-    return Field(default_factory=Derivation(source, rule, follows=True))
+def derived(source: str | tuple[str, ...], rule: Callable[..., Any]) -> Any:
+    """Declare a field that is `rule(source)` unless it is given, also after an update of `source`.
+
+    Of several sources an update changes all, or none: the field could not be made again from a part of them.
+    """
+    return Field(default_factory=Derivation(_sources(source), rule, follows=True))
 
 
-def initial(source: str, rule: Callable[[Any], Any]) -> Any:
+def initial(source: str | tuple[str, ...], rule: Callable[..., Any]) -> Any:
     """Declare a field that starts as `rule(source)` unless it is given, and then stays."""
-    return Field(default_factory=Derivation(source, rule, follows=False))
+    return Field(default_factory=Derivation(_sources(source), rule, follows=False))
+
+
+def _sources(source: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source
 
 
 class _Refusing(
@@ -248,8 +255,15 @@ def validated_changes(draft: type[BaseModel], changes: Mapping[str, Any]) -> dic
     valid = {name: validated_field(draft, name, value) for name, value in changes.items()}
     for name, field in draft.model_fields.items():
         rule = field.default_factory
-        if isinstance(rule, Derivation) and rule.follows and rule.source in valid and name not in valid:
-            valid[name] = validated_field(draft, name, rule(valid))
+        if isinstance(rule, Derivation) and rule.follows and name not in valid:
+            given = [source for source in rule.sources if source in valid]
+            if len(given) == len(rule.sources):
+                valid[name] = validated_field(draft, name, rule(valid))
+            elif given:
+                raise InvalidValue(
+                    f"{draft.__name__}: {name} follows from {' and '.join(rule.sources)}; "
+                    "change them together"
+                )
     return valid
 
 
@@ -275,8 +289,8 @@ def validated_field(model: type[BaseModel], name: str, value: object) -> Any:
 def filler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
     """Return what turns a row (its columns in the order of the model's fields) into the record.
 
-    Filling skips validation: the driver gives the exact Python type for every column type but two, enums
-    and arrays, which are converted; an enum's value that the model does not know is an `UnreadableValue`.
+    Filling skips validation: the driver gives the exact Python type for every column type but three: enums,
+    arrays and bytes, which are converted; an enum's value that the model lacks is an `UnreadableValue`.
     """
     return _filling(model, tuple(_conversions(model)))
 
@@ -316,6 +330,8 @@ def _conversions(model: type[BaseModel]) -> list[tuple[str, Callable[[Any], Any]
             found.append((name, _enum_reader(name, kind)))
         elif get_origin(kind) is tuple:
             found.append((name, lambda value: None if value is None else tuple(value)))
+        elif kind is bytes:  # the driver gives a view
+            found.append((name, lambda value: None if value is None else bytes(value)))
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             found.append((name, _model_reader(kind)))
     return found

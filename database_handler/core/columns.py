@@ -156,6 +156,8 @@ def _check_of(name: str, sql_type: str, marker: Any) -> Iterator[str]:
     for kind, attribute, operator in _COMPARISONS:
         if isinstance(marker, kind) and getattr(marker, attribute) not in _LARGEST:
             yield f"{name} {operator} {getattr(marker, attribute)}"
+    if isinstance(marker, annotated_types.MultipleOf):
+        yield f"{name} % {marker.multiple_of} = 0"
     if isinstance(marker, annotated_types.MinLen) and marker.min_length:
         yield f"{_LENGTH[sql_type]}({name}) >= {marker.min_length}"
     if isinstance(marker, annotated_types.MaxLen):

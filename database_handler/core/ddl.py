@@ -46,12 +46,12 @@ def _statements(table: Table) -> Iterator[str]:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    yield from (_column(column) for column in table.columns)
+    yield from (_column(column) for column in (*table.columns, *table.operational))
     yield from (_computed(computed) for computed in table.computed)
     yield f"CONSTRAINT {_name(table.name, 'pkey')} PRIMARY KEY ({', '.join(table.primary_key)})"
     yield f"CONSTRAINT {_name(table.name, 'key')} {_unique(table)} ({', '.join(table.key)})"
     yield from (_foreign_key(table, reference) for reference in table.foreign_keys)
-    for column in table.columns:
+    for column in (*table.columns, *table.operational):
         if column.checks:
             rule = " AND ".join(f"({check})" for check in column.checks)
             yield f"CONSTRAINT {_name(table.name, column.name, 'check')} CHECK ({rule})"

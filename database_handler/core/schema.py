@@ -16,6 +16,7 @@ from database_handler.core.columns import Column, SqlType, column_of, unwrapped
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = [
+    "LEASE",
     "Check",
     "Column",
     "Computed",
@@ -84,6 +85,13 @@ class ForeignKey:
     on_delete: str
 
 
+# Who works on a row, and until when: taken by `claim`, and no part of the record.
+LEASE = (
+    Column("lease_holder", "uuid", nullable=True),
+    Column("lease_worker", "text", nullable=True),
+    Column("lease_until", "timestamptz", nullable=True),
+)
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # Reserved by SQL (pg_get_keywords, PostgreSQL 15 to 18); then by the statements' own columns; then by the
 # keywords of the calls.
@@ -113,6 +121,8 @@ class Table:
         The natural key: what `upsert` meets a row by. For a child it holds ``project_id``.
     indexes, computed, checks : sequence
         What the fields do not say.
+    operational : sequence of Column
+        Columns of the table that no model carries, such as a lease; they are neither copied nor exported.
     """
 
     def __init__(
@@ -123,11 +133,13 @@ class Table:
         indexes: Sequence[Index] = (),
         computed: Sequence[Computed] = (),
         checks: Sequence[Check] = (),
+        operational: Sequence[Column] = (),
     ) -> None:
         self.name = name
         self.key = tuple(key)
         self.computed = tuple(computed)
         self.checks = tuple(checks)
+        self.operational = tuple(operational)
         self.columns: tuple[Column, ...] = ()
         self.column_names: tuple[str, ...] = ()
         self.foreign_keys: tuple[ForeignKey, ...] = ()
@@ -146,14 +158,15 @@ class Table:
         self._check_rules(model)
 
     def _check_rules(self, model: type[BaseModel]) -> None:
-        names = (self.name, *self.column_names, *(computed.name for computed in self.computed))
+        beside = {column.name for column in (*self.computed, *self.operational)}
+        names = (self.name, *self.column_names, *sorted(beside))
         if wrong := [name for name in names if not _NAME.fullmatch(name) or name in _TAKEN]:
             raise ConfigurationError(
                 f"{model.__name__}: {', '.join(wrong)} cannot name a table or a column; use small letters, "
                 "digits and underscores, at most 63, and no word that SQL or the repositories keep"
             )
         named = {*self.key, *(c for index in self._own_indexes for c in index.columns)}
-        if unknown := named - {*self.column_names, *(c.name for c in self.computed)}:
+        if unknown := named - {*self.column_names, *beside}:
             raise ConfigurationError(f"{model.__name__}.table names {sorted(unknown)}, which are no fields")
         uniques = [self.key, *(index.columns for index in self._own_indexes if index.unique)]
         if self.is_child and any(TENANT not in columns for columns in uniques):

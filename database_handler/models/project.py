@@ -22,7 +22,13 @@ class ProjectStatus(StrEnum):
 
 
 class NewProject(Draft, frozen=True):
-    """A project to be created; its slug is made from the name unless it is given."""
+    """A project to be created; its slug is made from the name unless it is given.
+
+    Attributes
+    ----------
+    metadata_schemas : dict
+        By entity (``"text_sources"``), the JSON Schema that its `metadata` keeps to in this project.
+    """
 
     name: Title
     slug: Slug = initial("name", slugify)
@@ -31,6 +37,7 @@ class NewProject(Draft, frozen=True):
     owner: Name | None = None
     tags: Tags = ()
     metadata: JsonObject = Field(default_factory=dict)
+    metadata_schemas: JsonObject = Field(default_factory=dict)
 
 
 class Project(NewProject, Record, frozen=True):

@@ -6,9 +6,17 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from database_handler.core.base_model import Draft, Record
-from database_handler.core.schema import Check, Index, References, Table
-from database_handler.utils.validators import JsonObject, LanguageCode, Name, RequiredText
+from database_handler.core.base_model import Draft, Record, derived
+from database_handler.core.schema import LEASE, Check, Index, References, Table
+from database_handler.utils.validators import (
+    Count,
+    JsonObject,
+    LanguageCode,
+    Name,
+    RequiredText,
+    TokenSpans,
+    count_words,
+)
 
 __all__ = ["NewTranslation", "Translation", "TranslationStatus"]
 
@@ -19,6 +27,15 @@ class TranslationStatus(StrEnum):
     DRAFT = "draft"
     REVIEW = "review"
     APPROVED = "approved"
+
+
+def no_tokens(_content: str) -> None:
+    """Return None: tokens of one content are not those of another."""
+
+
+def number_of_tokens(tokens: bytes | None) -> int | None:
+    """Return how many tokens there are, None where a text has not been tokenized."""
+    return None if tokens is None else len(tokens)
 
 
 class NewTranslation(Draft, frozen=True):
@@ -33,6 +50,9 @@ class NewTranslation(Draft, frozen=True):
     status: TranslationStatus = TranslationStatus.DRAFT
     generator: Name | None = None
     metadata: JsonObject = Field(default_factory=dict)
+    word_count: Count = derived("content", count_words)
+    tokens: TokenSpans | None = derived("content", no_tokens)
+    token_count: Count | None = derived("tokens", number_of_tokens)
 
     @model_validator(mode="after")
     def _of_exactly_one(self) -> Self:
@@ -47,6 +67,11 @@ class Translation(NewTranslation, Record, frozen=True):
     table: ClassVar[Table] = Table(
         "translations",
         key=("project_id", "text_source_id", "summary_id", "target_language", "generator"),
-        indexes=[Index(("project_id", "summary_id")), Index(("project_id", "target_language", "status"))],
+        indexes=[
+            Index(("project_id", "summary_id")),
+            Index(("project_id", "target_language", "status")),
+            Index(("status", "id")),
+        ],
+        operational=LEASE,
         checks=[Check("one_original", "num_nonnulls(text_source_id, summary_id) = 1")],
     )

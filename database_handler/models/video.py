@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from database_handler.core.base_model import Draft, Record
-from database_handler.core.schema import Index, References, Table
+from database_handler.core.schema import LEASE, Index, References, Table
 from database_handler.utils.validators import (
     Checksum,
     Count,
@@ -16,6 +16,7 @@ from database_handler.utils.validators import (
     JsonObject,
     Name,
     PositiveInt32,
+    Rotation,
     StorageUri,
     Tags,
     Title,
@@ -48,6 +49,12 @@ class NewVideo(Draft, frozen=True):
         Frames a second.
     bit_rate : int, optional
         Bits a second.
+    rotation : int, optional
+        Degrees clockwise by which a picture is turned to be shown: 0, 90, 180 or 270.
+    audio_languages, subtitle_languages : tuple of str
+        BCP 47 tags, in the order of the streams.
+    media_info : dict
+        What else the file says of itself, its streams above all.
     """
 
     project_id: Annotated[UUID, References("projects")]
@@ -66,11 +73,18 @@ class NewVideo(Draft, frozen=True):
     thumbnail_uri: StorageUri | None = None
     status: VideoStatus = VideoStatus.PENDING
     metadata: JsonObject = Field(default_factory=dict)
+    rotation: Rotation | None = None
+    audio_languages: Tags = ()
+    subtitle_languages: Tags = ()
+    media_info: JsonObject = Field(default_factory=dict)
 
 
 class Video(NewVideo, Record, frozen=True):
     """A video as the database holds it."""
 
     table: ClassVar[Table] = Table(
-        "videos", key=("project_id", "storage_uri"), indexes=[Index(("project_id", "status", "id"))]
+        "videos",
+        key=("project_id", "storage_uri"),
+        indexes=[Index(("project_id", "status", "id")), Index(("status", "id"))],
+        operational=LEASE,
     )

@@ -37,6 +37,7 @@ from database_handler.core.session import Session, Statement
 from database_handler.repositories import copy_text, pages, statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
 from database_handler.repositories.pages import Page
+from database_handler.repositories.resources import Resources
 
 __all__ = ["Outcome", "Repository", "Upserted"]
 
@@ -72,15 +73,20 @@ class Repository(Generic[D, R]):
         What the statements are sent through.
     project_id : UUID, optional
         Holds every statement to one project.
+    resources : Resources, optional
+        What the repositories of one database share, such as its file store.
     """
 
     draft: type[D]
     record: type[R]
     immutable: ClassVar[frozenset[str]] = frozenset({TENANT})
 
-    def __init__(self, session: Session, project_id: UUID | None = None) -> None:
+    def __init__(
+        self, session: Session, project_id: UUID | None = None, resources: Resources | None = None
+    ) -> None:
         self._session = session
         self._project_id = project_id
+        self._resources = resources or Resources()
 
     @property
     def table(self) -> Table:
@@ -323,7 +329,7 @@ class Repository(Generic[D, R]):
             raise InvalidValue(f"save takes a {self.record.__name__}, not a {type(record).__name__}")
         fields = {name: getattr(record, name) for name in self.draft.model_fields}
         valid = self.draft.model_validate(fields)
-        held = type(self)(self._session, self._project_id or fields.get(TENANT))
+        held = type(self)(self._session, self._project_id or fields.get(TENANT), self._resources)
         changes = {name: getattr(valid, name) for name in fields if name not in self.immutable}
         return held.update(record.id, changes, record.version)
 
@@ -484,7 +490,9 @@ class Repository(Generic[D, R]):
 
     @staticmethod
     def _sent(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return list(value)
+        return memoryview(value) if isinstance(value, bytes) else value
 
     @staticmethod
     def _new_id(id: object) -> UUID:

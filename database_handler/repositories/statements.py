@@ -88,7 +88,11 @@ def _recordset(found: tuple[Column, ...], *more: str) -> str:
 
 
 def _from_json(found: tuple[Column, ...]) -> str:
-    return ", ".join(f"decode(v.{c.name}, 'hex')" if c.type == "bytea" else f"v.{c.name}" for c in found)
+    return ", ".join(map(_given, found))
+
+
+def _given(column: Column) -> str:
+    return f"decode(v.{column.name}, 'hex')" if column.type == "bytea" else f"v.{column.name}"
 
 
 # ------------------------------------------------------------------------------------------------------ read
@@ -149,7 +153,7 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
     """
     sent = tuple(column for column in table.columns if column.name in names)
     given = ("place integer", "id uuid", "expected bigint", *(f"set_{name} boolean" for name in partial))
-    sets = ", ".join(_assignment(name, name in partial) for name in names)
+    sets = ", ".join(_assignment(table.column(name), name in partial) for name in names)
     text = (
         f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(sent, *given)}), "
         f"current AS MATERIALIZED (SELECT {columns(table, 't.')} FROM {table.name} AS t JOIN v ON v.id = t.id"
@@ -165,11 +169,10 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
     return Statement(text, f"{table.name}.update_many", writes=True)
 
 
-def _assignment(name: str, partial: bool) -> str:
+def _assignment(column: Column, partial: bool) -> str:
+    name, given = column.name, _given(column)
     return (
-        f"{name} = CASE WHEN v.set_{name} THEN v.{name} ELSE t.{name} END"
-        if partial
-        else f"{name} = v.{name}"
+        f"{name} = CASE WHEN v.set_{name} THEN {given} ELSE t.{name} END" if partial else f"{name} = {given}"
     )
 
 

@@ -348,6 +348,10 @@ class VideoFactory(EntityFactory[NewVideo, Video], draft=NewVideo):
     size_bytes = _number(0, 2**50)
     thumbnail_uri = _one_of(None, "thumbs/первый кадр.jpg")
     status = _one_of(*VideoStatus)
+    rotation = _one_of(None, 0, 90, 180, 270)
+    audio_languages = _one_of((), ("en",), ("pt-BR", "und"))
+    subtitle_languages = _one_of((), ("zh-Hans", "ja"))
+    media_info = _one_of({}, {"streams": [{"index": 0, "type": "video", "codec": "h264", "time_base": 0.5}]})
     metadata = declare.LazyFunction(_metadata)
 
 

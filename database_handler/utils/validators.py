@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen, MultipleOf
 from pydantic import (
     AfterValidator,
     AllowInfNan,
@@ -61,11 +61,13 @@ __all__ = [
     "PositiveInt32",
     "RelativePath",
     "RequiredText",
+    "Rotation",
     "Slug",
     "StorageUri",
     "Tags",
     "Text",
     "Title",
+    "TokenSpans",
     "Url",
     "UtcDatetime",
     "canonical_language",
@@ -180,6 +182,8 @@ Url = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(normalize_u
 """An http or https URL, written anew from its parts, ASCII, at most 2,000 bytes."""
 MimeType = Annotated[str, StringConstraints(pattern=MIME_PATTERN), BeforeValidator(mime_type)]
 """A media type in lower case, without parameters."""
+TokenSpans = bytes
+"""Where the words and signs of a text stand, packed."""
 Checksum = Annotated[
     str, MinLen(64), MaxLen(64), StringConstraints(pattern=CHECKSUM_PATTERN), BeforeValidator(plain_text)
 ]
@@ -200,6 +204,8 @@ PositiveInt32 = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
 """A whole number from 1 to 2**31 - 1."""
 Duration = Annotated[float, Strict(), AllowInfNan(False), Ge(0)]
 """Seconds, finite, 0 or more."""
+Rotation = Annotated[int, Strict(), Ge(0), Le(270), MultipleOf(90)]
+"""Degrees clockwise: 0, 90, 180 or 270."""
 FrameRate = Annotated[float, Strict(), AllowInfNan(False), Gt(0), Le(1_000)]
 """Frames a second, more than 0, at most 1,000."""
 UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_time_or_text), AfterValidator(utc)]

@@ -27,8 +27,10 @@ from database_handler.testing.factories import (
 HISTORY = "database_handler_migrations"
 TABLES = {model.table.name: model.table for model in ENTITIES}
 
+# The order of the columns is the migrations' own: a later one adds at the end, and every statement names what
+# it means.
 COLUMNS = """
-    SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
            a.attidentity, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text
     FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
     LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -187,6 +189,8 @@ WRONG_BY_FIELD: dict[str, list[Any]] = {
     "owner": ["", "x" * 201],
     "tags": [["a", None], [str(n) for n in range(101)]],
     "metadata": ["[]", '"text"', "1", "null"],
+    "metadata_schemas": ["[]", '"text"', "1", "null"],
+    "media_info": ["[]", '"text"', "1", "null"],
     "title": ["", "x" * 501],
     "content_type": ["", "ab", "text", "x" * 256, "text/plain; charset=x"],
     "language": ["", "e", "x" * 64],
@@ -199,6 +203,7 @@ WRONG_BY_FIELD: dict[str, list[Any]] = {
     "thumbnail_uri": ["", "x" * 2001, "ü" * 1500],
     "word_count": [-1],
     "char_count": [-1],
+    "token_count": [-1],
     "content_format": ["", "rtf", "HTML"],
     "generator": ["", "x" * 201],
     "container": ["", "x" * 201],
@@ -208,6 +213,9 @@ WRONG_BY_FIELD: dict[str, list[Any]] = {
     "frame_rate": [0.0, -1.0, 1000.5, float("nan"), float("inf")],
     "codecs": [["a", None], [str(n) for n in range(101)]],
     "bit_rate": [-1],
+    "rotation": [-90, 45, 360],
+    "audio_languages": [["a", None], [str(n) for n in range(101)]],
+    "subtitle_languages": [["a", None], [str(n) for n in range(101)]],
     "url": ["", "https://x.example/" + "x" * 2000],
     "host": ["", "x" * 256],
     "kind": ["", "no such kind"],

@@ -1,0 +1,64 @@
+"""What the repositories of one database share beside the session; nothing in it is made before it is used."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from database_handler.config.files import FilesConfig
+from database_handler.core.exceptions import ConfigurationError
+
+if TYPE_CHECKING:  # most programs never touch a file
+    from database_handler.content.store import FileStore
+
+__all__ = ["Resources"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The file store and the folder of media files.
+
+    Attributes
+    ----------
+    config : FilesConfig
+        Where they lie.
+    given : FileStore, optional
+        A store made by the application, in place of the configured one.
+    """
+
+    config: FilesConfig = field(default_factory=FilesConfig)
+    given: "FileStore | None" = None
+
+    @cached_property
+    def files(self) -> "FileStore":
+        """The file store.
+
+        Raises
+        ------
+        ConfigurationError
+            None is configured.
+        """
+        from database_handler.content.store import FileStore
+
+        if self.given is not None:
+            return self.given
+        if self.config.store_url is None:
+            raise ConfigurationError(
+                "no file store is configured: set FILE_STORE_URL to a folder or a URL, or give files= to Database"
+            )
+        return FileStore(self.config.store_url)
+
+    def media_root(self, root: str | Path | None = None) -> Path:
+        """Return the folder that a media file must lie below: the one given, else the configured one.
+
+        Raises
+        ------
+        ConfigurationError
+            There is neither.
+        """
+        found = self.config.media_root if root is None else Path(root).absolute()
+        if found is None:
+            raise ConfigurationError(
+                "media files are read below one folder only, and none is named: give root=, or set MEDIA_ROOT"
+            )
+        return found
