@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg2 import sql
 
 from database_handler.config.database import DatabaseConfig
+from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
 from database_handler.core.exceptions import (
@@ -24,10 +25,12 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
+from database_handler.repositories.resources import Resources
 from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
 from database_handler.utils.logger import get_logger
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
+    from database_handler.content.store import FileStore
     from database_handler.embedded import EmbeddedServer
     from database_handler.migrations import MigrationReport
     from database_handler.operations.health import Health
@@ -58,6 +61,9 @@ class Database(Repositories):
     ----------
     config : DatabaseConfig or str
         The settings, or a ``postgresql://`` URL.
+    files : FilesConfig or FileStore, optional
+        Where originals are kept and media are read: settings, or a store of the application's own. Left
+        out, originals go into ``var/files`` below the current folder once there are any.
 
     Examples
     --------
@@ -66,8 +72,11 @@ class Database(Repositories):
     ...     project = uow.projects.create(name="Launch film")
     """
 
-    def __init__(self, config: DatabaseConfig | str) -> None:
+    def __init__(
+        self, config: DatabaseConfig | str, *, files: "FilesConfig | FileStore | None" = None
+    ) -> None:
         self.config = _config(config)
+        shared = _resources(files)
         self.pool = ConnectionPool(self.config)
         self._units = OpenUnits()
         self._server: EmbeddedServer | None = None
@@ -75,15 +84,24 @@ class Database(Repositories):
             self.config.deadline, self.config.max_parameter_bytes, self.config.slow_statement
         )
         self._options = self._unit_options({})[0]
-        super().__init__(Autocommit(self._lend_outside, self._options, self._limits).session)
+        session = Autocommit(self._lend_outside, self._options, self._limits).session
+        super().__init__(session, resources=shared)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
         """Make one from ``DATABASE_URL`` or ``DB_*``: environment, then ``.env``, then YAML."""
-        return cls((settings or Settings.load()).database)
+        loaded = settings or Settings.load()
+        return cls(loaded.database, files=loaded.files)
 
     @classmethod
-    def embedded(cls, path: str | PathLike[str], *, durable: bool = True, **changes: Any) -> Self:
+    def embedded(
+        cls,
+        path: str | PathLike[str],
+        *,
+        durable: bool = True,
+        files: "FilesConfig | FileStore | None" = None,
+        **changes: Any,
+    ) -> Self:
         """Make one on a PostgreSQL of its own, whose data is kept below `path`.
 
         Processes that open one path share the server; the last one that ends stops it.
@@ -92,6 +110,8 @@ class Database(Repositories):
         ----------
         durable : bool
             False gives up safety at a power cut for speed: for tests.
+        files : FilesConfig or FileStore, optional
+            As for `Database`; left out, originals go into the folder ``files`` below `path`.
         **changes
             Fields of `DatabaseConfig`, such as ``pool_size=2``.
         """
@@ -99,7 +119,8 @@ class Database(Repositories):
 
         server = EmbeddedServer.start(Path(path), durable=durable)
         try:
-            database = cls(server.config.with_(**changes))
+            kept = FilesConfig(store_url=str(Path(path).absolute() / "files")) if files is None else files
+            database = cls(server.config.with_(**changes), files=kept)
         except BaseException:
             server.close()
             raise
@@ -279,6 +300,12 @@ def _config(config: DatabaseConfig | str) -> DatabaseConfig:
     if isinstance(config, str):
         return DatabaseConfig.from_url(config)
     raise InvalidValue(f"Database takes a URL or a DatabaseConfig, not a {type(config).__name__}")
+
+
+def _resources(files: "FilesConfig | FileStore | None") -> Resources:
+    if files is None:
+        return Resources()
+    return Resources(files) if isinstance(files, FilesConfig) else Resources(given=files)
 
 
 def _lender(pool: ConnectionPool, purpose: str) -> Callable[[], Lease]:

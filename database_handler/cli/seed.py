@@ -2,6 +2,9 @@
 
 Each batch of files is one unit of work, so a run that is killed leaves whole batches, and the next run goes
 on from there. A file that cannot be taken ends as refused, with its reason; it never stops the others.
+
+Originals are kept in the file store: each is put there when its text has been taken out, and held by the unit
+that writes its row.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +18,7 @@ from database_handler.cli.drafts import text_source_draft
 from database_handler.cli.sample_project import SampleReport, load_sample
 from database_handler.content import isolation
 from database_handler.content.documents import Limits, extract_document
-from database_handler.content.errors import Refusal, UnreadableFile
+from database_handler.content.errors import FileMissing, Refusal, UnreadableFile
 from database_handler.content.files import fingerprint, read_original
 from database_handler.content.folder import (
     FileReport,
@@ -31,6 +34,7 @@ from database_handler.content.folder import (
 from database_handler.core.exceptions import DuplicateRecord, RecordNotFound, StaleRecord
 from database_handler.database import Database
 from database_handler.models import NewProject, NewTextSource, Project, TextSource
+from database_handler.repositories.files import UnitFiles
 from database_handler.unit_of_work import UnitOfWork
 
 __all__ = ["SampleReport", "find_or_create_project", "import_folder", "load_sample"]
@@ -82,7 +86,7 @@ def import_folder(
     Refusal
         The folder itself cannot be listed.
     DatabaseHandlerError
-        The database failed; the batches before are stored.
+        The database or the file store failed; the batches before are stored.
     """
     root = Path(folder).absolute()
     found = walk(root)
@@ -110,6 +114,7 @@ class _Import:
     ) -> None:
         self._db, self._project_id, self._root = db, project_id, root
         self._limits, self._on_progress = limits, on_progress
+        self._store = db.resources.files
         self._paths: dict[str, Path] = {}
         self._pending: dict[str, str] = {}  # name to checksum
         self._reports: list[FileReport] = []
@@ -197,20 +202,32 @@ class _Import:
                 break
             ready.append(file)
         if ready:
-            records = self._written(lambda unit: [_update(unit, changed[file.name], file) for file in ready])
+            records = self._written(
+                ready, lambda unit: [_update(unit, changed[file.name], file) for file in ready]
+            )
             self._done(ready, records, Outcome.CHANGED)
 
     def _store(self, pool: ThreadPoolExecutor, names: Iterable[str]) -> None:
         for batch in _batches(self._read(pool, names)):
-            self._done(batch, self._created([file.draft for file in batch]), Outcome.STORED)
+            self._done(batch, self._created(batch), Outcome.STORED)
 
-    def _created(self, drafts: list[NewTextSource]) -> list[TextSource]:
-        return self._written(lambda unit: unit.text_sources.create_many(drafts))
+    def _created(self, files: list[_Ready]) -> list[TextSource]:
+        return self._written(
+            files, lambda unit: unit.text_sources.create_many([file.draft for file in files])
+        )
 
-    def _written(self, write: Callable[[UnitOfWork], list[TextSource]]) -> list[TextSource]:
+    def _written(
+        self, files: Iterable[_Ready], write: Callable[[UnitOfWork], list[TextSource]]
+    ) -> list[TextSource]:
+        uris = [file.draft.storage_uri for file in files if file.draft.storage_uri]
+
+        def work(unit: UnitOfWork) -> list[TextSource]:
+            UnitFiles(unit.session, unit.resources).hold(*uris)
+            return write(unit)
+
         try:
-            return self._db.run(write)
-        except (DuplicateRecord, StaleRecord, RecordNotFound):
+            return self._db.run(work)
+        except (DuplicateRecord, StaleRecord, RecordNotFound, FileMissing):  # missing: swept meanwhile
             pass
         raise _Conflict
 
@@ -242,10 +259,11 @@ class _Import:
             )
             if original.checksum != self._pending[name]:
                 return UnreadableFile("the file was written to while it was read; run the import again")
-            uri = (self._root / self._paths[name]).as_uri()
-            return text_source_draft(self._project_id, name, extract_document(original, self._limits), uri)
+            draft = text_source_draft(self._project_id, name, extract_document(original, self._limits))
         except Refusal as error:
             return error
+        self._store.put(original.data)
+        return draft
 
 
 def _each(pool: ThreadPoolExecutor, work: Callable[[T], Any], items: Iterable[T]) -> Iterator[tuple[T, Any]]:

@@ -1,6 +1,7 @@
-"""Where the settings come from, and the validated description of a database that they make."""
+"""Where the settings come from, and the validated descriptions of a database and of files that they make."""
 
 from database_handler.config.database import DatabaseConfig
+from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
 
-__all__ = ["DatabaseConfig", "Settings"]
+__all__ = ["DatabaseConfig", "FilesConfig", "Settings"]

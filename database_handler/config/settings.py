@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 
 from database_handler.config.configuration import NAMES_IN_ERRORS, Configuration, kind_of, nearest
 from database_handler.config.database import DatabaseConfig, url_fields
+from database_handler.config.files import FilesConfig
 from database_handler.config.sources import Source, env_file, yaml_sections
 from database_handler.config.url import split_urls
 from database_handler.config.values import Boolean
@@ -53,17 +54,20 @@ DATABASE_VARIABLES: Final = {
     "max_parameter_bytes": "DB_MAX_PARAMETER_BYTES",
     "slow_statement": "DB_SLOW_STATEMENT",
 }
+FILES_VARIABLES: Final = {"store_url": "FILE_STORE_URL", "media_root": "MEDIA_ROOT"}
 OTHER_VARIABLES: Final = {
     "log_level": "LOG_LEVEL",
     "log_format": "LOG_FORMAT",
     "debug": "DEBUG",
     "environment": "ENVIRONMENT",
 }
-VARIABLES: Final = (URL_VARIABLE, *DATABASE_VARIABLES.values(), *OTHER_VARIABLES.values())
+_BY_FIELD: Final = DATABASE_VARIABLES | FILES_VARIABLES | OTHER_VARIABLES
+VARIABLES: Final = (URL_VARIABLE, *_BY_FIELD.values())
 """Every variable that is read, by its name in the environment, `.env` and YAML."""
 
-_FIELDS: Final = {name: field for field, name in (DATABASE_VARIABLES | OTHER_VARIABLES).items()}
+_FIELDS: Final = {name: field for field, name in _BY_FIELD.items()}
 _PLACE: Final = ("host", "port", "ports", "name", "user", "password", "target_session_attrs")
+_OUR_PREFIXES: Final = ("DB_", "DATABASE_", "LOG_", "FILE_", "MEDIA_")
 _CLOSE: Final = 0.85  # a foreign DB_HOSTNAME stays below, DB_POOLSIZE and DB_PROT do not
 _ENVIRONMENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 _ENVIRONMENT_ALLOWED: Final = (
@@ -108,6 +112,7 @@ class Settings(Configuration, frozen=True):
     """
 
     database: DatabaseConfig = Field(description="a DatabaseConfig")
+    files: FilesConfig = Field(default_factory=FilesConfig, description="a FilesConfig")
     debug: Boolean = Field(default=False, description="true, yes, on, 1, false, no, off or 0")
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         default_factory=_level, description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
@@ -142,8 +147,8 @@ class Settings(Configuration, frozen=True):
         environment : str, optional
             Chooses the section of the YAML file, which is read over its section ``default``.
         **arguments
-            ``database_url``, any field of `DatabaseConfig`, ``log_level``, ``log_format``, ``debug``; None
-            counts as not given.
+            ``database_url``, any field of `DatabaseConfig` or `FilesConfig`, ``log_level``, ``log_format``,
+            ``debug``; None counts as not given.
 
         Raises
         ------
@@ -159,7 +164,7 @@ class Settings(Configuration, frozen=True):
         given = _merged([*sources, *_yaml_sources(yaml_file, chosen)])
         values = {field: item.value for field, item in given.items() if field in OTHER_VARIABLES}
         values |= {"sources": {item.variable: item.where for item in given.values()}}
-        values |= {"database": _database(given)}
+        values |= {"database": _database(given), "files": _files(given)}
         return cls.model_validate(values, context=_names(given))
 
 
@@ -167,7 +172,7 @@ class Settings(Configuration, frozen=True):
 
 
 def _argument_source(arguments: Mapping[str, object], environment: str | None) -> Source:
-    known = ["database_url", *DatabaseConfig.model_fields, *OTHER_VARIABLES]
+    known = ["database_url", *DatabaseConfig.model_fields, *FILES_VARIABLES, *OTHER_VARIABLES]
     for name in arguments:
         if name not in known:
             raise ConfigurationError(f"there is no setting {name} (from an argument){nearest(name, known)}")
@@ -181,13 +186,13 @@ def _variable(field: str) -> str:
     """Name the variable of a field; the few fields that have none are arguments only and keep their name."""
     if field == "database_url":
         return URL_VARIABLE
-    return (DATABASE_VARIABLES | OTHER_VARIABLES).get(field, field)
+    return _BY_FIELD.get(field, field)
 
 
 def _environment_source(env: Mapping[str, str]) -> Source:
     """Take our variables; of the others only those that look like one of ours mistyped are refused."""
     for name in env:
-        if name not in VARIABLES and name.startswith(("DB_", "DATABASE_", "LOG_")):
+        if name not in VARIABLES and name.startswith(_OUR_PREFIXES):
             _refuse_if_close(name, "the environment")
     return Source("the environment", {name: env[name] for name in VARIABLES if name in env})
 
@@ -207,7 +212,7 @@ def _env_file_source(path: Path | None) -> Source:
     for name in source.values:
         if name not in VARIABLES and name.upper().startswith("DB_"):
             _refuse_unknown(name, source.where)
-        elif name not in VARIABLES and name.startswith(("DATABASE_", "LOG_")):
+        elif name not in VARIABLES and name.startswith(_OUR_PREFIXES):
             _refuse_if_close(name, source.where)
     return Source(source.where, {name: source.values[name] for name in VARIABLES if name in source.values})
 
@@ -284,8 +289,14 @@ def _database(given: Mapping[str, _Given]) -> DatabaseConfig:
             f"no database is named: set {URL_VARIABLE}, or {DATABASE_VARIABLES['name']} and those"
             f" beside it, in the environment, {ENV_FILE} or {YAML_FILE}"
         )
-    values = {field: item.value for field, item in given.items() if field not in OTHER_VARIABLES}
+    others = FILES_VARIABLES | OTHER_VARIABLES
+    values = {field: item.value for field, item in given.items() if field not in others}
     return DatabaseConfig.model_validate(values, context=_names(given))
+
+
+def _files(given: Mapping[str, _Given]) -> FilesConfig:
+    values = {field: given[field].value for field in FILES_VARIABLES if field in given}
+    return FilesConfig.model_validate(values, context=_names(given))
 
 
 def _names(given: Mapping[str, _Given]) -> dict[str, dict[str, str]]:

@@ -151,8 +151,16 @@ def read_document(
     return extract_document(read_original(source, limit=limits.file_bytes, filename=filename), limits)
 
 
-def extract_document(original: Original, limits: Limits | None = None) -> Document:
-    """Return the document that an original's bytes hold; see `read_document`."""
+def extract_document(
+    original: Original, limits: Limits | None = None, *, language: str | None = None
+) -> Document:
+    """Return the document that an original's bytes hold; see `read_document`.
+
+    Parameters
+    ----------
+    language : str, optional
+        Where it is known, so that it need not be detected.
+    """
     limits = limits or Limits()
     mime, found = _extract(original, limits)
     content = _storable(found.content)
@@ -163,7 +171,8 @@ def extract_document(original: Original, limits: Limits | None = None) -> Docume
     return Document(
         content=content,
         content_type=found.content_type or mime,
-        language=found.language
+        language=language
+        or found.language
         or detect_language(content, seconds=limits.seconds, memory_bytes=limits.memory_bytes),
         encoding=found.encoding,
         size_bytes=original.size_bytes,

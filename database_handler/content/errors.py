@@ -9,18 +9,26 @@ from typing import ClassVar
 from database_handler.core.exceptions import ContentError
 
 __all__ = [
+    "ChangedFile",
     "DamagedFile",
     "EmptyFile",
     "EncryptedFile",
     "ExtractionTimeout",
     "ExtractorUnavailable",
+    "FileDamaged",
+    "FileMissing",
     "FileTooLarge",
+    "NoOriginal",
     "NoText",
     "NotARegularFile",
+    "NotAVideo",
     "NotText",
     "Refusal",
+    "StoreError",
+    "StoreUnavailable",
     "UnreadableFile",
     "UnsafeArchive",
+    "UnsafeMedia",
     "Unstorable",
     "UnsupportedType",
     "UnusableName",
@@ -87,6 +95,18 @@ class UnsafeArchive(Refusal, reason="unsafe"):
     """The document unpacks to more than is allowed, or declares XML entities."""
 
 
+class UnsafeMedia(Refusal, reason="unsafe_media"):
+    """The video would take more memory, pixels or streams than is allowed, or refers to other files."""
+
+
+class NotAVideo(Refusal, reason="not_video"):
+    """The bytes are no video: no known container, or no stream of moving pictures in it."""
+
+
+class ChangedFile(Refusal, reason="changed"):
+    """The file was changed while it was being read; try again when nobody writes to it."""
+
+
 class NotARegularFile(Refusal, reason="not_regular"):
     """The path is a link, a folder, a pipe, a socket or a device; only regular files are read."""
 
@@ -105,6 +125,36 @@ class Unstorable(Refusal, reason="unstorable"):
 
 class ExtractionTimeout(Refusal, reason="timeout"):
     """Reading the document took longer than the limit."""
+
+
+class StoreError(ContentError):
+    """The file store cannot do what was asked.
+
+    Attributes
+    ----------
+    checksum : str, optional
+        Of the file in question, 64 hexadecimal digits.
+    """
+
+    def __init__(self, message: str | None = None, *, checksum: str | None = None) -> None:
+        super().__init__(message)
+        self.checksum = checksum
+
+
+class StoreUnavailable(StoreError):
+    """The file store cannot be read or written: it is full, not there, or does not allow it."""
+
+
+class FileMissing(StoreError):
+    """A file that should be in the store is not there."""
+
+
+class FileDamaged(StoreError):
+    """A file in the store is not what was put there: its checksum is another."""
+
+
+class NoOriginal(ContentError):
+    """The record was made without a file, or its file is not kept in the store."""
 
 
 def refusal(reason: str, message: str | None = None) -> Refusal:

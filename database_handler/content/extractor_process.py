@@ -120,7 +120,7 @@ def confine(memory_bytes: int) -> None:
 
 def answer(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
     """Do what one request asks; every failure is an answer too."""
-    _allow_seconds(request["seconds"])
+    allow_seconds(request["seconds"])
     try:
         if request["do"] == "language":
             return {"language": language(body)}, b""
@@ -133,7 +133,8 @@ def answer(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]
         return {"refused": "damaged", "message": None}, b""
 
 
-def _allow_seconds(seconds: float) -> None:
+def allow_seconds(seconds: float) -> None:
+    """Let this process use so many seconds of processor time more, and 2: the parent's clock is stricter."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

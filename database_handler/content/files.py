@@ -17,12 +17,22 @@ from typing import BinaryIO, Protocol
 
 from database_handler.content.errors import EmptyFile, FileTooLarge, NotARegularFile, UnreadableFile
 
-__all__ = ["Fingerprint", "Original", "Readable", "fingerprint", "open_regular", "read_original"]
+__all__ = [
+    "FOLDER_FLAGS",
+    "Fingerprint",
+    "Original",
+    "Readable",
+    "chunks",
+    "fingerprint",
+    "open_below",
+    "open_regular",
+    "read_original",
+]
 
 _CHUNK = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR)
-_FOLDER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Readable(Protocol):
@@ -80,19 +90,20 @@ def open_regular(path: str | Path, *, root: Path | None = None) -> Iterator[Bina
 
 def _open(path: Path, root: Path | None) -> int:
     try:
-        return os.open(path, _FLAGS) if root is None else _open_below(path, root)
+        return os.open(path, _FLAGS) if root is None else open_below(path, root)
     except (OSError, ValueError) as error:
         failure = _refused(error)
     raise failure
 
 
-def _open_below(path: Path, root: Path) -> int:
+def open_below(path: Path, root: Path) -> int:
+    """Open what lies below a folder, no step of the way through a link; an `OSError` comes as it is."""
     if path.is_absolute() or ".." in path.parts:
         raise NotARegularFile("the path leads out of the folder; only files below it are read")
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in path.parts[:-1]:
-            below = os.open(step, _FOLDER_FLAGS, dir_fd=folder)
+            below = os.open(step, FOLDER_FLAGS, dir_fd=folder)
             os.close(folder)
             folder = below
         return os.open(path.name, _FLAGS, dir_fd=folder)
@@ -102,22 +113,31 @@ def _open_below(path: Path, root: Path) -> int:
 
 def _refused(error: OSError | ValueError) -> NotARegularFile | UnreadableFile:
     # ELOOP is what O_NOFOLLOW says of a link, ENXIO what a socket or a device without a driver says;
-    # ValueError is a NUL in the path.
+    # ValueError is a NUL, or half of a surrogate pair, in the path.
     if not isinstance(error, OSError):
-        return UnreadableFile("the file cannot be read: its path holds a NUL character")
+        return UnreadableFile("the file cannot be read: its path holds a NUL character, or is not Unicode")
     if error.errno in _NOT_REGULAR:
         return NotARegularFile()
     return UnreadableFile(f"the file cannot be read: {os.strerror(error.errno or 0).lower()}")
 
 
-def _chunks(source: Readable, limit: int) -> Iterator[bytes]:
-    """Give a source's bytes piece by piece; counted here, since what a system says of a size may be wrong."""
+def chunks(source: Readable, limit: int) -> Iterator[bytes]:
+    """Give a source's bytes piece by piece; counted here, since what a system says of a size may be wrong.
+
+    Raises
+    ------
+    FileTooLarge, UnreadableFile
+    """
     left = limit
     while chunk := _read(source, min(_CHUNK, left + 1)):
         left -= len(chunk)
         if left < 0:
-            raise FileTooLarge(f"the file is larger than {limit:,} bytes")
+            raise _too_large(limit)
         yield chunk
+
+
+def _too_large(limit: int) -> FileTooLarge:
+    return FileTooLarge(f"the file is larger than {limit:,} bytes")
 
 
 def _read(source: Readable, size: int) -> bytes:
@@ -141,7 +161,7 @@ def fingerprint(path: str | Path, *, limit: int, root: Path | None = None) -> Fi
     """
     digest, size = hashlib.sha256(), 0
     with open_regular(path, root=root) as file:
-        for chunk in _chunks(file, limit):
+        for chunk in chunks(file, limit):
             digest.update(chunk)
             size += len(chunk)
     if not size:
@@ -164,14 +184,14 @@ def read_original(
     """
     if isinstance(source, str | Path):
         with open_regular(source, root=root) as file:
-            data = b"".join(_chunks(file, limit))
+            data = b"".join(chunks(file, limit))
         filename = filename or Path(source).name
     elif isinstance(source, bytes | bytearray | memoryview):
+        if memoryview(source).nbytes > limit:
+            raise _too_large(limit)
         data = bytes(source)
-        if len(data) > limit:
-            raise FileTooLarge(f"the file is larger than {limit:,} bytes")
     else:
-        data = b"".join(_chunks(source, limit))
+        data = b"".join(chunks(source, limit))
     if not data:
         raise EmptyFile
     return Original(data, hashlib.sha256(data).hexdigest(), filename)

@@ -19,7 +19,17 @@ from database_handler.core.columns import peeled
 from database_handler.core.exceptions import InvalidValue, UnreadableValue
 from database_handler.core.schema import Table
 
-__all__ = ["Change", "Draft", "Record", "derived", "draft_of", "filler", "initial", "validated_changes"]
+__all__ = [
+    "Change",
+    "Draft",
+    "Record",
+    "bound_tables",
+    "derived",
+    "draft_of",
+    "filler",
+    "initial",
+    "validated_changes",
+]
 
 R = TypeVar("R", bound="Record")
 
@@ -147,6 +157,18 @@ class Record(_Refusing, frozen=True):
         super().__pydantic_init_subclass__(**kwargs)
         if isinstance(cls.__dict__.get("table"), Table):
             cls.table.bind(cls)
+
+
+def bound_tables() -> dict[str, Table]:
+    """Return the tables of all record classes defined so far, an application's too, by name."""
+    found: dict[str, Table] = {}
+    waiting: list[type[Record]] = [Record]
+    while waiting:
+        model = waiting.pop()
+        waiting += model.__subclasses__()
+        if isinstance(model.__dict__.get("table"), Table):
+            found[model.table.name] = model.table
+    return found
 
 
 RECORD_FIELDS = frozenset({"id", "created_at", "updated_at", "version"})

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from database_handler.core.base_model import Record
-from database_handler.core.schema import Column, Computed, ForeignKey, Index, Table
+from database_handler.core.schema import Column, Computed, ForeignKey, Index, SearchVector, Table
+from database_handler.core.text_search import create_text_search, drop_text_search
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["create_tables", "drop_tables", "tables_of"]
@@ -12,13 +13,21 @@ LONGEST_NAME = 63
 
 
 def create_tables(tables: Sequence[Table]) -> str:
-    """Return the statements that make `tables`, referenced ones first."""
-    return "\n\n".join(statement for table in _ordered(tables) for statement in _statements(table)) + "\n"
+    """Return the statements that make `tables`, referenced ones first, and before them what search needs."""
+    search = create_text_search() if _searched(tables) else ()
+    made = (statement for table in _ordered(tables) for statement in _statements(table))
+    return "\n\n".join((*search, *made)) + "\n"
 
 
 def drop_tables(tables: Sequence[Table]) -> str:
-    """Return the statements that drop `tables`, referencing ones first."""
-    return "\n".join(f"DROP TABLE {table.name};" for table in reversed(_ordered(tables))) + "\n"
+    """Return the statements that drop `tables`, referencing ones first, and then what search needed."""
+    search = drop_text_search() if _searched(tables) else ()
+    dropped = (f"DROP TABLE {table.name};" for table in reversed(_ordered(tables)))
+    return "\n".join((*dropped, *search)) + "\n"
+
+
+def _searched(tables: Iterable[Table]) -> bool:
+    return any(isinstance(computed, SearchVector) for table in tables for computed in table.computed)
 
 
 def _ordered(tables: Sequence[Table]) -> list[Table]:

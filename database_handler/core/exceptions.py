@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 import psycopg2
 import psycopg2.extensions
 
-from database_handler.utils.errors import ConfigurationError, DatabaseHandlerError, InvalidValue
+from database_handler.utils.errors import (
+    ConfigurationError,
+    DatabaseHandlerError,
+    InvalidValue,
+    MissingExtra,
+)
 
 if TYPE_CHECKING:
     from database_handler.core.base_model import Record
@@ -39,6 +44,7 @@ __all__ = [
     "InvalidData",
     "InvalidSql",
     "InvalidValue",
+    "LeaseLost",
     "LimitExceeded",
     "LockTimeout",
     "MigrationError",
@@ -60,6 +66,7 @@ __all__ = [
     "SerializationFailure",
     "StaleRecord",
     "StatementTimeout",
+    "StatusMoveRefused",
     "StillReferenced",
     "TransactionAborted",
     "TransientError",
@@ -105,6 +112,34 @@ class StaleRecord(DatabaseHandlerError):
     ) -> None:
         super().__init__(message, table=table)
         self.current = tuple(current)
+
+
+class LeaseLost(DatabaseHandlerError):
+    """The lease is no longer held by this claim; nothing was written.
+
+    Attributes
+    ----------
+    current : Record or None
+        The record as it stands now, read under the row's lock.
+    worker : str or None
+        Who holds the lease now; None where nobody does.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        current: "Record | None" = None,
+        worker: str | None = None,
+        table: str | None = None,
+    ) -> None:
+        super().__init__(message, table=table)
+        self.current = current
+        self.worker = worker
+
+
+class StatusMoveRefused(DatabaseError, sqlstates=["MV"]):
+    """A record may not go from its state to the one wanted; nothing was written."""
 
 
 class ConstraintViolation(DatabaseError, sqlstates=["23"]):
@@ -257,10 +292,6 @@ class ContentError(DatabaseHandlerError):
     """A file or a text cannot be taken; its kinds stand in `database_handler.content`."""
 
 
-class MissingExtra(ConfigurationError, ImportError):
-    """A part of the library needs packages that are not installed."""
-
-
 # Codes whose primary message names objects only. The others' may quote a value ("invalid input syntax for
 # type integer: ...", "Failing row contains ..."), so they are told by the code's class and the facts.
 _SAFE_CLASSES = (
@@ -279,6 +310,7 @@ _SAFE_CLASSES = (
     "40",
     "28",
     "0A",
+    "MV",
 )
 # Its message quotes the text where the error is; the driver writes values into the text, and a value that
 # the server parses (a jsonpath, a tsquery) is quoted too.

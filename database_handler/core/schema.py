@@ -6,13 +6,14 @@ project as it stands. The text of the statements is made in `database_handler.co
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from database_handler.core.columns import Column, SqlType, column_of, unwrapped
+from database_handler.core.text_search import VECTOR_FUNCTION
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = [
@@ -23,11 +24,10 @@ __all__ = [
     "ForeignKey",
     "Index",
     "References",
+    "SearchVector",
     "SqlType",
     "Table",
-    "configuration_of",
     "search_vector",
-    "text_search_configurations",
 ]
 
 TENANT = "project_id"
@@ -121,6 +121,9 @@ class Table:
         The natural key: what `upsert` meets a row by. For a child it holds ``project_id``.
     indexes, computed, checks : sequence
         What the fields do not say.
+    moves : mapping
+        For a field that holds a state: each state, and the states that may follow it. Every write of the
+        repository keeps to it; a state may always be written over itself.
     operational : sequence of Column
         Columns of the table that no model carries, such as a lease; they are neither copied nor exported.
     """
@@ -133,12 +136,14 @@ class Table:
         indexes: Sequence[Index] = (),
         computed: Sequence[Computed] = (),
         checks: Sequence[Check] = (),
+        moves: Mapping[str, Mapping[Any, Iterable[Any]]] | None = None,
         operational: Sequence[Column] = (),
     ) -> None:
         self.name = name
         self.key = tuple(key)
         self.computed = tuple(computed)
         self.checks = tuple(checks)
+        self.moves = {field: _moves(allowed) for field, allowed in (moves or {}).items()}
         self.operational = tuple(operational)
         self.columns: tuple[Column, ...] = ()
         self.column_names: tuple[str, ...] = ()
@@ -178,6 +183,11 @@ class Table:
         return TENANT in self.column_names
 
     @property
+    def keeps_metadata(self) -> bool:
+        """Whether its rows hold metadata that their project may bind to a JSON Schema."""
+        return self.is_child and "metadata" in self.column_names
+
+    @property
     def primary_key(self) -> tuple[str, ...]:
         """``(project_id, id)`` for a child, else ``(id,)``."""
         return (TENANT, "id") if self.is_child else ("id",)
@@ -212,6 +222,10 @@ class Table:
         return (*own, *unserved, *by_id)
 
 
+def _moves(allowed: Mapping[Any, Iterable[Any]]) -> dict[str, tuple[str, ...]]:
+    return {str(state): tuple(map(str, following)) for state, following in allowed.items()}
+
+
 def _foreign_keys(model: type[BaseModel]) -> Iterator[ForeignKey]:
     for name, field in model.model_fields.items():
         for marker in unwrapped(field).markers:
@@ -225,73 +239,21 @@ def _foreign_keys(model: type[BaseModel]) -> Iterator[ForeignKey]:
 
 # ----------------------------------------------------------------------------------------------- full text
 
-# What PostgreSQL 15 brings, so that one set of migrations fits 15 to 18. Source: pg_ts_config.
-_CONFIGURATIONS = {
-    "ar": "arabic",
-    "ca": "catalan",
-    "da": "danish",
-    "de": "german",
-    "el": "greek",
-    "en": "english",
-    "es": "spanish",
-    "eu": "basque",
-    "fi": "finnish",
-    "fr": "french",
-    "ga": "irish",
-    "hi": "hindi",
-    "hu": "hungarian",
-    "hy": "armenian",
-    "id": "indonesian",
-    "it": "italian",
-    "lt": "lithuanian",
-    "nb": "norwegian",
-    "ne": "nepali",
-    "nl": "dutch",
-    "nn": "norwegian",
-    "no": "norwegian",
-    "pt": "portuguese",
-    "ro": "romanian",
-    "ru": "russian",
-    "sr": "serbian",
-    "sv": "swedish",
-    "ta": "tamil",
-    "tr": "turkish",
-    "yi": "yiddish",
-}
-# A search vector holds at most 1 MB of lexemes. A character makes at most some 8 bytes of them (hyphenated
-# words of 4-byte letters are stored whole and in parts), so this many can never be refused.
-SEARCHED_CHARACTERS = 100_000
+
+@dataclass(frozen=True, slots=True)
+class SearchVector(Computed):
+    """The search vector of a row, and the columns that it is made from (no title where there is none)."""
+
+    title: str | None
+    content: str
+    language: str
 
 
-def configuration_of(language: str) -> str:
-    """Return the text search configuration for a language code: its stemmer's, or ``simple``."""
-    return _CONFIGURATIONS.get(language.split("-", 1)[0], "simple")
-
-
-def text_search_configurations() -> dict[str, tuple[str, ...]]:
-    """Return every configuration in use and the languages it stands for; ``simple`` is for all others."""
-    found: dict[str, tuple[str, ...]] = {"simple": ()}
-    for code, configuration in _CONFIGURATIONS.items():
-        found[configuration] = (*found.get(configuration, ()), code)
-    return found
-
-
-def search_vector(name: str, *, title: str, content: str, language: str) -> Computed:
+def search_vector(name: str, *, title: str | None = None, content: str, language: str) -> SearchVector:
     """Return a stored search vector over a title (weight A) and a capped prefix of the content (B).
 
-    Its configuration follows the row's language. Each name is a constant of type regconfig, for one looked
-    up by a text is not immutable, and cannot stand in a generated column.
+    How, by the row's language, is said in `database_handler.core.text_search`.
     """
-    branches = "".join(
-        f"\n        WHEN {code!r} THEN 'pg_catalog.{configuration}'::regconfig"
-        for code, configuration in _CONFIGURATIONS.items()
-    )
-    chosen = (
-        f"CASE split_part({language}, '-', 1){branches}\n        ELSE 'pg_catalog.simple'::regconfig\n    END"
-    )
-    return Computed(
-        name,
-        "tsvector",
-        f"setweight(to_tsvector({chosen}, {title}), 'A') || "
-        f"setweight(to_tsvector({chosen}, left({content}, {SEARCHED_CHARACTERS})), 'B')",
-    )
+    arguments = f"{language}, {title or repr('')}, {content}"
+    expression = f"{VECTOR_FUNCTION}({arguments})"
+    return SearchVector(name, "tsvector", expression, title, content, language)

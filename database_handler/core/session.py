@@ -158,6 +158,10 @@ class Executor(Protocol):
         """A session whose statements take effect together."""
         ...
 
+    def undoable(self) -> AbstractContextManager["Session"]:
+        """A session whose statements are undone together when the block fails."""
+        ...
+
     def later(self, control: str) -> None:
         """Have `control` go with the next message."""
 
@@ -378,6 +382,13 @@ class Session:
     def atomic(self) -> AbstractContextManager["Session"]:
         """Return a session whose statements take effect together: this one, when it is a unit's."""
         return self._executor.atomic()
+
+    def undoable(self) -> AbstractContextManager["Session"]:
+        """Return a session whose statements take effect together, and leave nothing when the block fails.
+
+        In a unit it is a savepoint: the unit goes on without what the block wrote.
+        """
+        return self._executor.undoable()
 
     @overload
     def stream(self, query: Query, parameters: Parameters = None, *, batch: int = ...) -> Iterator[Row]: ...

@@ -227,6 +227,12 @@ class Transaction:
         """Give this transaction's own session: it is atomic already."""
         yield self.session
 
+    @contextmanager
+    def undoable(self) -> Iterator[Session]:
+        """Give this transaction's own session inside a savepoint."""
+        with self.savepoint():
+            yield self.session
+
     def later(self, control: str) -> None:
         """Have `control` go with the next message of the library's own; forgotten when there is none."""
         if self._state is _State.OPEN:
@@ -542,6 +548,10 @@ class Autocommit:
     def atomic(self, *, read_only: bool = False) -> AbstractContextManager[Session]:
         """Open a transaction for what takes more than one statement."""
         return Transaction(self._lend, replace(self._options, read_only=read_only), self.limits)
+
+    def undoable(self) -> AbstractContextManager[Session]:
+        """Open a transaction: one that fails leaves nothing."""
+        return self.atomic()
 
     def later(self, control: str) -> None:
         """Nothing is pending where nothing is held."""

@@ -2,7 +2,7 @@
 
 from database_handler.core.base_model import Record
 from database_handler.models.link import Link, LinkKind, NewLink
-from database_handler.models.project import NewProject, Project, ProjectStatus
+from database_handler.models.project import STATUS_MOVES, NewProject, Project, ProjectStatus
 from database_handler.models.summary import ContentFormat, NewSummary, Summary, SummaryKind
 from database_handler.models.text_source import NewTextSource, TextSource
 from database_handler.models.translation import NewTranslation, Translation, TranslationStatus
@@ -10,6 +10,7 @@ from database_handler.models.video import NewVideo, Video, VideoStatus
 
 __all__ = [
     "ENTITIES",
+    "STATUS_MOVES",
     "ContentFormat",
     "Link",
     "LinkKind",

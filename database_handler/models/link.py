@@ -1,47 +1,68 @@
-"""A link of the project, in the one form that its URL is stored in."""
+"""A link of the project, in the one form that its URL is stored in, and as it was given."""
 
-from enum import StrEnum
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from database_handler.core.base_model import Draft, Record, derived
 from database_handler.core.schema import Index, References, Table
-from database_handler.utils.validators import Description, JsonObject, Title, Url, label, url_host
+from database_handler.utils.validators import (
+    Description,
+    JsonObject,
+    LinkKind,
+    OriginalUrl,
+    Title,
+    Url,
+    label,
+    link_kind,
+    original_url,
+    url_host,
+)
 
-__all__ = ["Link", "LinkKind", "NewLink"]
+__all__ = ["Link", "LinkKind", "NewLink", "with_original"]
 
 
 Host = Annotated[str, MinLen(1), MaxLen(255), BeforeValidator(label)]
 
 
-class LinkKind(StrEnum):
-    """What a link leads to."""
+def with_original(given: Any) -> Any:
+    """Return fields as given, and with an acceptable URL among them how it was written."""
+    if not isinstance(given, Mapping) or "url" not in given or "original_url" in given:
+        return given
+    try:
+        return {**given, "original_url": original_url(given["url"])}
+    except ValueError:  # the field itself says so
+        return given
 
-    WEBSITE = "website"
-    VIDEO = "video"
-    AUDIO = "audio"
-    IMAGE = "image"
-    DOCUMENT = "document"
-    CODE = "code"
-    SOCIAL = "social"
-    NEWS = "news"
-    MAP = "map"
-    ARCHIVE = "archive"
+
+def _as_it_is(url: str) -> str:
+    return url
 
 
 class NewLink(Draft, frozen=True):
-    """A link to be stored; its host is taken from the normalised URL."""
+    """A link to be stored; host, kind and the URL as it was given follow from the URL unless given."""
 
     project_id: Annotated[UUID, References("projects")]
     url: Url
     title: Title | None = None
-    kind: LinkKind = LinkKind.WEBSITE
+    kind: LinkKind = derived("url", link_kind)
     host: Host = derived("url", url_host)
+    original_url: OriginalUrl = derived("url", _as_it_is)
     description: Description | None = None
     metadata: JsonObject = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_original(cls, given: Any) -> Any:
+        """Take down the URL before it is normalised."""
+        return with_original(given)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy; another URL brings its own host, kind and original with it."""
+        return super().model_copy(update=with_original(update), deep=deep)
 
 
 class Link(NewLink, Record, frozen=True):

@@ -1,15 +1,26 @@
 """A project owns everything else."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, JsonValue
 
-from database_handler.core.base_model import Draft, Record, initial
+from database_handler.core.base_model import Draft, Record, bound_tables, initial
 from database_handler.core.schema import Index, Table
-from database_handler.utils.validators import Description, JsonObject, Name, Slug, Tags, Title, slugify
+from database_handler.utils.errors import InvalidValue
+from database_handler.utils.validators import (
+    Description,
+    JsonObject,
+    MetadataSchemas,
+    Name,
+    Slug,
+    Tags,
+    Title,
+    slugify,
+)
 
-__all__ = ["NewProject", "Project", "ProjectStatus"]
+__all__ = ["STATUS_MOVES", "NewProject", "Project", "ProjectStatus"]
 
 
 class ProjectStatus(StrEnum):
@@ -19,6 +30,26 @@ class ProjectStatus(StrEnum):
     ACTIVE = "active"
     COMPLETED = "completed"
     ARCHIVED = "archived"
+
+
+STATUS_MOVES: Mapping[ProjectStatus, tuple[ProjectStatus, ...]] = {
+    ProjectStatus.DRAFT: (ProjectStatus.ACTIVE, ProjectStatus.ARCHIVED),
+    ProjectStatus.ACTIVE: (ProjectStatus.COMPLETED, ProjectStatus.ARCHIVED),
+    ProjectStatus.COMPLETED: (ProjectStatus.ACTIVE, ProjectStatus.ARCHIVED),
+    ProjectStatus.ARCHIVED: (ProjectStatus.ACTIVE,),
+}
+"""What may follow each status of a project: work that was begun is no draft again, and what is completed or
+archived is taken up again as active."""
+
+
+def of_entities(schemas: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Give JSON Schemas back whose keys are entities with metadata; another key is refused."""
+    known = [name for name, table in bound_tables().items() if "metadata" in table.column_names]
+    if unknown := sorted(set(schemas) - set(known)):
+        raise InvalidValue(
+            f"no entity with metadata is called {unknown[0]}; there are {', '.join(sorted(known))}"
+        )
+    return schemas
 
 
 class NewProject(Draft, frozen=True):
@@ -37,10 +68,12 @@ class NewProject(Draft, frozen=True):
     owner: Name | None = None
     tags: Tags = ()
     metadata: JsonObject = Field(default_factory=dict)
-    metadata_schemas: JsonObject = Field(default_factory=dict)
+    metadata_schemas: Annotated[MetadataSchemas, AfterValidator(of_entities)] = Field(default_factory=dict)
 
 
 class Project(NewProject, Record, frozen=True):
     """A project as the database holds it."""
 
-    table: ClassVar[Table] = Table("projects", key=("slug",), indexes=[Index(("status", "id"))])
+    table: ClassVar[Table] = Table(
+        "projects", key=("slug",), indexes=[Index(("status", "id"))], moves={"status": STATUS_MOVES}
+    )

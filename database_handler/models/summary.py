@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from database_handler.core.base_model import Draft, Record, derived
-from database_handler.core.schema import References, Table
+from database_handler.core.schema import Index, References, Table, search_vector
 from database_handler.utils.validators import Count, JsonObject, LanguageCode, Name, RequiredText, count_words
 
 __all__ = ["ContentFormat", "NewSummary", "Summary", "SummaryKind"]
@@ -49,5 +49,8 @@ class Summary(NewSummary, Record, frozen=True):
     """A summary as the database holds it."""
 
     table: ClassVar[Table] = Table(
-        "summaries", key=("project_id", "text_source_id", "kind", "language", "generator")
+        "summaries",
+        key=("project_id", "text_source_id", "kind", "language", "generator"),
+        indexes=[Index(("search_vector",), method="gin")],
+        computed=[search_vector("search_vector", content="content", language="language")],
     )

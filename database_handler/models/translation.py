@@ -7,18 +7,28 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from database_handler.core.base_model import Draft, Record, derived
-from database_handler.core.schema import LEASE, Check, Index, References, Table
+from database_handler.core.schema import LEASE, Check, Index, References, Table, search_vector
 from database_handler.utils.validators import (
     Count,
     JsonObject,
     LanguageCode,
     Name,
     RequiredText,
+    Tokens,
     TokenSpans,
     count_words,
+    number_of_tokens,
 )
 
 __all__ = ["NewTranslation", "Translation", "TranslationStatus"]
+
+
+# What the head of packed tokens says: how many there are, and where the last one ends.
+TOKENS_FIT = (
+    "num_nulls(tokens, token_count) <> 1 "
+    "AND token_count = ('x' || encode(substring(tokens from 2 for 4), 'hex'))::bit(32)::bigint "
+    "AND ('x' || encode(substring(tokens from 6 for 4), 'hex'))::bit(32)::bigint <= char_length(content)"
+)
 
 
 class TranslationStatus(StrEnum):
@@ -31,11 +41,6 @@ class TranslationStatus(StrEnum):
 
 def no_tokens(_content: str) -> None:
     """Return None: tokens of one content are not those of another."""
-
-
-def number_of_tokens(tokens: bytes | None) -> int | None:
-    """Return how many tokens there are, None where a text has not been tokenized."""
-    return None if tokens is None else len(tokens)
 
 
 class NewTranslation(Draft, frozen=True):
@@ -60,6 +65,17 @@ class NewTranslation(Draft, frozen=True):
             raise ValueError("give exactly one of text_source_id and summary_id")
         return self
 
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.token_count != number_of_tokens(self.tokens):
+            raise ValueError("token_count follows from tokens; leave it out")
+        return self
+
+    @property
+    def token_list(self) -> Tokens | None:
+        """The tokens with their texts, read from `tokens`; None where the content has not been tokenized."""
+        return None if self.tokens is None else Tokens.unpacked(self.content, self.tokens)
+
 
 class Translation(NewTranslation, Record, frozen=True):
     """A translation as the database holds it."""
@@ -70,8 +86,13 @@ class Translation(NewTranslation, Record, frozen=True):
         indexes=[
             Index(("project_id", "summary_id")),
             Index(("project_id", "target_language", "status")),
-            Index(("status", "id")),
+            Index(("status", "lease_until", "id")),
+            Index(("search_vector",), method="gin"),
         ],
+        computed=[search_vector("search_vector", content="content", language="target_language")],
         operational=LEASE,
-        checks=[Check("one_original", "num_nonnulls(text_source_id, summary_id) = 1")],
+        checks=[
+            Check("one_original", "num_nonnulls(text_source_id, summary_id) = 1"),
+            Check("tokens_fit", TOKENS_FIT),
+        ],
     )

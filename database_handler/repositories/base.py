@@ -31,11 +31,13 @@ from database_handler.core.exceptions import (
     InvalidValue,
     RecordNotFound,
     StaleRecord,
+    StatusMoveRefused,
 )
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Table
 from database_handler.core.session import Session, Statement
 from database_handler.repositories import copy_text, pages, statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
+from database_handler.repositories.metadata import MetadataCheck
 from database_handler.repositories.pages import Page
 from database_handler.repositories.resources import Resources
 
@@ -110,9 +112,13 @@ class Repository(Generic[D, R]):
     def create_one(self, *args: Any, id: UUID | None = None, **fields: Any) -> R:
         """Store one record; `create` is this with the types of the entity."""
         draft = self._one_draft(args, fields)
-        values = self._values(draft, self._new_id(id))
-        row = self._session.one(statements.create(self.table), [self._sent(value) for value in values])
-        return self._fill(row)
+        values = [self._sent(value) for value in self._values(draft, self._new_id(id))]
+        rows = self._metadata.sent(
+            lambda: [getattr(draft, TENANT)],
+            lambda: self._session.all(statements.create(self.table), [*values, *self._metadata.mark(draft)]),
+            bool,
+        )
+        return self._fill(rows[0])
 
     def create_many(self, drafts: Iterable[D]) -> builtins.list[R]:
         """Store any number of records, all or none, and return them in the order given.
@@ -129,23 +135,47 @@ class Repository(Generic[D, R]):
         if not checked:
             return []
         rows = [self._values(draft, self._new_id(None)) for draft in checked]
-        stored_at = self._copy(rows) if len(rows) >= COPY_FROM else self._insert(rows)
+        stored_at = (self._copy if len(rows) >= COPY_FROM else self._insert)(checked, rows)
         return self._stored(rows, stored_at)
 
-    def _insert(self, rows: Sequence[Sequence[Any]]) -> datetime:
+    def _insert(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
         names = self._written
-        sent = to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex")
-        stored_at: datetime = self._session.one(statements.create_many(self.table), [sent.decode()])[0]
-        return stored_at
+        sent = to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex").decode()
+        statement = statements.create_many(self.table)
+        return self._moment(
+            drafts, lambda: self._session.one(statement, [sent, *self._metadata.marks(drafts)])
+        )
 
-    def _copy(self, rows: Sequence[Sequence[Any]]) -> datetime:
+    def _copy(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
         with self._session.atomic() as session:
             # Asked first: it is the transaction's moment, so the rows need not be read back.
-            [stored_at] = session.one(statements.NOW)
+            metadata = self._checking(session)
+            statement = statements.moment(self.table)
+            stored_at = self._moment(drafts, lambda: session.one(statement, metadata.marks(drafts)), metadata)
             tail = (stored_at, stored_at, 1)
             session.copy(statements.copy(self.table), copy_text.lines(self.table, rows, tail))
-        moment: datetime = stored_at
-        return moment
+        return stored_at
+
+    def _moment(
+        self,
+        drafts: Sequence[D],
+        ask: Callable[[], tuple[Any, ...]],
+        metadata: MetadataCheck | None = None,
+    ) -> datetime:
+        answer = (metadata or self._metadata).sent(lambda: self._projects(drafts), ask, itemgetter(1))
+        stored_at: datetime = answer[0]
+        return stored_at
+
+    @cached_property
+    def _metadata(self) -> MetadataCheck:
+        return self._checking(self._session)
+
+    def _checking(self, session: Session) -> MetadataCheck:
+        return MetadataCheck(session, self.table, self._resources.schemas)
+
+    @staticmethod
+    def _projects(drafts: Iterable[D]) -> set[UUID]:
+        return {getattr(draft, TENANT) for draft in drafts}
 
     @cached_property
     def _written(self) -> tuple[str, ...]:
@@ -299,29 +329,44 @@ class Repository(Generic[D, R]):
             There is no such record.
         StaleRecord
             Its version is not `expected_version`; carries the record as it stands, and nothing was written.
+        StatusMoveRefused
+            The table's `moves` do not lead from the record's state to the new one; nothing was written.
         """
         if not isinstance(changes, Mapping | None):
             raise InvalidValue(f"update: changes are a mapping, not a {type(changes).__name__}")
         if twice := fields.keys() & (changes or {}).keys():
             raise InvalidValue(f"update: {', '.join(sorted(twice))} is given twice")
         valid = self._changes({**(changes or {}), **fields})
-        names = tuple(sorted(valid))
-        rows = self._session.all(
-            statements.update(self.table, names, self._scoped),
-            [
-                _uuid(id),
-                *self._scope,
-                *(self._sent(valid[name]) for name in names),
-                _version(expected_version),
-            ],
-        )
-        self._refuse_ambiguous(len(rows))
-        if not rows:
-            raise self._not_found(id)
-        record = self._fill(rows[0][1:])
-        if not rows[0][0]:
-            raise self._stale([record], [])
+        changed, record = self._update(_uuid(id), valid, _version(expected_version))
+        if not changed:
+            raise self._left_alone(record, expected_version, valid)
         return record
+
+    def _update(self, id: UUID, valid: Mapping[str, Any], expected: int | None) -> tuple[bool, R]:
+        names = tuple(sorted(valid))
+        values = [self._sent(valid[name]) for name in names]
+        met: builtins.list[R] = []  # the record, once it was seen
+
+        def send() -> tuple[bool, R]:
+            marks = self._metadata.change_mark(valid, self._project_id, met)
+            moved = [valid[name] for name in statements.guarded(self.table, names)]
+            sent = [id, *self._scope, *values, expected, *moved, *marks]
+            rows = self._session.all(statements.update(self.table, names, self._scoped), sent)
+            self._refuse_ambiguous(len(rows))
+            if not rows:
+                raise self._not_found(id)
+            met[:] = [self._fill(rows[0][1:])]
+            return rows[0][0], met[0]
+
+        return self._metadata.sent(
+            lambda: [self._metadata.project_of(record) for record in met] or [self._project_id],
+            send,
+            lambda answer: answer[0] or self._is_in_the_way(answer[1], expected, valid),
+        )
+
+    def _is_in_the_way(self, record: R, expected: int | None, valid: Mapping[str, Any]) -> bool:
+        """Tell whether a record is stale, or may not make its move; else only a JSON Schema holds it back."""
+        return expected not in {None, record.version} or bool(self._moves_refused(record, valid))
 
     def save(self, record: R) -> R:
         """Write a record that was changed by ``model_copy(update=...)``; its version is the expected one."""
@@ -338,8 +383,9 @@ class Repository(Generic[D, R]):
 
         Raises
         ------
-        RecordNotFound, StaleRecord
-            Some are missing, or not at the version expected: all such are named, and nothing was written.
+        RecordNotFound, StaleRecord, StatusMoveRefused
+            Some are missing, not at the version expected, or may not make their move: all such are named,
+            and nothing was written.
         """
         asked = [self._change(change, place) for place, change in enumerate(_each(changes, "update_many"))]
         _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
@@ -348,14 +394,48 @@ class Repository(Generic[D, R]):
         names = tuple(sorted({name for _, valid in asked for name in valid}))
         partial = tuple(name for name in names if any(name not in valid for _, valid in asked))
         sent = [_change_row(place, change, valid, partial) for place, (change, valid) in enumerate(asked)]
-        rows = self._session.all(
-            statements.update_many(self.table, names, partial, self._scoped),
-            [to_json(sent, bytes_mode="hex").decode(), *self._scope],
-        )
+        rows = self._update_rows(asked, names, partial, to_json(sent, bytes_mode="hex").decode())
         if any(row[0] is not None for row in rows):
-            raise self._in_the_way(rows, [change for change, _ in asked])
+            raise self._in_the_way(rows, asked)
         found = {record.id: record for record in (self._fill(row[1:]) for row in rows)}
         return [found[change.id] for change, _ in asked]
+
+    def _update_rows(
+        self,
+        asked: Sequence[tuple[Change, dict[str, Any]]],
+        names: tuple[str, ...],
+        partial: tuple[str, ...],
+        sent: str,
+    ) -> builtins.list[tuple[Any, ...]]:
+        statement = statements.update_many(self.table, names, partial, self._scoped)
+        met: dict[int, R] = {}  # by place: the records that only a JSON Schema stands in the way of
+
+        def send() -> builtins.list[tuple[Any, ...]]:
+            marks = self._metadata.change_marks(names, [valid for _, valid in asked], met)
+            rows = self._session.all(statement, [sent, *self._scope, *marks])
+            met.clear()
+            met.update(self._held_back(rows, asked))
+            return rows
+
+        return self._metadata.sent(
+            lambda: {self._metadata.project_of(record) for record in met.values()}, send, lambda _: not met
+        )
+
+    def _held_back(
+        self, rows: Sequence[tuple[Any, ...]], asked: Sequence[tuple[Change, dict[str, Any]]]
+    ) -> dict[int, R]:
+        """Return the records that only a JSON Schema holds back; none where anything else is in the way."""
+        stopped = [row for row in rows if row[0] is not None]
+        at = self.table.column_names.index("id") + 1
+        if any(row[at] is None for row in stopped) or len({row[0] for row in stopped}) < len(stopped):
+            return {}
+        found = {row[0]: self._fill(row[1:]) for row in stopped}
+        if any(
+            self._is_in_the_way(record, asked[place][0].expected_version, asked[place][1])
+            for place, record in found.items()
+        ):
+            return {}
+        return found
 
     def _change(self, change: object, place: int) -> tuple[Change, dict[str, Any]]:
         if not isinstance(change, Change):
@@ -370,21 +450,52 @@ class Repository(Generic[D, R]):
         return validated_changes(self.draft, changes)
 
     def _in_the_way(
-        self, rows: Sequence[tuple[Any, ...]], changes: Sequence[Change]
-    ) -> RecordNotFound | StaleRecord:
+        self, rows: Sequence[tuple[Any, ...]], asked: Sequence[tuple[Change, dict[str, Any]]]
+    ) -> RecordNotFound | StaleRecord | StatusMoveRefused:
         at = self.table.column_names.index("id") + 1
         places = [row[0] for row in rows]
         self._refuse_ambiguous(1 + len(places) - len(set(places)))
         missing = sorted(row[0] for row in rows if row[at] is None)
-        current = {row[0]: row[1:] for row in rows if row[at] is not None}
+        current = {row[0]: self._fill(row[1:]) for row in rows if row[at] is not None}
+        stale = sorted(p for p in current if asked[p][0].expected_version not in {None, current[p].version})
         if missing:
-            ids = ", ".join(str(changes[place].id) for place in missing)
-            stale = f"; stale are positions {sorted(current)}" if current else ""
+            ids = ", ".join(str(asked[place][0].id) for place in missing)
+            also = f"; stale are positions {stale}" if stale else ""
             return RecordNotFound(
-                f"{self.table.name}: no record of positions {missing} ({ids}){stale}; nothing was written",
+                f"{self.table.name}: no record of positions {missing} ({ids}){also}; nothing was written",
                 table=self.table.name,
             )
-        return self._stale([self._fill(row) for row in current.values()], sorted(current))
+        if stale:
+            return self._stale([current[place] for place in stale], stale)
+        return self._refused_moves([(current[place], asked[place][1]) for place in sorted(current)])
+
+    def _left_alone(
+        self, record: R, expected: int | None, valid: Mapping[str, Any]
+    ) -> StaleRecord | StatusMoveRefused:
+        if expected not in {None, record.version}:
+            return self._stale([record], [])
+        return self._refused_moves([(record, valid)])
+
+    def _refused_moves(self, refused: Sequence[tuple[R, Mapping[str, Any]]]) -> StatusMoveRefused:
+        told = [
+            f"{record.id} may not go from {name} {held} to {valid[name]} (only to {following})"
+            for record, valid in refused
+            for name, held, following in self._moves_refused(record, valid)
+        ]
+        return StatusMoveRefused(
+            f"{self.table.name}: {'; '.join(told)}; nothing was written",
+            table=self.table.name,
+            columns=tuple(self.table.moves),
+        )
+
+    def _moves_refused(self, record: R, valid: Mapping[str, Any]) -> builtins.list[tuple[str, str, str]]:
+        """Return the fields of a change that may not move so: the field, its state, and what may follow."""
+        held = {name: str(getattr(record, name)) for name in self.table.moves if name in valid}
+        return [
+            (name, state, ", ".join(self.table.moves[name].get(state, ())) or "nothing else")
+            for name, state in held.items()
+            if str(valid[name]) not in {state, *self.table.moves[name].get(state, ())}
+        ]
 
     # --------------------------------------------------------------------------------------------- upsert
 
@@ -407,9 +518,14 @@ class Repository(Generic[D, R]):
         rows = [dict(zip(self._written, self._values(checked[p], ids[p]), strict=True)) for p in order]
         keys = [self._key_row(draft, place, ids[place]) for place, draft in enumerate(checked)]
         patterns = {frozenset(n for n in self.table.key if row[n] is None) for row in keys}
-        found = self._session.all(
-            statements.upsert(self.table, tuple(sorted(patterns, key=sorted))),
-            [to_json(part, bytes_mode="hex").decode() for part in (rows, keys)],
+        statement = statements.upsert(self.table, tuple(sorted(patterns, key=sorted)))
+        # Where states follow each other by a table of moves, they are judged by a part of their own.
+        parts = (rows, keys, keys) if self.table.moves else (rows, keys)
+        sent = [to_json(part, bytes_mode="hex").decode() for part in parts]
+        found = self._metadata.sent(
+            lambda: self._projects(checked),
+            lambda: self._session.all(statement, [*self._metadata.marks(checked), *sent]),
+            bool,
         )
         placed = {row[0]: self._upserted(row) for row in found}
         return [placed[place] for place in range(len(checked))]
@@ -423,12 +539,13 @@ class Repository(Generic[D, R]):
         return tuple(getattr(draft, name) for name in self.table.key)
 
     def _key_row(self, draft: D, place: int, new_id: UUID) -> dict[str, Any]:
-        return {"place": place, "new_id": new_id, **dict(zip(self.table.key, self._key(draft), strict=True))}
+        met = {name: getattr(draft, name) for name in statements.met_by(self.table)}
+        return {"place": place, "new_id": new_id, **met}
 
     # --------------------------------------------------------------------------------------------- delete
 
-    def delete(self, id: UUID | str, expected_version: int | None = None) -> None:
-        """Take one record away, and all that stands below it.
+    def delete(self, id: UUID | str, expected_version: int | None = None) -> object:
+        """Take one record away, and all that stands below it; a project's says how much that was.
 
         Raises
         ------
@@ -445,6 +562,7 @@ class Repository(Generic[D, R]):
             raise self._not_found(id)
         if not rows[0][0]:
             raise self._stale([self._fill(rows[0][1:])], [])
+        return None
 
     def delete_many(self, ids: Iterable[UUID | str]) -> int:
         """Take records away in one statement, all or none, and return how many there were."""

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from database_handler.config.files import FilesConfig
 from database_handler.core.exceptions import ConfigurationError
+from database_handler.repositories.metadata import SchemaBook
 
 if TYPE_CHECKING:  # most programs never touch a file
     from database_handler.content.store import FileStore
@@ -24,10 +26,16 @@ class Resources:
         Where they lie.
     given : FileStore, optional
         A store made by the application, in place of the configured one.
+    schemas : SchemaBook
+        The JSON Schemas of metadata that were met so far.
+    noted : Event
+        Set once the store knows that this database refers to files in it.
     """
 
     config: FilesConfig = field(default_factory=FilesConfig)
     given: "FileStore | None" = None
+    schemas: SchemaBook = field(default_factory=SchemaBook)
+    noted: Event = field(default_factory=Event, compare=False, repr=False)
 
     @cached_property
     def files(self) -> "FileStore":
@@ -44,7 +52,8 @@ class Resources:
             return self.given
         if self.config.store_url is None:
             raise ConfigurationError(
-                "no file store is configured: set FILE_STORE_URL to a folder or a URL, or give files= to Database"
+                "no file store is configured: set FILE_STORE_URL to a folder or a URL, "
+                "or give files= to Database"
             )
         return FileStore(self.config.store_url)
 

@@ -4,8 +4,10 @@ Each function is pure and cached: a table, and the shape of the call, give one t
 identifiers come from the model alone.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
+from database_handler.core.columns import literal
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Column, Table
 from database_handler.core.session import Statement
 
@@ -22,7 +24,11 @@ __all__ = [
     "upsert",
 ]
 
+PROJECTS = "projects"
 WRITTEN = "database_handler.written"  # a setting of the transaction: the ids that an upsert wrote
+REFUSED = "database_handler.refused"  # likewise: the first move that it may not make
+MOVE_REFUSED = "MV001"  # the SQLSTATE of `StatusMoveRefused`
+_STALE = "stale"
 _cached = lru_cache(maxsize=4096)
 
 
@@ -51,21 +57,27 @@ def _names(found: tuple[Column, ...], prefix: str = "") -> str:
 
 @_cached
 def create(table: Table) -> Statement:
-    """One row; gives back what was stored."""
+    """One row; gives back what was stored, or nothing where its project's JSON Schema is another one."""
     sent = draft_columns(table)
     values = ", ".join(f"%s::{column.type}" for column in sent)
-    text = f"INSERT INTO {table.name} ({_names(sent)}) VALUES ({values}) RETURNING {columns(table)}"
+    rows = f"VALUES ({values})"
+    if table.keeps_metadata:
+        rows = (
+            f"SELECT {values} WHERE NOT EXISTS (SELECT FROM projects AS p "
+            f"WHERE p.id = %s::uuid AND {schema_mark(table)} <> %s::bigint)"
+        )
+    text = f"INSERT INTO {table.name} ({_names(sent)}) {rows} RETURNING {columns(table)}"
     return Statement(text, f"{table.name}.create", writes=True)
 
 
 @_cached
 def create_many(table: Table) -> Statement:
-    """Rows as one JSON parameter; gives back the one moment and the count, for the rest is known."""
+    """Rows as one JSON parameter; gives back their moment and whether they were written: all or none."""
     sent = draft_columns(table)
     text = (
         f"WITH written AS (INSERT INTO {table.name} ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} RETURNING 1) "
-        "SELECT now(), count(*) FROM written"
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{_kept(table)} RETURNING 1) "
+        "SELECT now(), count(*) > 0 FROM written"
     )
     return Statement(text, f"{table.name}.create_many", writes=True)
 
@@ -78,7 +90,38 @@ def copy(table: Table) -> Statement:
     return Statement(text, f"{table.name}.create_many", writes=True)
 
 
-NOW = Statement("SELECT now()", "now")
+@_cached
+def moment(table: Table) -> Statement:
+    """The transaction's moment, and whether the projects' JSON Schemas are those that rows keep to."""
+    kept = f"NOT {_stale(table)}" if table.keeps_metadata else "true"
+    return Statement(f"SELECT now(), {kept}", f"{table.name}.create_many")
+
+
+def schema_mark(table: Table, project: str = "p") -> str:
+    """Tell one JSON Schema from another; 0 where a project binds the entity to none."""
+    return f"coalesce(hashtextextended(({project}.metadata_schemas -> '{table.name}')::text, 0), 0)"
+
+
+def _stale(table: Table) -> str:
+    """Whether a schema is another one than a write was checked against: marks by project, as JSON."""
+    return (
+        "EXISTS (SELECT FROM json_each_text(%s::json) AS k JOIN projects AS p ON p.id = k.key::uuid "
+        f"WHERE {schema_mark(table)} <> k.value::bigint)"
+    )
+
+
+def _kept(table: Table) -> str:
+    return f" WHERE NOT {_stale(table)}" if table.keeps_metadata else ""
+
+
+@_cached
+def schemas(table: Table) -> Statement:
+    """The mark and the JSON Schema of some projects for one entity."""
+    text = (
+        f"SELECT p.id, {schema_mark(table)}, p.metadata_schemas -> '{table.name}' "
+        "FROM projects AS p WHERE p.id = ANY(%s::uuid[])"
+    )
+    return Statement(text, f"{table.name}.metadata_schemas")
 
 
 def _recordset(found: tuple[Column, ...], *more: str) -> str:
@@ -130,23 +173,58 @@ def _same_row(table: Table, other: str) -> str:
 _EXPECTED = "(SELECT count(*) FROM current) = 1 AND current.version = coalesce(%s::bigint, current.version)"
 
 
+def marked(table: Table, names: Iterable[str]) -> bool:
+    """Tell whether an update of these fields carries the mark of a JSON Schema."""
+    return "metadata" in names and (
+        table.keeps_metadata or (table.name == PROJECTS and "metadata_schemas" not in names)
+    )
+
+
+def _same_schema(table: Table) -> str:
+    """Hold an update to the JSON Schema that it was checked against."""
+    if table.name == PROJECTS:
+        return f" AND {schema_mark(table, 'current')} = %s::bigint"
+    return (
+        " AND NOT EXISTS (SELECT FROM projects AS p WHERE p.id = current.project_id "
+        f"AND {schema_mark(table)} <> %s::bigint)"
+    )
+
+
 @_cached
 def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
-    """Set `names` on one row; gives (changed, the record), or the record as it stands where it is stale."""
+    """Set `names` on one row; gives (changed, the record), or the record as it stands where it was not.
+
+    The new values of `guarded` come once more, last.
+    """
     sets = ", ".join(f"{name} = %s::{table.column(name).type}" for name in names)
+    moves = "".join(f" AND {_permitted(table, name, 'current', '%s')}" for name in guarded(table, names))
+    schema = _same_schema(table) if marked(table, names) else ""
     text = (
         f"{_locked(table, scoped)}, changed AS (UPDATE {table.name} AS t "
         f"SET {sets}, version = t.version + 1, updated_at = now() FROM current "
-        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED} RETURNING {columns(table, 't.')}) "
-        f"SELECT true, {columns(table)} FROM changed UNION ALL "
+        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED}{moves}{schema} "
+        f"RETURNING {columns(table, 't.')}) SELECT true, {columns(table)} FROM changed UNION ALL "
         f"SELECT false, {columns(table)} FROM current WHERE NOT EXISTS (SELECT FROM changed)"
     )
     return Statement(text, f"{table.name}.update", writes=True)
 
 
+def guarded(table: Table, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of `names` whose values follow each other by a table of moves."""
+    return tuple(name for name in names if name in table.moves)
+
+
+def _permitted(table: Table, name: str, held: str, wanted: str) -> str:
+    """Judge a move from the row's state, read under its lock, to the wanted one."""
+    pairs = [(state, state) for state in table.moves[name]]
+    pairs += [(state, other) for state, following in table.moves[name].items() for other in following]
+    allowed = ", ".join(f"({literal(old)}, {literal(new)})" for old, new in pairs)
+    return f"({held}.{name}, {wanted}::text) IN ({allowed})"
+
+
 @_cached
 def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], scoped: bool) -> Statement:
-    """Set fields on many rows, or on none where one is missing or stale.
+    """Set fields on many rows, or on none where one is missing, stale, or may not make its move.
 
     `partial` are the names that only some of the rows change. Gives (place or None, the record): a place
     for each row in the way.
@@ -154,12 +232,15 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
     sent = tuple(column for column in table.columns if column.name in names)
     given = ("place integer", "id uuid", "expected bigint", *(f"set_{name} boolean" for name in partial))
     sets = ", ".join(_assignment(table.column(name), name in partial) for name in names)
+    joined, other = _other_schema(table, partial) if marked(table, names) else ("", "")
+    refused = "".join(f" OR {_refusing(table, name, name in partial)}" for name in guarded(table, names))
     text = (
         f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(sent, *given)}), "
         f"current AS MATERIALIZED (SELECT {columns(table, 't.')} FROM {table.name} AS t JOIN v ON v.id = t.id"
         f"{scope(table, scoped, 't.')} ORDER BY t.id FOR UPDATE OF t), "
-        "wrong AS MATERIALIZED (SELECT v.place, v.id FROM v LEFT JOIN current AS c ON c.id = v.id "
-        "GROUP BY v.place, v.id HAVING count(c.id) <> 1 OR bool_or(v.expected <> c.version)), "
+        f"wrong AS MATERIALIZED (SELECT v.place, v.id FROM v LEFT JOIN current AS c ON c.id = v.id{joined} "
+        f"GROUP BY v.place, v.id HAVING count(c.id) <> 1 OR bool_or(v.expected <> c.version)"
+        f"{other}{refused}), "
         f"changed AS (UPDATE {table.name} AS t SET {sets}, version = t.version + 1, updated_at = now() "
         f"FROM v, current AS c WHERE v.id = c.id AND {_same_row(table, 'c')} "
         f"AND NOT EXISTS (SELECT FROM wrong) RETURNING {columns(table, 't.')}) "
@@ -167,6 +248,22 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
         f"SELECT wrong.place, {columns(table, 'c.')} FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
     )
     return Statement(text, f"{table.name}.update_many", writes=True)
+
+
+def _other_schema(table: Table, partial: Iterable[str]) -> tuple[str, str]:
+    """Join what the changes were checked against (marks by project, as JSON), and say where it is another."""
+    project = "c.id" if table.name == PROJECTS else "c.project_id"
+    joined = (
+        f" LEFT JOIN projects AS p ON p.id = {project} "
+        "LEFT JOIN json_each_text(%s::json) AS k ON k.key = p.id::text"
+    )
+    changed = " AND v.set_metadata" if "metadata" in partial else ""
+    return joined, f" OR bool_or({schema_mark(table)} <> coalesce(k.value::bigint, 0){changed})"
+
+
+def _refusing(table: Table, name: str, partial: bool) -> str:
+    set_here = f"v.set_{name} AND " if partial else ""
+    return f"bool_or({set_here}NOT {_permitted(table, name, 'c', f'v.{name}')})"
 
 
 def _assignment(column: Column, partial: bool) -> str:
@@ -185,17 +282,54 @@ def upsert(table: Table, patterns: tuple[frozenset[str], ...]) -> Statement:
 
     Under a race one statement alone cannot tell inserted, updated and unchanged apart: the row that it
     meets may be younger than its snapshot. `patterns` are the sets of key columns that are NULL in the
-    input: each gets a join of its own, by a column that has a value.
+    input: each gets a join of its own, by a column that has a value. Where a project's JSON Schema is another
+    one, nothing is written and no row comes back.
     """
     sent = draft_columns(table)
+    stale = _stale(table) if table.keeps_metadata else "false"
     text = (
-        f"WITH written AS (INSERT INTO {table.name} AS t ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} "
+        f"WITH s AS MATERIALIZED (SELECT {stale} AS stale), "
+        f"written AS (INSERT INTO {table.name} AS t ({_names(sent)}) "
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} WHERE NOT (SELECT stale FROM s) "
         f"ON CONFLICT ({', '.join(table.key)}) {_on_conflict(table)} RETURNING t.id) "
-        f"SELECT set_config('{WRITTEN}', coalesce(string_agg(id::text, ','), ''), true) FROM written;"
-        f"{_read_again(table, patterns)}"
+        f"SELECT set_config('{WRITTEN}', CASE WHEN (SELECT stale FROM s) THEN '{_STALE}' "
+        "ELSE coalesce(string_agg(id::text, ','), '') END, true) FROM written;"
+        f"{_refusing_moves(table, patterns)}{_read_again(table, patterns)}"
     )
     return Statement(text, f"{table.name}.upsert", writes=True)
+
+
+def met_by(table: Table) -> tuple[str, ...]:
+    """Return the columns that the later parts of an upsert need of each draft."""
+    return (*table.key, *table.moves)
+
+
+def _refusing_moves(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
+    """Fail the whole message where a row was left as it is because its move is not allowed.
+
+    It may be younger than the first statement's snapshot, so only now is it seen for certain.
+    """
+    if not table.moves:
+        return ""
+    met = " UNION ALL ".join(
+        f"SELECT v.place, t.{name} AS held, v.{name} AS wanted FROM v JOIN {table.name} AS t "
+        f"ON {_key_condition(table, nulls)} "
+        f"WHERE t.id <> v.new_id AND NOT {_permitted(table, name, 't', f'v.{name}')}"
+        for nulls in patterns
+        for name in table.moves
+    )
+    return (
+        f"WITH {_met(table)} SELECT set_config('{REFUSED}', coalesce((SELECT held || ' to ' || wanted "
+        f"FROM ({met}) AS refused ORDER BY place LIMIT 1), ''), true);"
+        f"DO $move$BEGIN IF current_setting('{REFUSED}') <> '' THEN RAISE EXCEPTION USING "
+        f"ERRCODE = '{MOVE_REFUSED}', MESSAGE = current_setting('{REFUSED}'), TABLE = '{table.name}'; "
+        "END IF; END$move$;"
+    )
+
+
+def _met(table: Table, where: str = "") -> str:
+    sent = tuple(column for column in table.columns if column.name in met_by(table))
+    return f"v AS MATERIALIZED (SELECT * FROM {_recordset(sent, 'place integer', 'new_id uuid')}{where})"
 
 
 def _on_conflict(table: Table) -> str:
@@ -203,23 +337,24 @@ def _on_conflict(table: Table) -> str:
     if not rest:
         return "DO NOTHING"
     sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
+    moves = "".join(f" AND {_permitted(table, name, 't', f'excluded.{name}')}" for name in table.moves)
     old, new = ", ".join(f"t.{name}" for name in rest), ", ".join(f"excluded.{name}" for name in rest)
     return (
         f"DO UPDATE SET {sets}, version = t.version + 1, updated_at = now() "
-        f"WHERE ROW({old}) IS DISTINCT FROM ROW({new})"
+        f"WHERE ROW({old}) IS DISTINCT FROM ROW({new}){moves}"
     )
 
 
 def _read_again(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
-    keys = tuple(column for column in table.columns if column.name in table.key)
     reads = " UNION ALL ".join(
         f"SELECT v.place, t.id = v.new_id AS inserted, w.id IS NOT NULL AS written, {columns(table, 't.')} "
         f"FROM v JOIN {table.name} AS t ON {_key_condition(table, nulls)} LEFT JOIN w ON w.id = t.id"
         for nulls in patterns
     )
+    current = f" WHERE current_setting('{WRITTEN}') <> '{_STALE}'"
     return (
-        f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(keys, 'place integer', 'new_id uuid')}), "
-        f"w AS MATERIALIZED (SELECT unnest(string_to_array(current_setting('{WRITTEN}'), ','))::uuid AS id) "
+        f"WITH {_met(table, current)}, w AS MATERIALIZED (SELECT "
+        f"unnest(string_to_array(nullif(current_setting('{WRITTEN}'), '{_STALE}'), ','))::uuid AS id) "
         f"{reads}"
     )
 

@@ -6,8 +6,12 @@ from uuid import UUID
 
 from database_handler.core.base_model import validated_field
 from database_handler.core.exceptions import InvalidValue
-from database_handler.core.schema import SEARCHED_CHARACTERS, configuration_of, text_search_configurations
 from database_handler.core.session import Statement
+from database_handler.core.text_search import (
+    SEARCHED_CHARACTERS,
+    configuration_of,
+    text_search_configurations,
+)
 from database_handler.models.text_source import NewTextSource, TextSource
 from database_handler.repositories import statements
 from database_handler.repositories.base import Repository
@@ -74,12 +78,10 @@ class TextSourceRepository(Repository[NewTextSource, TextSource]):
 def _search(configurations: tuple[str, ...], in_project: bool, in_language: bool) -> Statement:
     """One tsquery a configuration: their union finds candidates by the index, the row's own one decides."""
     table = TextSource.table
-    queries = ", ".join(
-        f"websearch_to_tsquery('pg_catalog.{name}', %s) AS q_{name}" for name in configurations
-    )
+    queries = ", ".join(f"websearch_to_tsquery('{name}', %s) AS q_{name}" for name in configurations)
     union = " || ".join(f"q_{name}" for name in configurations)
     own = _by_language(configurations, "q_{}")
-    regconfig = _by_language(configurations, "'pg_catalog.{}'::regconfig")
+    regconfig = _by_language(configurations, "'{}'::regconfig")
     project = " AND t.project_id = %s::uuid" if in_project else ""
     language = " AND t.language = %s" if in_language else ""
     text = (
@@ -105,4 +107,4 @@ def _by_language(configurations: tuple[str, ...], form: str) -> str:
         for name in configurations
         for code in text_search_configurations()[name]
     )
-    return f"CASE split_part(t.language, '-', 1) {branches} ELSE {form.format('simple')} END"
+    return f"CASE split_part(t.language, '-', 1) {branches} ELSE {form.format('database_handler_simple')} END"

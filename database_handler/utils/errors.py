@@ -1,11 +1,11 @@
-"""The root of the error tree, and the two errors that need no database to be raised.
+"""The root of the error tree, and the errors that need no database to be raised.
 
 Everything else of the tree stands in `database_handler.core.exceptions`, which gives these out again.
 """
 
 from collections.abc import Sequence
 
-__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue"]
+__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue", "MissingExtra"]
 
 
 class DatabaseHandlerError(Exception):
@@ -49,6 +49,10 @@ class DatabaseHandlerError(Exception):
 
 class ConfigurationError(DatabaseHandlerError):
     """A setting is wrong or missing."""
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A part of the library needs packages that are not installed."""
 
 
 class InvalidValue(DatabaseHandlerError, ValueError):  # a ValueError, so that pydantic reports it as one

@@ -22,6 +22,14 @@ _LANGUAGE_NAMES: Final = {  # for suggestions only: langcodes has no names of it
     "slovenian": "sl", "spanish": "es", "swahili": "sw", "swedish": "sv", "tamil": "ta", "thai": "th",
     "turkish": "tr", "ukrainian": "uk", "urdu": "ur", "vietnamese": "vi",
 }  # fmt: skip
+_COUNTRIES: Final = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk"}  # no languages
+_EXTENDED: Final = frozenset({"ar", "kok", "lv", "ms", "sgn", "sw", "uz", "zh"})  # have extended subtags
+_SUBTAG_NAMES: Final = {  # scripts and regions, as they are often written
+    "arab": "Arab", "arabic": "Arab", "bra": "BR", "brazil": "BR", "cht": "Hant", "chs": "Hans",
+    "cyrillic": "Cyrl", "cyrl": "Cyrl", "deva": "Deva", "gbr": "GB", "hans": "Hans", "hant": "Hant",
+    "latin": "Latn", "latn": "Latn", "portugal": "PT", "prt": "PT", "simplified": "Hans",
+    "traditional": "Hant", "usa": "US",
+}  # fmt: skip
 
 
 def canonical_language(tag: object) -> str:
@@ -50,15 +58,35 @@ def _language(text: str) -> str | None:
         tag = language.to_tag()
     except LanguageTagError:
         return None
-    if not language.is_valid():
+    # An extended subtag stands for a language of its own (zh-yue for yue), which is the canonical form (RFC
+    # 5646, 4.5); one that langcodes did not replace may be none at all, like the country in "eng-usa".
+    if not language.is_valid() or language.extlangs:
         return None
     return tag if tag == text else _language(tag)  # until nothing more is replaced
 
 
 def _suggestion(text: str) -> str:
     subtags = re.split(r"[-_.@ ]", text[:LANGUAGE_CHARS].lower())
-    prefixes = ("-".join(subtags[:count]) for count in range(len(subtags) - 1, 0, -1))
-    known = next((tag for prefix in prefixes if prefix.isascii() and (tag := _language(prefix))), None)
-    names = get_close_matches(subtags[0], _LANGUAGE_NAMES, n=1, cutoff=0.8)
-    nearest = known or (_LANGUAGE_NAMES[names[0]] if names else None)
+    nearest = _nearest_by_prefix(subtags) or _COUNTRIES.get(subtags[0]) or _nearest_by_name(subtags[0])
     return f"; did you mean {nearest}?" if nearest else ""
+
+
+def _nearest_by_prefix(subtags: list[str]) -> str | None:
+    """Give the longest beginning that is a tag, with the subtag after it mended where one is close."""
+    for count in range(len(subtags) - 1, 0, -1):
+        prefix = "-".join(subtags[:count])
+        if prefix.isascii() and (tag := _language(prefix)):
+            return _language(_mended(tag, subtags[count])) or tag
+    return None
+
+
+def _mended(tag: str, subtag: str) -> str:
+    if tag in _EXTENDED and len(subtag) == 3 and subtag not in _SUBTAG_NAMES:
+        return subtag
+    close = sorted(get_close_matches(subtag, _SUBTAG_NAMES, n=2, cutoff=0.7))
+    return f"{tag}-{_SUBTAG_NAMES[close[0]]}" if close else tag
+
+
+def _nearest_by_name(name: str) -> str | None:
+    names = get_close_matches(name, _LANGUAGE_NAMES, n=1, cutoff=0.8)
+    return _LANGUAGE_NAMES[names[0]] if names else None

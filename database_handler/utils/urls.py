@@ -8,12 +8,16 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.text import KEY_BYTES, verbatim, within_key
 
-__all__ = ["normalize_url", "url_host"]
+__all__ = ["ORIGINAL_URL_CHARS", "normalize_url", "original_url", "url_host"]
+
+ORIGINAL_URL_CHARS: Final = 4 * KEY_BYTES
+"""The most characters that a URL may have as it is given."""
 
 _URL: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.IGNORECASE)
 _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
@@ -43,8 +47,13 @@ def normalize_url(value: object) -> str:
         written oddly (``0x7f.1``, ``2130706433``), mixes scripts or is read in two ways; over 2,000 bytes.
     """
     text = verbatim(value).strip(" ")
-    if len(text) > 4 * KEY_BYTES:
+    if len(text) > ORIGINAL_URL_CHARS:
         raise InvalidValue(f"a URL of at most {KEY_BYTES} bytes is allowed")
+    return _normalized(text)
+
+
+@lru_cache(maxsize=256)  # a model asks for one URL's form, host and kind in turn
+def _normalized(text: str) -> str:
     if _NOT_IN_URL.search(text):
         raise InvalidValue("a URL must hold no control, bidi or white-space character and no backslash")
     match = _URL.fullmatch(text)
@@ -57,6 +66,12 @@ def normalize_url(value: object) -> str:
     query = "?" + _encoded(query, _IN_QUERY) if query else ""
     fragment = "#" + _encoded(fragment, _IN_QUERY) if fragment else ""
     return within_key(f"{scheme}://{where}{path}{query}{fragment}")
+
+
+def original_url(value: object) -> str:
+    """Give a URL as it was given, unaltered; one that `normalize_url` refuses is refused."""
+    normalize_url(value)
+    return verbatim(value)
 
 
 def url_host(url: str) -> str:

@@ -26,8 +26,10 @@ from pydantic import (
 )
 
 from database_handler.utils.errors import InvalidValue
+from database_handler.utils.json_schemas import metadata_schemas
 from database_handler.utils.json_values import json_object
 from database_handler.utils.languages import LANGUAGE_CHARS, canonical_language
+from database_handler.utils.link_kinds import LinkKind, link_kind
 from database_handler.utils.text import (
     KEY_BYTES,
     NOT_IN_LINE,
@@ -40,7 +42,8 @@ from database_handler.utils.text import (
     verbatim,
     within_key,
 )
-from database_handler.utils.urls import normalize_url, url_host
+from database_handler.utils.token_spans import Tokens, TokenSpans, number_of_tokens
+from database_handler.utils.urls import ORIGINAL_URL_CHARS, normalize_url, original_url, url_host
 
 __all__ = [
     "CHECKSUM_PATTERN",
@@ -55,9 +58,12 @@ __all__ = [
     "FrameRate",
     "JsonObject",
     "LanguageCode",
+    "LinkKind",
     "MaxBytes",
+    "MetadataSchemas",
     "MimeType",
     "Name",
+    "OriginalUrl",
     "PositiveInt32",
     "RelativePath",
     "RequiredText",
@@ -68,6 +74,7 @@ __all__ = [
     "Text",
     "Title",
     "TokenSpans",
+    "Tokens",
     "Url",
     "UtcDatetime",
     "canonical_language",
@@ -75,9 +82,12 @@ __all__ = [
     "filename",
     "json_object",
     "label",
+    "link_kind",
     "mime_type",
     "nfc_stripped",
     "normalize_url",
+    "number_of_tokens",
+    "original_url",
     "relative_path",
     "sha256_hex",
     "slugify",
@@ -180,10 +190,10 @@ LanguageCode = Annotated[str, MinLen(2), MaxLen(LANGUAGE_CHARS), BeforeValidator
 """A BCP 47 tag in canonical form."""
 Url = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(normalize_url)]
 """An http or https URL, written anew from its parts, ASCII, at most 2,000 bytes."""
+OriginalUrl = Annotated[str, MinLen(1), MaxLen(ORIGINAL_URL_CHARS), BeforeValidator(original_url)]
+"""A URL as it was given: what `Url` takes, unaltered, at most 8,000 characters."""
 MimeType = Annotated[str, StringConstraints(pattern=MIME_PATTERN), BeforeValidator(mime_type)]
 """A media type in lower case, without parameters."""
-TokenSpans = bytes
-"""Where the words and signs of a text stand, packed."""
 Checksum = Annotated[
     str, MinLen(64), MaxLen(64), StringConstraints(pattern=CHECKSUM_PATTERN), BeforeValidator(plain_text)
 ]
@@ -198,6 +208,8 @@ Tags = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(100)], ...], MaxLen(100)
 """At most 100 different labels of 1 to 100 characters, in the order given."""
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(json_object)]
 """A JSON object that jsonb gives back as it was."""
+MetadataSchemas = Annotated[dict[str, JsonValue], BeforeValidator(metadata_schemas)]
+"""JSON Schemas by entity, such as ``text_sources``."""
 Count = Annotated[int, Strict(), Ge(0), Le(2**63 - 1)]
 """A whole number from 0 to 2**63 - 1."""
 PositiveInt32 = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]

@@ -48,16 +48,41 @@ INDEXES = """
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
     WHERE c.relnamespace = current_schema()::regnamespace ORDER BY 1, 2
 """
+# What the extensions brought along stays, and is not told here.
+FUNCTIONS = """
+    SELECT p.oid::regprocedure::text, p.provolatile, p.proparallel, p.proisstrict,
+           replace(pg_get_function_sqlbody(p.oid), current_schema() || '.', '')
+    FROM pg_proc AS p WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e') ORDER BY 1
+"""
+CONFIGURATIONS = """
+    SELECT c.oid::regconfig::text, m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text
+    FROM pg_ts_config AS c JOIN pg_ts_config_map AS m ON m.mapcfg = c.oid
+    WHERE c.cfgnamespace = current_schema()::regnamespace ORDER BY 1, 2, 3
+"""
 EVERYTHING = """
-    SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace
-    UNION SELECT proname::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
-    UNION SELECT typname::text FROM pg_type WHERE typnamespace = current_schema()::regnamespace
+    WITH found(kind, oid, name) AS (
+        SELECT 'pg_class'::regclass, oid, relname::text FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proname::text FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace
+        UNION ALL SELECT 'pg_type'::regclass, oid, typname::text FROM pg_type
+        WHERE typnamespace = current_schema()::regnamespace
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgname::text FROM pg_ts_config
+        WHERE cfgnamespace = current_schema()::regnamespace
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictname::text FROM pg_ts_dict
+        WHERE dictnamespace = current_schema()::regnamespace
+    )
+    SELECT name FROM found WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = found.kind AND objid = found.oid AND deptype = 'e')
+      AND (left(name, 1) <> '_' OR kind <> 'pg_type'::regclass)
 """
 
 
 def catalogue(unit: UnitOfWork) -> dict[str, list[tuple[Any, ...]]]:
     """The whole schema as the server tells it, the migrations' own history aside."""
     found = {"columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES}
+    found |= {"functions": FUNCTIONS, "configurations": CONFIGURATIONS}
     return {
         name: [row for row in unit.session.all(Statement(text, name)) if not str(row[0]).startswith(HISTORY)]
         for name, text in found.items()
@@ -218,6 +243,7 @@ WRONG_BY_FIELD: dict[str, list[Any]] = {
     "subtitle_languages": [["a", None], [str(n) for n in range(101)]],
     "url": ["", "https://x.example/" + "x" * 2000],
     "host": ["", "x" * 256],
+    "original_url": ["", "x" * 8001],
     "kind": ["", "no such kind"],
     "status": ["", "no such status"],
 }

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,25 @@ from database_handler.cli.seed import find_or_create_project, import_folder, loa
 from database_handler.content.errors import UnreadableFile
 from database_handler.content.folder import FileReport, FolderReport, Outcome
 from database_handler.content.sample import FOLDER
+from database_handler.content.store import FileStore
 from database_handler.models import TextSource
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "seed_data.py"
 PROJECT = NewProject(name="Folder")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the scripts keep originals where the test's own database does."""
+    monkeypatch.setenv("FILE_STORE_URL", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def database(database: Database, store: Path) -> Iterator[Database]:
+    """Yield the test's own database with a file store of its own."""
+    with Database(database.config, files=FileStore(store)) as own:
+        yield own
 
 
 @pytest.fixture
@@ -73,7 +89,9 @@ def test_every_file_is_accounted_for_and_a_second_run_rewrites_none(database: Da
         "The Last Light at Harrow Point",
     )
     assert script.size_bytes == (FOLDER / "script.docx").stat().st_size
-    assert script.storage_uri == (folder / "script.docx").as_uri()
+    assert database.text_sources.open(script.id).read() == (folder / "script.docx").read_bytes()
+    kept = {file.checksum for file in database.resources.files.iterate()}
+    assert kept == {row.checksum for row in stored.values()}, "no refused file, and each content once"
     (twin,) = first.of(Outcome.DUPLICATE)
     assert (twin.duplicate_of, twin.record_id) == ("sub/licence copy.txt", stored["sub/licence copy.txt"].id)
 

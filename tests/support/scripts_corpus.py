@@ -1,8 +1,7 @@
 """Texts in more than forty scripts, and the cases that break careless code; all written for these tests.
 
-`PROSE` holds a short text for each script, by its ISO 15924 code (Arabic twice): the language it is tagged as,
-and some sentences or, for scripts that few read, some words in them. `HARD` holds single cases by what they
-show.
+`PROSE` holds a short text for each script, by its ISO 15924 code (Arabic twice): the language of its tag, and
+some sentences or, for scripts that few read, some words in them. `HARD` holds single cases by what they show.
 """
 
 import unicodedata

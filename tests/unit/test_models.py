@@ -88,7 +88,7 @@ class TestEveryModel:
     def test_factories_give_what_a_seed_says(self, model: Any) -> None:
         factory = factory_of(draft_of(model))
         numbered = {*model.table.key, "slug", "name", "content", "filename", "storage_uri", "url", "host"}
-        numbered |= {"checksum", "size_bytes", "word_count", "char_count", "generator"}
+        numbered |= {"checksum", "size_bytes", "word_count", "char_count", "generator", "original_url"}
         drawn = []
         for _ in range(2):
             assert seed(7) == 7

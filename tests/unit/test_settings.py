@@ -48,6 +48,7 @@ def test_every_promised_variable_is_read() -> None:
         "DB_REPLICA_URLS": "postgresql://r/d,postgresql://a,b/d", "DB_PGBOUNCER": "true",
         "DB_MIGRATION_URL": "postgresql://m/d", "DB_POOL_MAX_WAITING": "9", "DB_DEADLINE": "10",
         "DB_CONNECT_TIMEOUT": "1", "DB_MAX_PARAMETER_BYTES": "1MiB", "DB_SLOW_STATEMENT": "0",
+        "FILE_STORE_URL": "s3://films/originals", "MEDIA_ROOT": "/srv/media",
         "LOG_LEVEL": "warning", "LOG_FORMAT": "json", "DEBUG": "off", "ENVIRONMENT": "production",
     }  # fmt: skip
     settings = Settings.load(env=values)
@@ -65,6 +66,10 @@ def test_every_promised_variable_is_read() -> None:
     assert (config.statement_timeout, config.lock_timeout, config.deadline) == (0.5, 120, 10)
     assert (len(config.replica_urls), config.pgbouncer, config.pool_max_waiting) == (2, True, 9)
     assert (config.max_parameter_bytes, config.slow_statement, config.connect_timeout) == (2**20, 0, 1)
+    assert (settings.files.store_url, settings.files.media_root) == (
+        "s3://films/originals",
+        Path("/srv/media"),
+    )
     assert (settings.log_level, settings.log_format, settings.debug) == ("WARNING", "json", False)
     assert settings.environment == "production"
 
@@ -131,6 +136,11 @@ def test_a_url_above_takes_no_password_from_below() -> None:
         ("DEBUG", "", "true"),
         ("LOG_LEVEL", "loud", "DEBUG"),
         ("LOG_FORMAT", "xml", "json"),
+        ("FILE_STORE_URL", "ftp://u:hunter2@h/p", "without a password"),
+        ("FILE_STORE_URL", "hunter2 2://x", "fsspec"),
+        ("FILE_STORE_URL", "file://host/x", "folder"),
+        ("FILE_STORE_URL", "a\tb", "folder"),
+        ("MEDIA_ROOT", "a\tb", "folder"),
         ("ENVIRONMENT", "Prod!", "lower-case"),
         ("DATABASE_URL", "postgresql://u:hunter2@h:x/d", "host or port"),
         ("DATABASE_URL", "postgresql://u:hunter2@h/d?sslmode=hunter2", "sslmode"),
@@ -146,6 +156,14 @@ def test_a_wrong_value_names_its_variable_and_its_source(variable: str, value: s
     assert f"{variable} (from .env)" in refused(
         {name: text for name, text in base.items() if name != variable}
     )
+
+
+def test_places_of_files_are_fixed_when_they_are_read(folder: Path) -> None:
+    files = Settings.load(env={"DB_NAME": "n", "MEDIA_ROOT": "media"}).files
+    assert (files.store_url, files.media_root) == (str(folder / "var/files"), folder / "media")
+    files = Settings.load(env={"DB_NAME": "n", "FILE_STORE_URL": "file:///srv/a%20b", "MEDIA_ROOT": ""}).files
+    assert (files.store_url, files.media_root) == ("/srv/a b", None)
+    assert Settings.load(env={"DB_NAME": "n"}, store_url="").files.store_url is None
 
 
 def test_only_the_wrong_setting_is_named() -> None:

@@ -1,0 +1,478 @@
+"""A project as one file of JSON Lines (one JSON object a line, UTF-8), written and read as a stream.
+
+The first line is the header: the format, its version, the library's, and which entities follow. Then comes
+one line a row, entity by entity, each entity's in the order of their ids, first the project. The last line
+holds the counts, so that a file that was cut short is noticed. A reader keeps 16 bytes a row to find
+references, and nothing else of what it has read. A file may be compressed with gzip; readers see that from
+its bytes.
+
+Nothing here touches a database. It is one module because each rule of the format has two sides, what is
+written and what is refused, and they are read together.
+"""
+
+import gzip
+import io
+import os
+import secrets
+import stat
+import zlib
+from bisect import bisect_left
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+from uuid import UUID
+
+from pydantic import AwareDatetime, create_model
+from pydantic_core import from_json, to_json
+
+from database_handler.content.errors import NotARegularFile, Refusal
+from database_handler.content.files import Readable, open_regular
+from database_handler.core.base_model import Draft, Record, draft_of
+from database_handler.core.exceptions import InvalidValue
+from database_handler.core.schema import TENANT, Table
+
+__all__ = [
+    "FORMAT",
+    "LONGEST_LINE",
+    "VERSION",
+    "FileRow",
+    "ProjectFileRefused",
+    "UnwritableFile",
+    "Writable",
+    "opened_for_reading",
+    "opened_for_writing",
+    "read",
+    "write",
+]
+
+FORMAT = "database-handler project"
+VERSION = 1
+LONGEST_LINE = 256 * 1024 * 1024  # bytes: no row that a database takes makes a longer one
+_CHUNK = 1 << 18
+
+
+class ProjectFileRefused(Refusal, reason="project_file"):
+    """The file is no project file that can be taken; nothing was stored.
+
+    Attributes
+    ----------
+    line : int or None
+        Where it is wrong, from 1 on.
+    """
+
+    def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.line = line
+
+
+class UnwritableFile(Refusal, reason="unwritable"):
+    """The file cannot be written."""
+
+
+class Writable(Protocol):
+    """Anything that takes bytes: a file opened for writing in binary mode, `io.BytesIO`."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes; return how many, or nothing where it takes all."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------------- writing
+
+
+def write(stream: Writable, rows: Iterable[Record], entities: Sequence[type[Record]]) -> dict[str, int]:
+    """Write a project and return how many rows of each entity there were.
+
+    Parameters
+    ----------
+    rows : iterable of Record
+        The project first, then each entity's in the order of `entities` and of their ids.
+
+    Raises
+    ------
+    UnwritableFile, InvalidValue
+        The stream does not take it, or is no stream of bytes; a row is longer than a reader would take.
+    """
+    counts = dict.fromkeys((entity.table.name for entity in entities), 0)
+    fields = {entity: set(draft_of(entity).model_fields) for entity in entities}
+    for row in rows:
+        if not any(counts.values()):
+            _put(stream, _header(row, list(counts)))
+        counts[row.table.name] += 1
+        _put(stream, _line(row, fields[type(row)]))
+    _put(stream, to_json({"end": True, "counts": counts}) + b"\n")
+    return counts
+
+
+def _header(project: Record, entities: list[str]) -> bytes:
+    told = {"id": project.id, "name": getattr(project, "name", None), "slug": getattr(project, "slug", None)}
+    known = {"format": FORMAT, "version": VERSION, "library": _library(), "entities": entities}
+    return to_json({**known, "project": told}) + b"\n"
+
+
+def _library() -> str:
+    try:
+        return version("database-handler")
+    except PackageNotFoundError:  # a copy of the code that nobody installed
+        return "unknown"
+
+
+def _line(row: Record, fields: set[str]) -> bytes:
+    known = {"entity": row.table.name, "id": row.id, "created_at": row.created_at}
+    head = to_json({**known, "updated_at": row.updated_at, "version": row.version})
+    line = b"%b,%b%b}\n" % (head[:-1], b'"record":', row.model_dump_json(include=fields).encode())
+    if len(line) > LONGEST_LINE:
+        raise InvalidValue(f"{row.table.name} {row.id}: its line would be longer than {LONGEST_LINE:,} bytes")
+    return line
+
+
+def _put(stream: Writable, data: bytes) -> None:
+    left = memoryview(data)
+    try:
+        while left:
+            # A stream without a buffer may take less than it was given, and says how much.
+            taken = stream.write(bytes(left) if len(left) < len(data) else data)
+            left = left[taken:] if isinstance(taken, int) and 0 < taken < len(left) else left[len(left) :]
+    except OSError as error:
+        failure: Exception = UnwritableFile(f"the file cannot be written: {_why(error)}")
+    except (TypeError, AttributeError):
+        failure = InvalidValue("a path, or a stream that was opened for writing in binary mode, is wanted")
+    else:
+        return
+    raise failure
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno or 0).lower()
+
+
+@contextmanager
+def opened_for_writing(target: str | os.PathLike[str] | Writable) -> Iterator[Writable]:
+    """Give the stream to write to: for a path, a file that gets its name only when all of it is on the disk.
+
+    A path that ends in ``.gz`` is compressed. A stream is the caller's, and stays open.
+
+    Raises
+    ------
+    UnwritableFile, NotARegularFile
+        The folder does not take a file, or something other than a regular file has that name.
+    """
+    if not isinstance(target, str | os.PathLike):
+        yield target
+        return
+    path = Path(target)
+    with _replacing(path) as file:
+        if path.suffix.lower() == ".gz":
+            # Without a name and a time in it: the same project makes the same file.
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+                yield packed
+        else:
+            yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write beside the path, under a name of its own, and rename at the end; a failure leaves nothing."""
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    with _writing():
+        _refuse_special(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(partial, flags, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=_CHUNK) as file:
+            yield file
+            with _writing():
+                file.flush()
+                os.fsync(file.fileno())
+        with _writing():
+            partial.replace(path)
+            _sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        failure = UnwritableFile(f"the file cannot be written: {_why(error)}")
+    except ValueError:
+        failure = UnwritableFile("the file cannot be written: its path holds a NUL character")
+    else:
+        return
+    raise failure
+
+
+def _refuse_special(path: Path) -> None:
+    """Keep a device, a pipe or a link from being replaced by a file."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise NotARegularFile("something that is no regular file has this name; give its stream instead")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One row of a file, validated.
+
+    Attributes
+    ----------
+    line : int
+        Where it stands.
+    number : int
+        Its place among the rows of its entity, from 1 on.
+    references : mapping
+        Each field that refers to another row, with that row's number among those of its entity.
+    """
+
+    line: int
+    entity: type[Record]
+    number: int
+    draft: Draft
+    references: Mapping[str, int] = field(default_factory=dict)
+    size: int = 0  # bytes of its line
+
+
+@contextmanager
+def opened_for_reading(source: str | os.PathLike[str] | Readable) -> Iterator[BinaryIO]:
+    """Give the bytes of a file or stream, unpacked where they are gzip's.
+
+    Raises
+    ------
+    UnreadableFile, NotARegularFile
+        A path that is not there or no regular file.
+    """
+    if isinstance(source, str | os.PathLike):
+        with open_regular(Path(source)) as file:
+            yield _unpacked(file)
+        return
+    if isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
+        raise InvalidValue("a path, or a stream that was opened for reading in binary mode, is wanted")
+    yield _unpacked(source)
+
+
+def _unpacked(source: Readable) -> BinaryIO:
+    raw = io.BufferedReader(_Raw(source), _CHUNK)
+    if raw.peek(2)[:2] != b"\x1f\x8b":
+        return raw
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)  # type: ignore[arg-type]  # it reads into a buffer
+
+
+class _Raw(io.RawIOBase):
+    """What has nothing but `read`, as a raw stream."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk: object = self._source.read(len(buffer))
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise InvalidValue("the stream gives no bytes; open it in binary mode")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def read(stream: BinaryIO, entities: Sequence[type[Record]]) -> Generator[FileRow, None, None]:
+    """Read a file row by row; the last step checks that it was all there.
+
+    Parameters
+    ----------
+    entities : sequence of Record classes
+        What rows a file may hold; the first is the project's.
+
+    Raises
+    ------
+    ProjectFileRefused
+        With the line: another format or version, a row that its model refuses, rows out of order, an id
+        that comes twice, a reference to a row that is not there, a line that is no JSON or too long, counts
+        that do not agree, or an end that is missing.
+    """
+    lines = _lines(stream)
+    reader = _Reader(entities)
+    reader.begin(*next(lines))
+    for number, line in lines:
+        if line.startswith(b'{"end"'):
+            reader.end(number, line)
+            for after, _ in lines:
+                raise ProjectFileRefused("nothing may follow the closing line", line=after)
+            return
+        if not line.endswith(b"\n"):
+            raise ProjectFileRefused("the line is cut short", line=number)
+        yield reader.row(number, line)
+    raise ProjectFileRefused("the file ends without its closing line: it was cut short")
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := _next(stream, number + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise ProjectFileRefused(f"it is longer than {LONGEST_LINE:,} bytes", line=number)
+        yield number, line
+    if number == 0:
+        raise ProjectFileRefused("the file is empty; a project file begins with its header", line=1)
+
+
+def _next(stream: BinaryIO, number: int) -> bytes:
+    try:
+        return stream.readline(LONGEST_LINE + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        told = "the compressed data is damaged or was cut short"
+    except OSError as error:
+        told = f"the file cannot be read: {_why(error)}"
+    raise ProjectFileRefused(told, line=number)
+
+
+class _Reader:
+    """What is known of a file while it is read."""
+
+    def __init__(self, entities: Sequence[type[Record]]) -> None:
+        self._entities = {entity.table.name: entity for entity in entities}
+        self._project = next(iter(self._entities))
+        self._models = {name: _model(entity) for name, entity in self._entities.items()}
+        self._ids = {name: _Ids() for name in self._entities}
+        self._allowed = list(self._entities)
+
+    def begin(self, number: int, line: bytes) -> None:
+        header = _object(number, line)
+        if header.get("format") != FORMAT:
+            raise ProjectFileRefused(
+                'this is no project file: its header says no "format" of one', line=number
+            )
+        if header.get("version") != VERSION or type(header["version"]) is not int:
+            told = f"the file's format is of another version; this library reads version {VERSION}"
+            raise ProjectFileRefused(told, line=number)
+        unknown = set(map(str, _list(header.get("entities")))) - self._entities.keys()
+        if unknown:
+            named = ", ".join(sorted(name[:60] for name in unknown))
+            raise ProjectFileRefused(f"it holds entities that are not known here: {named}", line=number)
+
+    def row(self, number: int, line: bytes) -> FileRow:
+        name = self._entity(number, line)
+        try:
+            found: Any = self._models[name].model_validate_json(line)
+        except InvalidValue as refusal:
+            told = str(refusal)
+        else:
+            place = self._place(number, name, found.id)
+            references = self._references(number, self._entities[name].table, found.record)
+            return FileRow(number, self._entities[name], place, found.record, references, len(line))
+        raise ProjectFileRefused(told, line=number)
+
+    def _entity(self, number: int, line: bytes) -> str:
+        """Say which entity a line is of: those may not go back to one that came before."""
+        name = self._allowed[0]
+        if not line.startswith(
+            b'{"entity":"%b",' % name.encode()
+        ):  # as written; most lines are like the last
+            given = _object(number, line).get("entity")
+            if given not in self._entities:
+                raise ProjectFileRefused(f'"entity" must be one of {", ".join(self._entities)}', line=number)
+            if given not in self._allowed:
+                raise ProjectFileRefused(f"{given} come before {name}", line=number)
+            name = str(given)
+        self._allowed = self._allowed[self._allowed.index(name) :]
+        projects = len(self._ids[self._project])
+        if (name == self._project) == bool(projects):
+            raise ProjectFileRefused("a file holds one project, and it comes first", line=number)
+        return name
+
+    def _place(self, number: int, name: str, id: UUID) -> int:
+        if not self._ids[name].add(id):
+            told = "its id comes twice, or rows are out of order: each entity's go by their ids, upwards"
+            raise ProjectFileRefused(f"{name}: {told}", line=number)
+        return len(self._ids[name])
+
+    def _references(self, number: int, table: Table, draft: Draft) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for key in table.foreign_keys:
+            name, id = key.columns[-1], getattr(draft, key.columns[-1])
+            target = self._ids.get(self._project if name == TENANT else key.table)
+            if id is None or target is None:
+                continue
+            place = target.place_of(id)
+            if place is None:
+                told = f"{table.name}: {name} refers to no row of {key.table} that came before"
+                raise ProjectFileRefused(told, line=number)
+            found[name] = place
+        return found
+
+    def end(self, number: int, line: bytes) -> None:
+        closing = _object(number, line)
+        counted = {name: len(ids) for name, ids in self._ids.items() if len(ids)}
+        told = closing.get("counts")
+        given = {name: n for name, n in told.items() if n} if isinstance(told, dict) else None
+        if closing.get("end") is not True or given != counted or not counted:
+            message = "the rows are not as many as the closing line says: some were lost"
+            raise ProjectFileRefused(message, line=number)
+
+
+def _object(number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found: object = from_json(line, allow_inf_nan=False)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    raise ProjectFileRefused("it is no JSON object in UTF-8", line=number)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _model(entity: type[Record]) -> type[Draft]:
+    """Return the model of a line: what the server adds to a row, and the draft that the row was made of."""
+    known: dict[str, Any] = {
+        "entity": (Literal[entity.table.name], ...),
+        "id": (UUID, ...),
+        "created_at": (AwareDatetime, ...),
+        "updated_at": (AwareDatetime, ...),
+        "version": (int, ...),
+        "record": (draft_of(entity), ...),
+    }
+    return create_model(entity.table.name, __base__=Draft, **known)
+
+
+class _Ids:
+    """The ids seen of one entity, 16 bytes each, in their order."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._bytes) // 16
+
+    def __getitem__(self, place: int) -> bytes:
+        return bytes(self._bytes[16 * place : 16 * place + 16])
+
+    def add(self, id: UUID) -> bool:
+        """Take an id, if it is greater than the last."""
+        if self and self[len(self) - 1] >= id.bytes:
+            return False
+        self._bytes += id.bytes
+        return True
+
+    def place_of(self, id: UUID) -> int | None:
+        """Return the place of an id, from 1 on."""
+        place = bisect_left(self, id.bytes)
+        return place + 1 if place < len(self) and self[place] == id.bytes else None

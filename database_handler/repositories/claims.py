@@ -1,0 +1,353 @@
+"""Workers take pieces of work under a lease: none is given twice, and none is lost when a worker dies.
+
+A lease stands in three columns of the row that no model shows: the token of the claim that holds it, the
+worker's name, and until when by the server's clock. It is no content: taking, extending and giving back move
+neither `version` nor `updated_at`, unless they change the status. Each call is one statement.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, ClassVar, Generic, TypeVar
+from uuid import UUID, uuid4
+
+from database_handler.core.base_model import Draft, Record, validated_field
+from database_handler.core.exceptions import InvalidValue, LeaseLost
+from database_handler.core.schema import TENANT, Table
+from database_handler.core.session import Statement
+from database_handler.repositories import statements
+from database_handler.repositories.base import Repository
+from database_handler.utils.validators import label
+
+__all__ = ["Claim", "Claims", "HeldLease", "Work"]
+
+D = TypeVar("D", bound=Draft)
+R = TypeVar("R", bound=Record)
+
+LEASE = timedelta(minutes=5)
+LONGEST_LEASE = timedelta(days=30)
+MOST_AT_ONCE = 1000
+WORKER_CHARS = 200
+STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Which status of an entity is waiting to be taken, which is taken, and which follows when it is done.
+
+    Attributes
+    ----------
+    taken : StrEnum, optional
+        What a claim sets; None where the status stays as it is.
+    done : mapping
+        By the status of a claimed record, what `finish` sets unless it is told.
+    """
+
+    waiting: StrEnum
+    taken: StrEnum | None
+    done: Mapping[StrEnum, StrEnum]
+
+    def sources(self, asked: StrEnum) -> tuple[StrEnum, ...]:
+        """Return the statuses that a claim takes from: what a dead worker left stands first."""
+        return (self.taken, asked) if self.taken is not None and asked == self.waiting else (asked,)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[R]):
+    """A piece of work that is one worker's until the lease runs out.
+
+    Attributes
+    ----------
+    record : Record
+        As it stood when it was taken.
+    token : UUID
+        What `finish`, `extend` and `give_back` show to be the holder.
+    until : datetime
+        By the server's clock.
+    """
+
+    record: R
+    token: UUID
+    worker: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """Who holds a row until when; an expired lease is held until somebody else takes the row."""
+
+    id: UUID
+    project_id: UUID
+    status: str
+    worker: str
+    until: datetime
+    expired: bool
+
+
+class Claims(Repository[D, R], Generic[D, R]):
+    """`claim`, `extend`, `finish` and `give_back` for an entity whose rows are work to be done."""
+
+    work: ClassVar[Work]
+
+    def claim(
+        self,
+        n: int = 1,
+        project_id: UUID | None = None,
+        *,
+        lease: float | timedelta = LEASE,
+        worker: str | None = None,
+        status: str | None = None,
+    ) -> list[Claim[R]]:
+        """Take up to `n` pieces of work that nobody holds, in one statement and without waiting for a lock.
+
+        First those whose lease ran out, then the oldest by id. Inside a unit others see the lease, and its
+        time runs, from here on; they cannot take the rows before the unit ends.
+
+        Parameters
+        ----------
+        n : int
+            1 to 1,000; fewer come back where fewer are free.
+        project_id : UUID, optional
+            Only work of this project; on a cluster it is what makes the call go to one server.
+        lease : float or timedelta
+            Seconds until others may take it again; at most 30 days.
+        worker : str, optional
+            Who works on it, for people to read; the host and the process unless given.
+        status : str, optional
+            Take rows of this status instead of those that wait.
+
+        Raises
+        ------
+        InvalidValue
+            One of these is out of range.
+        """
+        asked = self._status(status) or self.work.waiting
+        sources, project = self.work.sources(asked), self._in_project(project_id)
+        count, seconds, name, token = _count(n), _seconds(lease), _worker(worker), uuid4()
+        values: list[object] = []
+        for source in (*sources, asked):
+            values += [source, *([] if project is None else [project]), count]
+        taken = self.work.taken
+        values += [token, name, seconds, *([] if taken is None else [taken] * 3)]
+        text = _claim(self.table, len(sources), taken is not None, project is not None)
+        at = 2 + self.table.column_names.index("id")
+        rows = sorted(self._session.all(text, values), key=lambda row: (row[0], row[at]))
+        return [Claim(self._fill(row[2:]), token, name, row[1]) for row in rows]
+
+    def extend(self, claim: Claim[R], lease: float | timedelta = LEASE) -> Claim[R]:
+        """Hold a claim for `lease` seconds from now on, and return it with its new end.
+
+        Raises
+        ------
+        LeaseLost, RecordNotFound
+            Somebody else took the row, or it is gone. A lease that ran out and was not taken is extended.
+        """
+        row = self._held(claim, (_UNTIL,), [_seconds(lease)])
+        return replace(claim, until=row[0])
+
+    def finish(
+        self, claim: Claim[R], status: str | None = None, *, overwrite: bool = False, **changes: Any
+    ) -> R:
+        """Write the result and the new status, and end the lease, in one statement.
+
+        Parameters
+        ----------
+        status : str, optional
+            Unless given, what follows the status of the claimed record.
+        overwrite : bool
+            Write also where somebody changed the record since it was claimed.
+        **changes
+            Fields of the draft, as for `update`.
+
+        Raises
+        ------
+        LeaseLost, RecordNotFound
+            Somebody else took the row, or it is gone; nothing was written.
+        StaleRecord
+            The record was changed since; nothing was written, and the lease is still held.
+        """
+        self._expect(claim)
+        valid = self._changes(changes) if changes else {}
+        valid[STATUS] = self._status(status) or self._done(claim.record)
+        names = tuple(sorted(valid))
+        sets = (*(f"{name} = %s::{self.table.column(name).type}" for name in names), _ENDED, _TOUCHED)
+        values = [self._sent(valid[name]) for name in names]
+        return self._fill(self._held(claim, sets, values, None if overwrite else claim.record.version)[1:])
+
+    def give_back(self, claim: Claim[R]) -> R:
+        """End the lease so that others can take the row at once, and return the record.
+
+        Raises
+        ------
+        LeaseLost, RecordNotFound
+            Somebody else took the row, or it is gone.
+        """
+        taken, waiting = self.work.taken, self.work.waiting
+        if taken is None:
+            return self._fill(self._held(claim, (_ENDED,), [])[1:])
+        sets = (_ENDED, f"status = CASE WHEN t.status = %s THEN %s ELSE t.status END, {_touched_if('=')}")
+        return self._fill(self._held(claim, sets, [taken, waiting, taken, taken])[1:])
+
+    def claims(self, project_id: UUID | None = None, *, limit: int = 1000) -> list[HeldLease]:
+        """Return who holds what until when, the first to run out first."""
+        if type(limit) is not int or not 1 <= limit <= 10_000:
+            raise InvalidValue("claims: limit is a whole number from 1 to 10,000")
+        project = self._in_project(project_id)
+        statuses = [str(status) for status in type(self.work.waiting)]
+        values = [statuses, *([] if project is None else [project]), limit]
+        return [
+            HeldLease(*row) for row in self._session.all(_listed(self.table, project is not None), values)
+        ]
+
+    # --------------------------------------------------------------------------------------------- common
+
+    def _held(
+        self, claim: Claim[R], sets: tuple[str, ...], values: list[Any], version: int | None = None
+    ) -> tuple[Any, ...]:
+        """Change the row if the claim holds it; give the lease's end and the record."""
+        self._expect(claim)
+        key = [claim.record.id, getattr(claim.record, TENANT)]
+        rows = self._session.all(_held(self.table, sets), [*key, *values, claim.token, version, claim.token])
+        if not rows:
+            raise self._not_found(claim.record.id)
+        changed, held, worker, *rest = rows[0]
+        if changed:
+            return tuple(rest)
+        record = self._fill(tuple(rest[1:]))
+        if held:
+            raise self._stale([record], [])
+        raise LeaseLost(
+            f"{self.table.name}: the lease on {record.id} is held by {worker or 'nobody'} now; nothing was "
+            "written. Claim again, or decide with error.current",
+            current=record,
+            worker=worker,
+            table=self.table.name,
+        )
+
+    def _expect(self, claim: object) -> None:
+        if not isinstance(claim, Claim) or not isinstance(claim.record, self.record):
+            raise InvalidValue(f"a Claim of {self.table.name} is wanted, as claim() gives it")
+        self._in_project(getattr(claim.record, TENANT))
+
+    def _in_project(self, project_id: object) -> UUID | None:
+        if project_id is None:
+            return self._project_id
+        project: UUID = validated_field(self.draft, TENANT, project_id)
+        if self._project_id not in (None, project):
+            raise InvalidValue(f"{self.table.name}: this unit is held to another project")
+        return project
+
+    def _status(self, status: object) -> StrEnum | None:
+        return None if status is None else validated_field(self.draft, STATUS, status)
+
+    def _done(self, record: R) -> StrEnum:
+        status: StrEnum = getattr(record, STATUS)
+        return self.work.done.get(status, status)
+
+
+# ----------------------------------------------------------------------------------------------- statements
+
+# The server's clock at the message, not at the transaction's beginning: in a long unit now() is the past. It
+# is STABLE, so that an index can be asked for it, and a cluster lets it stand in an UPDATE.
+_NOW = "statement_timestamp()"
+_UNTIL = f"lease_until = {_NOW} + make_interval(secs => %s::double precision)"
+_ENDED = "lease_holder = NULL, lease_worker = NULL, lease_until = NULL"
+_TOUCHED = "version = t.version + 1, updated_at = now()"
+
+
+def _touched_if(comparison: str) -> str:
+    """Move the version of a row whose status changes, and of no other."""
+    changes = f"t.status {comparison} %s"
+    return (
+        f"version = t.version + CASE WHEN {changes} THEN 1 ELSE 0 END, "
+        f"updated_at = CASE WHEN {changes} THEN now() ELSE t.updated_at END"
+    )
+
+
+@lru_cache(maxsize=256)
+def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> Statement:
+    """Lock what is free, skipping what others lock, and take it.
+
+    A turn for each status whose leases ran out, and a last one for what is free: each reads the index
+    (status, lease_until, id) from its first row on, and only as many rows as are still wanted.
+    """
+    turns = [_turn(table, turn, turn < sources, scoped) for turn in range(sources + 1)]
+    chosen = " UNION ALL ".join(
+        f"SELECT {turn} AS turn, {TENANT}, id FROM turn_{turn}" for turn in range(sources + 1)
+    )
+    status = f", status = %s, {_touched_if('<>')}" if sets_status else ""
+    text = (
+        f"WITH {', '.join(turns)}, chosen AS MATERIALIZED ({chosen}) "
+        f"UPDATE {table.name} AS t SET lease_holder = %s::uuid, lease_worker = %s, {_UNTIL}{status} "
+        f"FROM chosen AS c WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id "
+        f"RETURNING c.turn, t.lease_until, {statements.columns(table, 't.')}"
+    )
+    return Statement(text, f"{table.name}.claim", writes=True)
+
+
+def _turn(table: Table, turn: int, expired: bool, scoped: bool) -> str:
+    free = f"lease_until <= {_NOW}" if expired else "lease_until IS NULL"
+    before = "".join(f" - (SELECT count(*) FROM turn_{earlier})" for earlier in range(turn))
+    return (
+        f"turn_{turn} AS MATERIALIZED (SELECT {TENANT}, id FROM {table.name} "
+        f"WHERE status = %s AND {free}{statements.scope(table, scoped)} "
+        f"ORDER BY lease_until, id LIMIT %s{before} FOR UPDATE SKIP LOCKED)"
+    )
+
+
+@lru_cache(maxsize=256)
+def _held(table: Table, sets: tuple[str, ...]) -> Statement:
+    """Change a row that a claim holds; gives (changed, held, the holder's name, the end, the record)."""
+    names = statements.columns(table)
+    text = (
+        f"WITH current AS MATERIALIZED (SELECT {names}, lease_holder, lease_worker, lease_until "
+        f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR UPDATE), "
+        f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current AS c "
+        f"WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id AND c.lease_holder = %s::uuid "
+        f"AND c.version = coalesce(%s::bigint, c.version) "
+        f"RETURNING t.lease_until, {statements.columns(table, 't.')}) "
+        f"SELECT true, true, NULL::text, lease_until, {names} FROM changed UNION ALL "
+        f"SELECT false, coalesce(lease_holder = %s::uuid, false), lease_worker, lease_until, {names} "
+        f"FROM current WHERE NOT EXISTS (SELECT FROM changed)"
+    )
+    return Statement(text, f"{table.name}.lease", writes=True)
+
+
+@lru_cache(maxsize=256)
+def _listed(table: Table, scoped: bool) -> Statement:
+    # The statuses, all of them, are there for the index, which begins with the status.
+    text = (
+        f"SELECT id, {TENANT}, status, lease_worker, lease_until, lease_until <= {_NOW} FROM {table.name} "
+        f"WHERE status = ANY(%s) AND lease_until IS NOT NULL{statements.scope(table, scoped)} "
+        f"ORDER BY lease_until, id LIMIT %s"
+    )
+    return Statement(text, f"{table.name}.claims")
+
+
+# -------------------------------------------------------------------------------------------------- values
+
+
+def _count(n: object) -> int:
+    if type(n) is int and 1 <= n <= MOST_AT_ONCE:
+        return n
+    raise InvalidValue(f"claim: n is a whole number from 1 to {MOST_AT_ONCE:,}")
+
+
+def _seconds(lease: object) -> float:
+    seconds = lease.total_seconds() if isinstance(lease, timedelta) else lease
+    if type(seconds) in {int, float} and 0 < seconds <= LONGEST_LEASE.total_seconds():  # type: ignore[operator]
+        return float(seconds)  # type: ignore[arg-type]
+    raise InvalidValue("lease: seconds, or a timedelta, above 0 and at most 30 days")
+
+
+def _worker(worker: object) -> str:
+    if worker is None:
+        return f"{socket.gethostname()}:{os.getpid()}"[:WORKER_CHARS]
+    name = label(worker)
+    if 1 <= len(name) <= WORKER_CHARS:
+        return name
+    raise InvalidValue(f"worker: a name of 1 to {WORKER_CHARS} characters")

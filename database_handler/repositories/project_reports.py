@@ -1,0 +1,142 @@
+"""What a project holds, read as a whole: figures, translation coverage, metadata, and the whole tree.
+
+Each report is one statement, so one round trip and one moment.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from database_handler.core.base_model import validated_field
+from database_handler.core.exceptions import InvalidValue
+from database_handler.core.session import Statement
+from database_handler.models import ENTITIES, NewProject, Project
+from database_handler.repositories.base import Repository
+from database_handler.repositories.project_coverage import (
+    Coverage,
+    CoverageAsked,
+    Original,
+    coverage,
+    covered,
+)
+from database_handler.repositories.project_metadata import (
+    MetadataSummary,
+    described,
+    metadata_limits,
+    metadata_summary,
+    summarised,
+)
+from database_handler.repositories.project_statistics import (
+    STATISTICS_TABLES,
+    ProjectStatistics,
+    counted,
+    statistics,
+)
+from database_handler.repositories.project_tree import ProjectTree, planted, tree
+
+__all__ = ["ProjectReports"]
+
+
+class ProjectReports(Repository[NewProject, Project]):
+    """The reports of a project, as a part of its repository."""
+
+    def statistics(self, id: UUID | str) -> ProjectStatistics:
+        """Return what a project holds, in figures, or raise `RecordNotFound`."""
+        found = self.statistics_many([id])
+        if not found:
+            raise self._not_found(id)
+        return found[0]
+
+    def statistics_many(self, ids: Iterable[UUID | str]) -> list[ProjectStatistics]:
+        """Return the figures of the projects found, in the order asked, in one statement for all.
+
+        As `get_many` does: one that is not there is left out, one asked twice comes twice.
+        """
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise InvalidValue(f"statistics_many takes a list of ids, not a {type(ids).__name__}")
+        asked = [_id(id) for id in ids]
+        sought = sorted({id for id in asked if self._sees(id)})
+        if not sought:
+            return []
+        found = counted(self._session.all(statistics(), [sought] * STATISTICS_TABLES))
+        return [found[id] for id in asked if id in found]
+
+    def coverage(
+        self,
+        id: UUID | str,
+        languages: Iterable[str] | None = None,
+        *,
+        of: Original = "text_sources",
+        limit: int = 100,
+        after: UUID | str | None = None,
+    ) -> Coverage:
+        """Return which texts of a project are translated into which languages, and what is missing.
+
+        Parameters
+        ----------
+        languages : iterable of str, optional
+            Those that are wanted; all that anything in the project is translated into, unless given. Tags
+            that differ are kept apart: pt-BR is not pt.
+        of : {"text_sources", "summaries"}
+            What is to be translated. A translation of a summary counts for the summary alone, never for the
+            text that it is of.
+        limit : int
+            How many texts one by one, from 0 to 10,000; the totals are always over all.
+        after : UUID, optional
+            The ``next_cursor`` of the page before.
+
+        Raises
+        ------
+        RecordNotFound
+            There is no such project.
+        InvalidValue
+            Something is no language; the nearest one is named.
+        """
+        asked = CoverageAsked.of_call(_id(id), of, languages, limit, None if after is None else _id(after))
+        statement = coverage(asked.of, asked.languages is not None, asked.after is not None)
+        found = covered(asked, self._report(asked.project_id, statement, asked.values))
+        if found is None:
+            raise self._not_found(id)
+        return found
+
+    def metadata_summary(self, id: UUID | str, *, depth: int = 3, limit: int = 200) -> MetadataSummary:
+        """Return which keys the metadata of a project and of all below it has, of what types, how often.
+
+        Parameters
+        ----------
+        depth : int
+            How many levels of objects to look into, from 1 (the top keys) to 20. Arrays are not looked into.
+        limit : int
+            How many paths at most, from 1 to 10,000; the most frequent ones are given.
+        """
+        depth, limit = metadata_limits(depth, limit)
+        project = _id(id)
+        values = [*([project] * len(described())), depth, limit + 1]
+        found = summarised(project, depth, limit, self._report(project, metadata_summary(), values))
+        if found is None:
+            raise self._not_found(id)
+        return found
+
+    def tree(self, id: UUID | str) -> ProjectTree:
+        """Return a project and everything below it, as it is at one moment, in one round trip.
+
+        All of it is held in memory, contents too: for a project larger than that, use ``stream`` of each
+        repository in a unit of isolation ``repeatable read``.
+        """
+        project = _id(id)
+        found = planted(self._report(project, tree(), [project] * len(ENTITIES)))
+        if found is None:
+            raise self._not_found(id)
+        return found
+
+    def _report(self, project: UUID, statement: Statement, values: list[object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a report; none of a project other than the unit's, which is as if not there."""
+        return self._session.all(statement, values) if self._sees(project) else []
+
+    def _sees(self, project: UUID) -> bool:
+        return self._project_id in {None, project}
+
+
+def _id(value: object) -> UUID:
+    found: UUID = validated_field(Project, "id", value)
+    return found
