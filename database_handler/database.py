@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # imported where they are used, which in most programs is now
     from database_handler.embedded import EmbeddedServer
     from database_handler.migrations import MigrationReport
     from database_handler.operations.health import Health
+    from database_handler.repositories.files import Files
 
 __all__ = ["Database"]
 
@@ -151,6 +152,14 @@ class Database(Repositories):
         lend = _lender(self.pool, "outside the unit")
         session = Autocommit(lend, self._options, self._limits).session
         return Repositories(session, resources=self.resources)
+
+    @property
+    def files(self) -> "Files":
+        """The originals and pictures that rows refer to: sweep what no row needs, check what rows need."""
+        from database_handler.repositories.files import Files
+
+        records = [repository.record for repository in self.entities().values()]
+        return Files(self.session, self.resources, records)
 
     def unit_of_work(
         self, *, savepoint: bool = False, **options: Unpack[UnitOptions]

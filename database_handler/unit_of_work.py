@@ -20,7 +20,11 @@ from database_handler.repositories import (
     VideoRepository,
 )
 from database_handler.repositories.resources import Resources
+from database_handler.repositories.search import Everything, SearchPage, search_everything
 from database_handler.utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from database_handler.repositories.files import UnitFiles
 
 __all__ = ["ALREADY_OPEN", "Entity", "OpenUnits", "Repositories", "UnitOfWork", "Unopened"]
 
@@ -71,6 +75,29 @@ class Repositories:
         self.session = session
         self.project_id = project_id
         self.resources = resources or Resources()
+
+    def search(
+        self,
+        query: str,
+        *,
+        project_id: UUID | str | None = None,
+        language: str | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> SearchPage[Everything]:
+        """Search text sources, summaries and translations at once, ranked together, in one round trip.
+
+        The parameters are those of each repository's own `search`.
+        """
+        return search_everything(
+            self.session,
+            query,
+            held=self.project_id,
+            project_id=project_id,
+            language=language,
+            limit=limit,
+            after=after,
+        )
 
     @classmethod
     def entities(cls) -> dict[str, type[Repository[Any, Any]]]:
@@ -143,6 +170,13 @@ class UnitOfWork(Repositories):
     def is_open(self) -> bool:
         """Whether it was entered, and not left."""
         return self in self._opened_among
+
+    @property
+    def files(self) -> "UnitFiles":
+        """Keeps files for rows that this unit writes."""
+        from database_handler.repositories.files import UnitFiles
+
+        return UnitFiles(self.session, self.resources)
 
     @contextmanager
     def savepoint(self) -> Iterator[Self]:

@@ -1,143 +1,40 @@
 """The commands with their options: each opens the database, calls one function, and prints what it returns.
 
-A command added here gets the shared options, ``--json``, its table and its exit code from its value alone:
-``@command`` registers it, `tables.laid_out` and `endings.ending` know the value's kind.
+What belongs to projects and to files stands in `project_app` and `schema_app`, which register theirs too.
 """
 
-import inspect
-import sys
-from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
-from database_handler import __version__
-from database_handler.cli import commands
-from database_handler.cli.console import console, progress
-from database_handler.cli.endings import Ending, ending, silence_stdout, tell
-from database_handler.cli.interrupts import interruptible
-from database_handler.cli.options import Chosen, Run
-from database_handler.cli.tables import show
+from database_handler.cli import commands, file_app, project_app, schema_app
+from database_handler.cli.console import progress
+from database_handler.cli.options import Run
+from database_handler.cli.program import VERSION, app, command, group, run
 from database_handler.core.exceptions import InvalidValue
 from database_handler.migrations import MigrationManager, MigrationReport, MigrationStatus
 from database_handler.operations.health import Health
 
-__all__ = ["app", "run"]
+__all__ = ["app", "file_app", "project_app", "run", "schema_app"]
 
-F = TypeVar("F", bound=Callable[..., BaseModel])
-PROGRAM = "database-handler"
-_VERSION = inspect.Parameter(
-    "version",
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    default=False,
-    annotation=Annotated[bool, typer.Option("--version", help="Print the version.")],
-)
-_SHARED = inspect.signature(Chosen).parameters
 _CODES = (
     "Exit codes: 0 done, 1 error, 2 something is pending, 4 a decision is needed, 6 a lock was not had, "
     "130 interrupted, 141 nobody reads the output."
 )
 
-# Without rich's boxes, help is plain wherever it is shown, and its examples can be copied.
-app = typer.Typer(name=PROGRAM, rich_markup_mode=None, add_completion=False)
+
+class Entity(StrEnum):
+    """What can be searched."""
+
+    TEXT_SOURCES = "text_sources"
+    SUMMARIES = "summaries"
+    TRANSLATIONS = "translations"
+
+
 migrations = typer.Typer(rich_markup_mode=None)
 app.add_typer(migrations, name="migrations")
-
-
-# ------------------------------------------------------------------------------------------- how they are run
-
-
-def command(group: typer.Typer, *examples: str) -> Callable[[F], F]:
-    """Register a function from a `Run` and options to a value; its help is its docstring and the examples."""
-    listed = "\n".join(f"  {example}" for example in examples)
-    epilog = f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{listed}"
-
-    def register(function: F) -> F:
-        def face(context: typer.Context, **given: Any) -> int:
-            run = _started(context, given)
-            value = function(run, **given)
-            _print(value, as_json=run.chosen.as_json)
-            return ending(value)
-
-        _sign(face, list(inspect.signature(function).parameters.values())[1:])
-        group.command(function.__name__, help=inspect.getdoc(function), epilog=epilog)(face)
-        return function
-
-    return register
-
-
-def _sign(face: Callable[..., object], own: Sequence[inspect.Parameter] = ()) -> None:
-    """Give a command the signature that its options are read from: its own, then the shared ones."""
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    face.__dict__["__signature__"] = inspect.Signature([context, *own, *_SHARED.values()])
-
-
-def _started(context: typer.Context, given: dict[str, Any]) -> Run:
-    """Take the shared options out of those given."""
-    chosen = Chosen(**{name: given.pop(name) for name in _SHARED})
-    return Run(chosen.over(context.obj))
-
-
-def _print(value: BaseModel, *, as_json: bool) -> None:
-    if as_json:
-        print(value.model_dump_json(ensure_ascii=True))
-    else:
-        show(console(), value)
-
-
-def run(arguments: Sequence[str], *, misuse: int = 1) -> int:
-    """Run the command line as it was typed; return its exit code, having told its error if there was one.
-
-    Parameters
-    ----------
-    misuse : int
-        The exit code of a wrong setting or option.
-    """
-    try:
-        with interruptible(Ending.INTERRUPTED):
-            code = _invoked(arguments)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except BrokenPipeError:
-        silence_stdout()
-        return Ending.BROKEN_PIPE
-    except (KeyboardInterrupt, typer.Abort):
-        return Ending.INTERRUPTED
-    except Exception as error:  # noqa: BLE001  # the last place where it can be told in a line
-        wants = set(arguments)  # and not what was read of them: it may be they that are wrong
-        return tell(error, as_json="--json" in wants, verbose="--verbose" in wants, misuse=misuse)
-    return code
-
-
-def _invoked(arguments: Sequence[str]) -> int:
-    program = typer.main.get_command(app)
-    try:
-        with program.make_context(PROGRAM, list(arguments)) as context:
-            return int(program.invoke(context) or 0)
-    except typer.Exit as done:  # --help and --version
-        return done.exit_code
-
-
-def _group(
-    group: typer.Typer, about: str, epilog: str = "", *, own: Sequence[inspect.Parameter] = ()
-) -> None:
-    """Let a group take the shared options too, and print its help where no command is named."""
-
-    def start(context: typer.Context, version: bool = False, **given: Any) -> None:
-        context.obj = Chosen(**given).over(context.obj)
-        if version:
-            print(f"{PROGRAM} {__version__}")
-            raise typer.Exit
-        if context.invoked_subcommand is None:
-            print(context.get_help())
-
-    _sign(start, own)
-    group.callback(help=about, epilog=epilog, invoke_without_command=True)(start)
-
-
-# ---------------------------------------------------------------------------------------------- the commands
 
 
 @command(app, "database-handler init", "database-handler init --embedded var/pg")
@@ -230,16 +127,22 @@ def _check_seed(sample: bool, folder: Path | None, project: str | None) -> None:
 def search(
     run: Run,
     query: Annotated[str, typer.Argument(help='As on the web: words, "a phrase", -not, or.')],
+    *,
     project: Annotated[str | None, typer.Option(metavar="SLUG", help="Only in this project.")] = None,
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Only in this language.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many texts.")] = 20,
+    only: Annotated[Entity | None, typer.Option(help="Only these, not all three.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many on a page.")] = 20,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="The page after this one.")] = None,
 ) -> commands.Found:
-    """Look words up in the texts, best first.
+    """Look words up in text sources, summaries and translations, best first.
 
-    Each text is searched in the stemming of its own language.
+    Each text is searched in the stemming of its own language. Where nothing matches, words near to
+    those asked for are looked up instead, and the answer says so.
     """
     with run.database() as db:
-        return commands.search(db, query, project=project, language=language, limit=limit)
+        return commands.search(
+            db, query, entity=only, project=project, language=language, limit=limit, after=after
+        )
 
 
 @command(app, "database-handler health")
@@ -249,5 +152,5 @@ def health(run: Run) -> Health:
         return db.health()
 
 
-_group(app, "Keep a content-localisation pipeline in PostgreSQL.", _CODES, own=[_VERSION])
-_group(migrations, "Show the versions of the schema, and roll them back.")
+group(app, "Keep a content-localisation pipeline in PostgreSQL.", _CODES, own=[VERSION])
+group(migrations, "Show the versions of the schema, and roll them back.")

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
 
+from database_handler.cli.reports import project_of
 from database_handler.cli.seed import import_folder, load_sample
 from database_handler.content.folder import FileReport, FolderReport, Outcome
-from database_handler.core.exceptions import RecordNotFound
 from database_handler.database import Database
 from database_handler.migrations import MigrationReport, MigrationStatus
 from database_handler.models import NewProject
@@ -57,8 +58,9 @@ class Imported(BaseModel, frozen=True):
 
 
 class Hit(BaseModel, frozen=True):
-    """A text that matches: where it stands, how well it does (higher is better), and the passage."""
+    """A record that matches: where it stands, how well it does (higher is better), and the passage."""
 
+    entity: str
     id: UUID
     project: str
     title: str | None
@@ -69,10 +71,20 @@ class Hit(BaseModel, frozen=True):
 
 
 class Found(BaseModel, frozen=True):
-    """The texts that match a query, best first."""
+    """A page of what matches a query, best first.
+
+    Attributes
+    ----------
+    fuzzy : bool
+        Whether nothing matched as it was asked, and the hits hold words near to those.
+    next_cursor : str or None
+        What to give as ``--after`` for the next page.
+    """
 
     query: str
     hits: tuple[Hit, ...]
+    fuzzy: bool = False
+    next_cursor: str | None = None
 
 
 def initialise(db: Database) -> Initialised:
@@ -109,40 +121,48 @@ def _imported(report: FolderReport, seconds: float) -> Imported:
 
 
 def search(
-    db: Database, query: str, *, project: str | None = None, language: str | None = None, limit: int = 20
+    db: Database,
+    query: str,
+    *,
+    entity: str | None = None,
+    project: str | None = None,
+    language: str | None = None,
+    limit: int = 20,
+    after: str | None = None,
 ) -> Found:
-    """Look a query up in the texts of all projects, or of the one with this slug.
+    """Look a query up in one entity or in all, of all projects or of the one with this slug.
 
     Raises
     ------
     RecordNotFound
         No project has the slug.
     """
-    project_id = None if project is None else _project_id(db, project)
-    hits = db.text_sources.search(query, project_id=project_id, language=language, limit=limit)
-    slugs = _slugs(db, {hit.record.project_id for hit in hits})
-    return Found(query=query, hits=tuple(_hit(hit, slugs) for hit in hits))
-
-
-def _project_id(db: Database, slug: str) -> UUID:
-    found = db.projects.list(slug=slug, limit=1)
-    if not found:
-        raise RecordNotFound(f"no project has the slug {slug!r}", table="projects")
-    return found[0].id
+    project_id = None if project is None else project_of(db, project).id
+    places: dict[str | None, Any] = {
+        None: db,
+        "text_sources": db.text_sources,
+        "summaries": db.summaries,
+        "translations": db.translations,
+    }
+    page = places[entity].search(query, project_id=project_id, language=language, limit=limit, after=after)
+    slugs = _slugs(db, {hit.record.project_id for hit in page})
+    hits = tuple(_hit(hit, slugs) for hit in page)
+    return Found(query=query, hits=hits, fuzzy=page.fuzzy, next_cursor=page.next_cursor)
 
 
 def _slugs(db: Database, projects: Iterable[UUID]) -> dict[UUID, str]:
     return {project.id: project.slug for project in db.projects.get_many(list(projects))}
 
 
-def _hit(hit: SearchHit, slugs: dict[UUID, str]) -> Hit:
+def _hit(hit: SearchHit[Any], slugs: dict[UUID, str]) -> Hit:
     text = hit.record
     return Hit(
+        entity=hit.entity,
         id=text.id,
         project=slugs.get(text.project_id, str(text.project_id)),  # deleted meanwhile: its id then
-        title=text.title,
-        filename=text.filename,
-        language=text.language,
+        title=getattr(text, "title", None),
+        filename=getattr(text, "filename", None),
+        language=getattr(text, "language", None) or getattr(text, "target_language", None),
         rank=hit.rank,
         snippet=" ".join(hit.snippet.split()),
     )

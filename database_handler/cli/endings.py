@@ -9,6 +9,7 @@ from functools import singledispatch
 from typing import Protocol, runtime_checkable
 
 from database_handler.cli.commands import Initialised
+from database_handler.cli.reports import Checked, CheckedMetadata, Covered
 from database_handler.core.exceptions import (
     ConfigurationError,
     DatabaseHandlerError,
@@ -67,6 +68,22 @@ def _(value: Health) -> Ending:
 @ending.register
 def _(value: Initialised) -> Ending:
     return ending(value.health)
+
+
+@ending.register
+def _(value: Covered) -> Ending:
+    lacking = any(totals.missing for totals in value.coverage.totals.values())
+    return Ending.PENDING if lacking else Ending.DONE
+
+
+@ending.register
+def _(value: CheckedMetadata) -> Ending:
+    return Ending.PENDING if value.violations else Ending.DONE
+
+
+@ending.register
+def _(value: Checked) -> Ending:
+    return Ending.ERROR if value.report.problems else Ending.DONE
 
 
 @ending.register

@@ -90,7 +90,7 @@ class Run:
         """
         self._start_log()
         if self.chosen.embedded is None:
-            return Database(self.settings.database)
+            return Database.from_settings(self.settings)
         folder = Path(self.chosen.embedded)
         if not create and not _holds_something(folder):
             raise ConfigurationError(
@@ -98,7 +98,8 @@ class Run:
             )
         screen = console(stderr=True)
         with screen.status("starting PostgreSQL") if screen.is_terminal else nullcontext():
-            return Database.embedded(folder)
+            kept = "FILE_STORE_URL" in self.settings.sources
+            return Database.embedded(folder, files=self.settings.files if kept else None)
 
     def agree(self, question: str) -> None:
         """Ask whether to go on with what cannot be undone.

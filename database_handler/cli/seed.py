@@ -114,7 +114,7 @@ class _Import:
     ) -> None:
         self._db, self._project_id, self._root = db, project_id, root
         self._limits, self._on_progress = limits, on_progress
-        self._store = db.resources.files
+        self._originals = db.resources.files
         self._paths: dict[str, Path] = {}
         self._pending: dict[str, str] = {}  # name to checksum
         self._reports: list[FileReport] = []
@@ -262,7 +262,7 @@ class _Import:
             draft = text_source_draft(self._project_id, name, extract_document(original, self._limits))
         except Refusal as error:
             return error
-        self._store.put(original.data)
+        self._originals.put(original.data)
         return draft
 
 

@@ -1,6 +1,7 @@
 """A command's value, laid out for people; control characters in it are shown as escapes."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from functools import singledispatch
 from itertools import islice
@@ -12,14 +13,27 @@ from rich.table import Table
 from rich.text import Text
 
 from database_handler.cli.commands import Found, Imported, Initialised, Sampled
+from database_handler.cli.reports import (
+    Checked,
+    CheckedMetadata,
+    Counted,
+    Covered,
+    Diagram,
+    JsonSchemas,
+    Made,
+    Measured,
+    Swept,
+)
 from database_handler.content.folder import Outcome
 from database_handler.migrations import MigrationReport, MigrationStatus
 from database_handler.operations.health import Health
+from database_handler.repositories.project_statistics import ProjectStatistics
 from database_handler.utils.logger import encoded
 
 __all__ = ["show"]
 
 SHOWN = 50  # refused files listed before the rest is only counted; --json lists them all
+_ENTITIES = {"summaries": "summary", "translations": "translation"}
 _STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
 
 
@@ -173,9 +187,135 @@ def _refused(value: Imported) -> Iterator[Text]:
 @laid_out.register
 def _(value: Found, lines: bool) -> Iterator[RenderableType]:
     del lines
+    if value.fuzzy:
+        yield _text(f"nothing matches {value.query!r} as it is written; near to it:", "yellow")
     for hit in value.hits:
-        of = ", ".join(filter(None, [hit.language, f"{hit.rank:.2f}"]))
+        entity = None if hit.entity == "text_sources" else _ENTITIES.get(hit.entity, hit.entity)
+        of = ", ".join(filter(None, [entity, hit.language, f"{hit.rank:.2f}"]))
         yield _text(f"{hit.project}: {hit.filename or hit.title or hit.id} ({of})", "bold")
         yield Padding(_text(hit.snippet), (0, 0, 0, 2))
     if not value.hits:
         yield _text(f"no text matches {value.query!r}")
+    if value.next_cursor:
+        yield _text(f"more: --after {value.next_cursor}")
+
+
+# ------------------------------------------------------------------------------------------------- projects
+
+
+@laid_out.register
+def _(value: Measured, lines: bool) -> Iterator[RenderableType]:
+    found = value.statistics
+    numbers = ("rows", "words", "tokens")
+    table = _table(lines, "entity", "language", *numbers, right=numbers)
+    for row in _amounts(found):
+        table.add_row(*row)
+    yield table
+    videos = found.videos
+    yield _pairs(
+        [
+            ("videos", Text(f"{videos.rows:,}: {videos.seconds:,.1f} s, {videos.size_bytes:,} bytes")),
+            ("links", Text(f"{found.links.rows:,}{_kinds(found.links.kinds)}")),
+            ("last activity", Text(f"{found.last_activity.astimezone(UTC):%Y-%m-%d %H:%M} UTC")),
+        ]
+    )
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    return f": {told}" if told else ""
+
+
+def _amounts(found: ProjectStatistics) -> Iterator[tuple[str, str, str, str, str]]:
+    """Give each entity's row, then one for each of its languages."""
+    for name, entity in (
+        ("text sources", found.text_sources),
+        ("summaries", found.summaries),
+        ("translations", found.translations),
+    ):
+        yield name, "", *_numbers(entity)
+        for language, amounts in entity.languages.items():
+            yield "", language, *_numbers(amounts)
+
+
+def _numbers(amounts: object) -> tuple[str, str, str]:
+    rows, words, tokens = (getattr(amounts, name, None) for name in ("rows", "words", "tokens"))
+    return f"{rows:,}", f"{words:,}", "" if tokens is None else f"{tokens:,}"
+
+
+@laid_out.register
+def _(value: Covered, lines: bool) -> Iterator[RenderableType]:
+    found = value.coverage
+    states = ("approved", "review", "draft", "missing", "original")
+    table = _table(lines, "language", *states, right=states)
+    for language, totals in found.totals.items():
+        table.add_row(language, *(f"{getattr(totals, state):,}" for state in states))
+    yield table
+    lacking = [item for item in found.items if item.missing]
+    for item in lacking:
+        yield _text(f"{item.title} ({item.language}) lacks {', '.join(item.missing)}")
+    yield _text(
+        f"{found.originals:,} {found.of.replace('_', ' ')}; {len(found.items):,} looked at one by one"
+    )
+
+
+@laid_out.register
+def _(value: Counted, lines: bool) -> Iterator[RenderableType]:
+    table = _table(lines, "entity", "rows", right=["rows"])
+    for entity, rows in value.rows.by_entity.items():
+        table.add_row(_text(entity.replace("_", " ")), f"{rows:,}")
+    yield table
+    where = "" if value.file is None else f" to {value.file}"
+    yield _text(f"{value.project}: {value.done}{where}, {value.rows.total:,} rows")
+
+
+@laid_out.register
+def _(value: Made, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _text(f"{value.slug} ({value.name}): {value.rows.total:,} rows, id {value.id}")
+
+
+@laid_out.register
+def _(value: CheckedMetadata, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for violation in value.violations[:SHOWN]:
+        yield _text(f"{violation.entity} {violation.id}: {'; '.join(violation.problems)}")
+    if len(value.violations) > SHOWN or value.more:
+        yield Text("... and more; --json lists a thousand")
+    if not value.violations:
+        yield _text(f"{value.project}: every row keeps to its schema", "green")
+
+
+# ---------------------------------------------------------------------------------------- files, the schema
+
+
+@laid_out.register
+def _(value: Swept, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    report = value.report
+    would = "would remove" if value.dry_run else "removed"
+    yield Text(f"{would} {report.removed:,} files ({report.bytes:,} bytes); kept {report.kept:,}")
+    if report.skipped:
+        yield Text(f"{report.skipped:,} may be about to be needed; another sweep decides on them")
+
+
+@laid_out.register
+def _(value: Checked, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for found in value.report.problems[:SHOWN]:
+        yield _text(f"{found.problem}: {found.table} {found.id}, {found.field} {found.uri}", "red")
+    if (more := len(value.report.problems) - SHOWN) > 0:
+        yield Text(f"... and {more} more; --json lists them all")
+    yield Text(f"{value.report.checked:,} checked, {len(value.report.problems):,} not as they should be")
+
+
+@laid_out.register
+def _(value: JsonSchemas, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _verbatim(json.dumps(value.schemas, indent=2))
+
+
+@laid_out.register
+def _(value: Diagram, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _verbatim(value.text) if value.file is None else _text(f"written to {value.file}")

@@ -8,10 +8,11 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal, get_args
 
 from database_handler.content import isolation, media_kinds
@@ -21,6 +22,7 @@ from database_handler.content.errors import (
     EmptyFile,
     FileTooLarge,
     NotARegularFile,
+    UnreadableFile,
     refusal,
 )
 from database_handler.content.files import Fingerprint, open_regular
@@ -67,7 +69,7 @@ class MediaLimits:
         The size of the file.
     """
 
-    seconds: float = 60.0
+    seconds: float = 30.0
     memory_bytes: int = 2 << 30
     pixels: int = 40_000_000
     streams: int = 100
@@ -141,15 +143,26 @@ class Picture:
         return hashlib.sha256(self.data).hexdigest()
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture to a file, whole or not at all, in place of one that is there."""
+        """Write the picture to a file, whole or not at all, in place of one that is there.
+
+        Raises
+        ------
+        InvalidValue
+            It cannot be written there.
+        """
         target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        partial = target.with_name(f".{token_hex(8)}.part")
         try:
-            partial.write_bytes(self.data)
+            with partial.open("xb") as file:
+                file.write(self.data)
             partial.replace(target)
-        finally:
+        except (OSError, ValueError) as error:
+            failure = InvalidValue(f"the picture cannot be written there: {_why(error)}")
+        else:
+            return target
+        with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
-        return target
+        raise failure
 
 
 class OpenVideo:
@@ -163,8 +176,9 @@ class OpenVideo:
             raise EmptyFile("the file has no bytes")
         if self.size_bytes > limits.file_bytes:
             raise FileTooLarge(f"the file is larger than {limits.file_bytes:,} bytes")
-        self._container = media_kinds.container_of(os.pread(descriptor, media_kinds.HEAD, 0))
-        media_kinds.refuse_cut_short(descriptor, self.size_bytes, self._container)
+        with _reading():
+            self._container = media_kinds.container_of(os.pread(descriptor, media_kinds.HEAD, 0))
+            media_kinds.refuse_cut_short(descriptor, self.size_bytes, self._container)
 
     @cached_property
     def info(self) -> MediaInfo:
@@ -206,8 +220,9 @@ class OpenVideo:
             Somebody wrote to it since it was opened.
         """
         digest = hashlib.sha256()
-        for at in range(0, self.size_bytes, _CHUNK):
-            digest.update(os.pread(self._descriptor, min(_CHUNK, self.size_bytes - at), at))
+        with _reading():
+            for at in range(0, self.size_bytes, _CHUNK):
+                digest.update(os.pread(self._descriptor, min(_CHUNK, self.size_bytes - at), at))
         self._refuse_changed()
         return Fingerprint(self.size_bytes, digest.hexdigest())
 
@@ -245,6 +260,22 @@ class OpenVideo:
         if "refused" in answer:
             raise refusal(answer["refused"], answer["message"])
         return _info(answer, self._container.name, self.size_bytes), answer.get("picture", {}), data
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raise `UnreadableFile` for what the system says of a read: a broken disk, a lost network folder."""
+    try:
+        yield
+    except OSError as error:
+        failure = UnreadableFile(f"the file cannot be read: {_why(error)}")
+    else:
+        return
+    raise failure
+
+
+def _why(error: OSError | ValueError) -> str:
+    return os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else "the path holds a NUL"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from database_handler.content.errors import DamagedFile, NotAVideo
 __all__ = ["HEAD", "Container", "container_of", "refuse_cut_short"]
 
 HEAD = 4_096  # bytes that tell the container
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _BOXES = 100_000  # top-level boxes looked at; a fragmented film of nine hours has about as many
 
 
@@ -159,4 +160,24 @@ def _riff_end(read: _Read, size: int) -> int:
     return at if at - 1 > size else size
 
 
-_STATED: dict[str, Callable[[_Read, int], int]] = {"mov": _boxes_end, "matroska": _ebml_end, "avi": _riff_end}
+def _asf_end(read: _Read, size: int) -> int:
+    head = read(HEAD, 0)
+    at = head.find(_ASF_PROPERTIES)
+    return int(struct.unpack("<Q", head[at + 40 : at + 48])[0]) if 0 <= at <= len(head) - 48 else size
+
+
+def _mxf_end(read: _Read, size: int) -> int:
+    """Return where the footer begins that the first partition points to, and a byte of it."""
+    head = read(64, 0)
+    value = 17 + (head[16] & 0x7F if len(head) > 16 and head[16] & 0x80 else 0)
+    footer = head[value + 24 : value + 32]
+    return int.from_bytes(footer, "big") + 1 if len(footer) == 8 and any(footer) else size
+
+
+_STATED: dict[str, Callable[[_Read, int], int]] = {
+    "mov": _boxes_end,
+    "matroska": _ebml_end,
+    "avi": _riff_end,
+    "asf": _asf_end,
+    "mxf": _mxf_end,
+}

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import itertools
 import os
 import pkgutil
 import resource
@@ -47,9 +48,12 @@ _DECODERS = (
     "wmv2,wmv1,msmpeg4,msmpeg4v2,msmpeg4v1,h263,flv,vp6f,vp6,svq3,cinepak,ffv1,qtrle,rawvideo,"
     "aac,mp3float,mp3,opus,vorbis,flac,alac,ac3,eac3,mp2float,mp2,dca,pcm_s16le,pcm_s16be,pcm_s24le,wmav2"
 )
+_TOO_MUCH = "the video takes more memory, or has more streams, than is allowed"
 _SECOND = 1_000_000  # units of a container's times
 _AT_ONCE = 0.001  # seconds by which times are rounded in some containers
 _BEFORE = (0.0, 1.0, 10.0, float("inf"))  # seconds before a time where its frame is looked for
+_SLOWEST = 10_000  # bits a second: with fewer, a length is not believed unseen
+_LAST_PACKETS = 5_000  # looked at to see where a video really ends
 _FEW = 6  # frames that the sharpest is chosen of
 _EXTREME_ASPECT = 10
 _FASTEST = 1_000  # frames a second
@@ -106,7 +110,7 @@ def answer(request: dict[str, Any], file: int) -> tuple[dict[str, Any], bytes]:
     except Refused as error:
         return {"refused": error.reason, "message": error.message}, b""
     except MemoryError:
-        return {"refused": "unsafe_media", "message": "the video takes more memory than is allowed"}, b""
+        return {"refused": "unsafe_media", "message": _TOO_MUCH}, b""
     except Exception:  # noqa: BLE001 - whatever a broken video makes of the decoder is one answer
         return {"refused": "damaged", "message": "the video is cut short or broken and cannot be read"}, b""
 
@@ -146,31 +150,42 @@ def _elsewhere(*_: object) -> None:
 @contextlib.contextmanager
 def opened(request: dict[str, Any], file: int) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """Open a video by the demuxer that the parent chose, and find its moving pictures."""
+    with _container(request, file, _DECODERS) as container:
+        if len(container.streams) > request["streams"]:
+            raise Refused("unsafe_media", f"the video has more than {request['streams']:,} streams")
+        stream = _moving(container)
+        if not _area(stream):
+            # Decoders that refuse a picture of this size also forget what the container says of it.
+            with _container(request, file, "none") as undecoded:
+                _refuse_large(_moving(undecoded), request["pixels"])
+        _refuse_large(stream, request["pixels"])
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(request["pixels"])}
+        yield container, stream
+
+
+def _container(request: dict[str, Any], file: int, decoders: str) -> "InputContainer":
     import av
 
-    pixels, streams = request["pixels"], request["streams"]
-    with av.open(
+    return av.open(
         Bytes(file, request["size"]),
         "r",
         format=request["demuxer"],
-        options={"max_pixels": str(pixels), "threads": "1"},
+        options={"max_pixels": str(request["pixels"]), "threads": "1"},
         container_options={
             "format_whitelist": request["demuxer"],
-            "codec_whitelist": _DECODERS,
+            "codec_whitelist": decoders,
             "protocol_whitelist": "none",
-            "max_streams": str(streams + 1),
+            "max_streams": str(request["streams"] + 1),
         },
         metadata_errors="replace",
         buffer_size=1 << 16,
         io_open=_elsewhere,
-    ) as container:
-        if len(container.streams) > streams:
-            raise Refused("unsafe_media", f"the video has more than {streams:,} streams")
-        yield container, _moving(container, pixels)
+    )
 
 
-def _moving(container: "InputContainer", pixels: int) -> "VideoStream":
-    """Return the stream of moving pictures that a player would show, if it may be decoded."""
+def _moving(container: "InputContainer") -> "VideoStream":
+    """Return the stream of moving pictures that a player would show."""
     found = [stream for stream in container.streams.video if _moves(stream)]
     if not found:
         what = (
@@ -180,13 +195,14 @@ def _moving(container: "InputContainer", pixels: int) -> "VideoStream":
     stream = max(
         found, key=lambda each: (bool(each.disposition & type(each.disposition).default), _area(each))
     )
-    if _area(stream) > pixels:
-        raise Refused("unsafe_media", f"a picture of the video has more than {pixels:,} pixels")
     if stream.codec_context.name not in _DECODERS.split(","):
         raise Refused("unsupported", f"video in the codec {_codec(stream)} is not decoded")
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"max_pixels": str(pixels)}
     return stream
+
+
+def _refuse_large(stream: Any, pixels: int) -> None:
+    if _area(stream) > pixels:
+        raise Refused("unsafe_media", f"a picture of the video has more than {pixels:,} pixels")
 
 
 def _moves(stream: Any) -> bool:
@@ -213,7 +229,7 @@ def probe(
     """Return what the file says of itself, after one frame was really decoded; and a picture, if wanted."""
     first = frame_at(container, stream, 0.0)
     found: dict[str, Any] = {
-        "duration": _seconds(container, stream),
+        "duration": _seconds(container, container.size),
         "bit_rate": container.bit_rate,
         "frame_rate": _frame_rate(stream),
         "rotation": rotation(first),
@@ -223,34 +239,48 @@ def probe(
     }
     if wanted is None:
         return found, b""
-    times = moments(found["duration"], wanted)
+    times = moments(found, wanted)
     taken = ((at, _picture(frame_at(container, stream, at), stream, wanted["longest"])) for at in times)
     at, picture = (_sheet if wanted["count"] else _sharpest)(taken)
     size = {"at": at, "width": picture.width, "height": picture.height}
     return found | {"picture": size}, pictures.encoded(picture, wanted["format"])
 
 
-def moments(duration: float, wanted: dict[str, Any]) -> list[float]:
+def moments(found: dict[str, Any], wanted: dict[str, Any]) -> list[float]:
     """Return the times to take frames at: the one chosen, or some evenly spread."""
+    duration = found["duration"]
     if wanted["at"] is None:
-        count = wanted["count"] or _FEW
+        few = min(_FEW, max(round(duration * (found["frame_rate"] or _FEW)), 1))
+        count = wanted["count"] or few
         return [duration * (place + 0.5) / count for place in range(count)]
     if wanted["at"] > duration:
         raise Refused("beyond", f"the video ends at {duration:.3f} s")
     return [wanted["at"]]
 
 
-def _seconds(container: "InputContainer", stream: "VideoStream") -> float:
-    """Return how long the video is: as it states, or else as far as its packets reach."""
-    if container.duration is not None and container.duration > 0:
-        return container.duration / _SECOND
-    container.seek(container.start_time or 0)
-    ends = (
-        float((packet.pts + (packet.duration or 0)) * packet.time_base)
-        for packet in container.demux(stream)
-        if packet.pts is not None
-    )
-    return max(max(ends, default=0.0) - _start(container), 0.0)
+def _seconds(container: "InputContainer", size: int) -> float:
+    """Return how long the video is: as it states, or as far as its packets reach where that cannot be."""
+    stated = (container.duration or 0) / _SECOND
+    if stated <= 0:
+        return _reach(container, 0.0, sys.maxsize) or 0.0
+    if size * 8 / stated > _SLOWEST:
+        return stated
+    reached = _reach(container, stated, _LAST_PACKETS)
+    return stated if reached is None or reached * 2 + 1 > stated else reached
+
+
+def _reach(container: "InputContainer", at: float, most: int) -> float | None:
+    """Return where the packets from a time on end; None when there are none, or more than `most`."""
+    from av.error import FFmpegError
+
+    end = None
+    with contextlib.suppress(FFmpegError):
+        container.seek(round((_start(container) + at) * _SECOND))
+    for packet in itertools.islice(container.demux(), most):
+        if packet.pts is not None:
+            until = float((packet.pts + (packet.duration or 0)) * packet.time_base) - _start(container)
+            end = until if end is None else max(end, until)
+    return end
 
 
 def _start(container: "InputContainer") -> float:

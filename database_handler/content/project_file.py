@@ -167,8 +167,15 @@ def opened_for_writing(target: str | os.PathLike[str] | Writable) -> Iterator[Wr
     with _replacing(path) as file:
         if path.suffix.lower() == ".gz":
             # Without a name and a time in it: the same project makes the same file.
-            with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
+            try:
                 yield packed
+            except BaseException:
+                with suppress(OSError):
+                    packed.close()
+                raise
+            with _writing():
+                packed.close()
         else:
             yield file
 
@@ -181,16 +188,18 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         _refuse_special(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o666)
+    file = os.fdopen(descriptor, "wb", buffering=_CHUNK)
     try:
-        with os.fdopen(descriptor, "wb", buffering=_CHUNK) as file:
-            yield file
-            with _writing():
-                file.flush()
-                os.fsync(file.fileno())
+        yield file
         with _writing():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
             partial.replace(path)
             _sync_folder(path.parent)
     except BaseException:
+        with suppress(OSError):
+            file.close()
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
@@ -262,7 +271,8 @@ def opened_for_reading(source: str | os.PathLike[str] | Readable) -> Iterator[Bi
         with open_regular(Path(source)) as file:
             yield _unpacked(file)
         return
-    if isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
+    given: object = source
+    if isinstance(given, io.TextIOBase) or not callable(getattr(given, "read", None)):
         raise InvalidValue("a path, or a stream that was opened for reading in binary mode, is wanted")
     yield _unpacked(source)
 
@@ -271,7 +281,7 @@ def _unpacked(source: Readable) -> BinaryIO:
     raw = io.BufferedReader(_Raw(source), _CHUNK)
     if raw.peek(2)[:2] != b"\x1f\x8b":
         return raw
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)  # type: ignore[arg-type]  # it reads into a buffer
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)
 
 
 class _Raw(io.RawIOBase):
@@ -291,13 +301,17 @@ class _Raw(io.RawIOBase):
         return len(chunk)
 
 
-def read(stream: BinaryIO, entities: Sequence[type[Record]]) -> Generator[FileRow, None, None]:
+def read(
+    stream: BinaryIO, entities: Sequence[type[Record]], *, longest: int = LONGEST_LINE
+) -> Generator[FileRow, None, None]:
     """Read a file row by row; the last step checks that it was all there.
 
     Parameters
     ----------
     entities : sequence of Record classes
         What rows a file may hold; the first is the project's.
+    longest : int
+        The bytes that a line may have.
 
     Raises
     ------
@@ -306,7 +320,7 @@ def read(stream: BinaryIO, entities: Sequence[type[Record]]) -> Generator[FileRo
         that comes twice, a reference to a row that is not there, a line that is no JSON or too long, counts
         that do not agree, or an end that is missing.
     """
-    lines = _lines(stream)
+    lines = _lines(stream, longest)
     reader = _Reader(entities)
     reader.begin(*next(lines))
     for number, line in lines:
@@ -321,20 +335,20 @@ def read(stream: BinaryIO, entities: Sequence[type[Record]]) -> Generator[FileRo
     raise ProjectFileRefused("the file ends without its closing line: it was cut short")
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
     number = 0
-    while line := _next(stream, number + 1):
+    while line := _next(stream, number + 1, longest):
         number += 1
-        if len(line) > LONGEST_LINE:
-            raise ProjectFileRefused(f"it is longer than {LONGEST_LINE:,} bytes", line=number)
+        if len(line) > longest:
+            raise ProjectFileRefused(f"it is longer than {longest:,} bytes", line=number)
         yield number, line
     if number == 0:
         raise ProjectFileRefused("the file is empty; a project file begins with its header", line=1)
 
 
-def _next(stream: BinaryIO, number: int) -> bytes:
+def _next(stream: BinaryIO, number: int, longest: int) -> bytes:
     try:
-        return stream.readline(LONGEST_LINE + 1)
+        return stream.readline(longest + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         told = "the compressed data is damaged or was cut short"
     except OSError as error:
@@ -381,15 +395,14 @@ class _Reader:
     def _entity(self, number: int, line: bytes) -> str:
         """Say which entity a line is of: those may not go back to one that came before."""
         name = self._allowed[0]
-        if not line.startswith(
-            b'{"entity":"%b",' % name.encode()
-        ):  # as written; most lines are like the last
+        # As `write` has it, and most lines are of the same entity as the last.
+        if not line.startswith(b'{"entity":"%b",' % name.encode()):
             given = _object(number, line).get("entity")
-            if given not in self._entities:
+            if not isinstance(given, str) or given not in self._entities:
                 raise ProjectFileRefused(f'"entity" must be one of {", ".join(self._entities)}', line=number)
             if given not in self._allowed:
                 raise ProjectFileRefused(f"{given} come before {name}", line=number)
-            name = str(given)
+            name = given
         self._allowed = self._allowed[self._allowed.index(name) :]
         projects = len(self._ids[self._project])
         if (name == self._project) == bool(projects):

@@ -7,7 +7,7 @@ scripts written without spaces form runs, which are looked for as they are writt
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -23,6 +23,8 @@ __all__ = [
     "Words",
     "alphabet_of",
     "parse_query",
+    "runs_of",
+    "tokens_of",
     "words_of",
 ]
 
@@ -96,13 +98,29 @@ class Query:
     @property
     def marked(self) -> tuple[str, ...]:
         """What a passage shows of runs and literals, longest first."""
-        found = {part for each in self.alternatives for leaf in each.wanted for part in _shown(leaf)}
-        return tuple(sorted(found, key=lambda text: (-len(text), text)))
+        return _longest_first(
+            leaf.text for each in self.alternatives for leaf in each.wanted if isinstance(leaf, Run | Literal)
+        )
+
+    @property
+    def near(self) -> tuple[str, ...]:
+        """What a passage shows of them where only a part of each is in it."""
+        return _longest_first(
+            pair
+            for each in self.alternatives
+            for leaf in each.wanted
+            for run in runs_of(leaf)
+            for pair in run.pairs
+        )
 
 
-def _shown(leaf: Leaf) -> Iterator[str]:
-    if isinstance(leaf, Run | Literal):
-        yield leaf.text
+def runs_of(leaf: Leaf) -> tuple[Run, ...]:
+    """Return the runs of a leaf."""
+    return tuple(part for part in _parts_of(leaf) if isinstance(part, Run))
+
+
+def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(texts), key=lambda text: (-len(text), text)))
 
 
 _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\uff02", '"') | {"\0": " "})
@@ -177,28 +195,47 @@ def _parts(text: str) -> "Iterator[Words | Run]":
 
 
 def _words(text: str) -> Iterator[Words]:
-    if _LETTER.search(text):
-        yield Words(text.strip())
+    # Without what surrounds them, for nothing of it may be taken for an operator later on.
+    for word in text.split():
+        if (bare := _bare(word)) and bare.lower() != "or":
+            yield Words(bare)
+
+
+def _bare(word: str) -> str:
+    kept = [place for place, character in enumerate(word) if unicodedata.category(character)[0] in "LMN"]
+    return word[kept[0] : kept[-1] + 1] if kept else ""
 
 
 # ------------------------------------------------------------------------------------------- misspelt words
 
-_LONG_ENOUGH = re.compile(r"[^\W\d_]{4,}")
-MOST_WORDS = 6
+SHORTEST, MOST_WORDS = 4, 6
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
 def words_of(query: Query) -> tuple[str, ...]:
-    """Return the wanted words that are long enough to be recognised when misspelt, the first few, each once."""
-    texts = [
-        leaf.text for each in query.alternatives for leaf in each.wanted if isinstance(leaf, Words | Phrase)
-    ]
-    found = dict.fromkeys(word.lower() for text in texts for word in _LONG_ENOUGH.findall(text))
-    return tuple(found)[:MOST_WORDS]
+    """Return the first few wanted words that are long enough to be recognised when misspelt."""
+    leaves = (part for each in query.alternatives for leaf in each.wanted for part in _parts_of(leaf))
+    words = (word.lower() for leaf in leaves for word in tokens_of(leaf))
+    return tuple(dict.fromkeys(word for word in words if _correctable(word)))[:MOST_WORDS]
+
+
+def tokens_of(leaf: Leaf) -> tuple[str, ...]:
+    """Return the words of a leaf without what surrounds them; a run has none."""
+    if isinstance(leaf, Words | Phrase):
+        return tuple(bare for word in leaf.text.split() if (bare := _bare(word)))
+    return ()
+
+
+def _parts_of(leaf: Leaf) -> tuple[Leaf, ...]:
+    return leaf.parts if isinstance(leaf, Literal) else (leaf,)
+
+
+def _correctable(word: str) -> bool:
+    return len(word) >= SHORTEST and all(unicodedata.category(character)[0] in "LM" for character in word)
 
 
 def alphabet_of(word: str) -> str:
-    """Return the letters that may stand in a word by mistake: of its script, a half block around each letter."""
+    """Return the letters that may stand in a word by mistake: those near its own in Unicode."""
     if any(unicodedata.name(letter, "").startswith("LATIN") for letter in word):
         return LATIN
     return "".join(sorted({letter for base in {ord(c) & ~0x7F for c in word} for letter in _letters(base)}))

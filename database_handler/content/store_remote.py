@@ -101,10 +101,11 @@ class Remote:
 
         def listed(filesystem: Any, path: str) -> list[tuple[str, int]]:
             filesystem.invalidate_cache()
-            found = filesystem.find(f"{path}/{folder}", detail=True)
-            return sorted(
-                (str(name)[len(path) + 1 :], int(info["size"] or 0)) for name, info in found.items()
-            )
+            found = filesystem.ls(f"{path}/{folder}", detail=True)
+            if any(info["type"] == "directory" for info in found):
+                # Not at once: what cannot be listed is left out by find, and a store would look empty.
+                found = filesystem.find(f"{path}/{folder}", detail=True).values()
+            return sorted((str(info["name"])[len(path) + 1 :], int(info["size"] or 0)) for info in found)
 
         return self._do("list", listed) or []
 

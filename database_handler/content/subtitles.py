@@ -118,7 +118,7 @@ def _checked(cues: Iterable[Cue]) -> Iterator[tuple[int, int, int, Cue]]:
     for number, cue in enumerate(cues, 1):
         if not isinstance(cue, Cue):
             raise InvalidValue(f"cue {number}: a Cue is wanted, not a {type(cue).__name__}")
-        start, end = _milliseconds(number, cue.start), _milliseconds(number, cue.end)
+        start, end = _milliseconds(f"cue {number}", cue.start), _milliseconds(f"cue {number}", cue.end)
         if end <= start:
             raise InvalidValue(f"cue {number}: it ends before it starts, or as it does; an end comes later")
         if start < before:
@@ -128,10 +128,10 @@ def _checked(cues: Iterable[Cue]) -> Iterator[tuple[int, int, int, Cue]]:
         yield number, start, end, cue
 
 
-def _milliseconds(number: int, seconds: float) -> int:
+def _milliseconds(what: str, seconds: float) -> int:
     if type(seconds) in {int, float} and -0.0005 < seconds < _LONGEST - 0.0005:  # nan is not
         return round(seconds * 1000)
-    raise InvalidValue(f"cue {number}: times are seconds from 0 to less than 1,000 hours")
+    raise InvalidValue(f"{what}: times are seconds from 0 to less than 1,000 hours")
 
 
 def _refuse_text(number: int, text: str) -> None:
@@ -230,9 +230,9 @@ def timed(
         The span has not one millisecond a cue, or as for `subtitle_lines`.
     """
     shown = subtitle_lines(text, language, chars, lines)
-    first, last = _milliseconds(1, start), _milliseconds(1, end)
+    first, last = _milliseconds("start", start), _milliseconds("end", end)
     if last - first < max(len(shown), 1):
-        raise InvalidValue(f"the time from start to end is too short for {len(shown)} cues")
+        raise InvalidValue(f"from start to end there must be a millisecond for each of {len(shown)} cues")
     rule = line_rule(language)
     weights = [max(sum(rule.cells(line) for line in cue), 1) for cue in shown]
     ends = _shares(weights, last - first)

@@ -84,6 +84,8 @@ _LAST_VOWELS: Final = "\u0e30\u0e32\u0e45\u0eb0\u0eb2\u0ebd"
 _STACKING: Final = "\u1039\u17d2\u1a60"  # Burmese, Khmer, Tai Tham: the next consonant stands below
 _CONSONANTS: Final = "\u1000-\u1021"  # Burmese, silenced by what follows
 _SPACES: Final = " \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"  # Zs: a mark may stand on one
+_CONTROLS: Final = "\t-\r\x1c-\x1f\x85\u2028\u2029"  # white space that no cluster begins with or goes over
+_FLAG: Final = "[\U0001f1e6-\U0001f1ff]{1,2}"
 _BEYOND: Final = "(?=[\U00010000-\U0010ffff])"  # tried first: long lists of ranges are slow
 
 
@@ -104,9 +106,9 @@ def _pattern(eliding: bool, colon: bool) -> re.Pattern[str]:
         f"|(?!\\s)(?:[{c['h']}]{extended}(?:[\u30fc\uff70]{extended})*"
         f"|{_syllable(c, extended)}"
         f"|(?:[{c['k']}]{extended})+"
-        f"|[\U0001f1e6-\U0001f1ff]{{1,2}}{extended}"
+        f"|{_FLAG}{extended}"
         f"|(?<![{_JOINERS}]){mark}"
-        f"|[^\\s{c['g']}{_JOINERS}]{extended}(?:(?<=\u200d)[^\\w\\s{c['g']}{c['x']}]{extended})*)"
+        f"|[^\\s{c['g']}{_JOINERS}]{extended}(?:(?<=\u200d)[^\\w\\s{c['g']}{c['x']}{c['p']}\U0001f1e6-\U0001f1ff]{extended})*)"
         f"|[{_SPACES}](?={mark}){extended}"
     )
 
@@ -115,7 +117,7 @@ def _word(c: Mapping[str, str], eliding: bool, colon: bool) -> str:
     letter = f"(?:[{c['a']}]|{_BEYOND}[{c['A']}])"
     within = (
         f"[{c['x']}]+|[{c['a']}]+|{_BEYOND}[{c['A']}{c['X']}]|[{c['f']}]+(?={letter})"
-        f"|{_joined(letter, eliding, colon)}|(?<=[{c['p']}])[^\\s{c['g']}]"
+        f"|{_joined(letter, eliding, colon)}|(?<=[{c['p']}])(?:{_FLAG}|[^{_CONTROLS}{c['g']}])"
     )
     elided = f"(?:(?<!\\d)['\u2019](?={letter}))?" if eliding else ""
     return f"(?:[{c['a']}]+|{_BEYOND}[{c['A']}])(?:{within})*{elided}"
@@ -146,8 +148,11 @@ def _syllable(c: Mapping[str, str], extended: str) -> str:
 
 _JOINERS: Final = "\u200c\u200d"
 _BREAKING: Final = "\u200b"  # zero width space: where scripts without spaces may be cut
+# Grapheme_Cluster_Break=Prepend: signs before a number, initial letters. They stay with what follows.
 _PREPENDED: Final = frozenset(
-    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\u1cf5\u1cf6\U000110bd\U000110cd"
+    "\U000111c2\U000111c3\U0001193f\U00011941\U00011a3a\U00011a84\U00011a85\U00011a86\U00011a87\U00011a88"
+    "\U00011a89\U00011d46\U00011f02"
 )
 _RANGES: Final = {
     # Han, Hiragana, Tangut, Nushu: each character by itself. Long blocks are added in `_classes`.
@@ -193,21 +198,17 @@ def _classes() -> Mapping[str, str]:
 
 def _names_of(character: str) -> str:
     category = unicodedata.category(character)
+    if character in _PREPENDED:
+        return "ap"
     if category[0] == "M" or character in _ATTACHED:
         return "xm"
     if category == "Cf":
-        return "x" if character in _JOINERS else _format_names(character)
+        return "x" if character in _JOINERS else "g" if character == _BREAKING else "fg"
     if category == "Cc":
         return "" if character.isspace() else "g"
     if not (character.isalnum() or character == "_"):
         return ""
     return _APART.get(ord(character), "a") if category[0] == "L" or category == "Nl" else "a"
-
-
-def _format_names(character: str) -> str:
-    if character in _PREPENDED:
-        return "ap"
-    return "g" if character == _BREAKING else "fg"
 
 
 def _ranges(codes: Sequence[int]) -> str:

@@ -111,6 +111,7 @@ def drop_text_search() -> Iterator[str]:
     for name, arguments in (
         ("corrections", "regclass, uuid, text, text"),
         ("one_of", "text[]"),
+        ("passage", "regconfig, text, tsquery"),
         ("search_vector", "text, text, text"),
         ("mixed_vector", "text, text, text"),
         ("pairs", "text"),
@@ -182,6 +183,7 @@ def _escape(code: int) -> str:
 _CLASS = _escaped(UNSPACED)
 # Marks that NFC joins to the letter before them; a text without any is left as it is, and costs a look.
 _MARKS = _escaped("\u0300-\u036f\u0653-\u0655\u1161-\u11c2\u3099-\u309a")
+_PART = 5_000
 _POSITIONS = 16_000  # a lexeme's position ends at 16,383: what lies beyond is found, but counts no more
 
 
@@ -192,6 +194,7 @@ def _functions() -> Iterator[str]:
     yield _function("pairs", "content text", "tsvector", _PAIRS)
     yield _function("mixed_vector", _ROW, "tsvector", _MIXED)
     yield _function("search_vector", _ROW, "tsvector", _VECTOR)
+    yield _function("passage", "configuration regconfig, content text, query tsquery", "text", _PASSAGE)
     yield _function("one_of", "lexemes text[]", "tsquery", _ONE_OF)
     yield _CORRECTIONS
 
@@ -252,13 +255,31 @@ CASE WHEN title ~ E'[{_CLASS}{_MARKS}]' OR left(content, {SEARCHED_CHARACTERS}) 
         ELSE setweight(to_tsvector({_OWN}configuration(language), title), 'A') || setweight(
             to_tsvector({_OWN}configuration(language), left(content, {SEARCHED_CHARACTERS})), 'B')
     END"""
+# A headline reads all that it is given, and slowly; so of a long text only the first part that matches.
+_PASSAGE = f"""\
+ts_headline(
+        configuration,
+        CASE WHEN length(content) <= {_PART} THEN content ELSE coalesce(
+            (
+                SELECT part
+                FROM (
+                    SELECT substr(content, start, {_PART}) AS part
+                    FROM generate_series(1, length(content), {_PART} - 200) AS start
+                ) AS parts
+                WHERE to_tsvector(configuration, part) @@ query LIMIT 1
+            ),
+            left(content, {_PART})
+        ) END,
+        query,
+        'StartSel=**, StopSel=**, MaxWords=18, MinWords=8, MaxFragments=1'
+    )"""
 
 
 # -------------------------------------------------------------------------------------------- misspelt words
 
-# A slip in a word makes one of some hundred words of it, and the index knows at once which of them are in use;
-# only where none is, the words that begin alike are compared by their trigrams. The planner cannot know that
-# a word is rare, and would read the table: hence the setting.
+# A slip makes one of some hundred words of a word, and the index knows at once which of them are in use; only
+# where none is, the words that begin alike are compared by their trigrams. The planner cannot know that a
+# word is rare, and would read the table: hence the setting.
 _CORRECTIONS = f"""\
 CREATE FUNCTION {_OWN}corrections(searched regclass, project uuid, form text, alphabet text)
     RETURNS TABLE (lexeme text)
@@ -268,21 +289,26 @@ BEGIN
     RETURN QUERY EXECUTE format($sql$
         SELECT variant
         FROM (
-            SELECT left($1, place - 1) || substr($1, place + 1) AS variant
-            FROM generate_series(1, length($1)) AS place
-            UNION SELECT left($1, place - 1) || substr($1, place + 1, 1) || substr($1, place, 1)
-                || substr($1, place + 2)
-            FROM generate_series(1, length($1) - 1) AS place
-            UNION SELECT left($1, place - 1) || letter || substr($1, place + 1)
-            FROM generate_series(1, length($1)) AS place, string_to_table($2, NULL) AS letter
-            UNION SELECT left($1, place) || letter || substr($1, place + 1)
-            FROM generate_series(0, length($1)) AS place, string_to_table($2, NULL) AS letter
+            SELECT variant, min(slip) AS slip
+            FROM (
+                SELECT left($1, place - 1) || substr($1, place + 1, 1) || substr($1, place, 1)
+                    || substr($1, place + 2) AS variant, 0 AS slip
+                FROM generate_series(1, length($1) - 1) AS place
+                UNION ALL SELECT left($1, place - 1) || substr($1, place + 1), 1
+                FROM generate_series(1, length($1)) AS place
+                UNION ALL SELECT left($1, place - 1) || letter || substr($1, place + 1), 1
+                FROM generate_series(1, length($1)) AS place, string_to_table($2, NULL) AS letter
+                UNION ALL SELECT left($1, place) || letter || substr($1, place + 1), 1
+                FROM generate_series(0, length($1)) AS place, string_to_table($2, NULL) AS letter
+            ) AS made
+            WHERE length(variant) > 2
+            GROUP BY variant
         ) AS variants
-        WHERE length(variant) > 2 AND EXISTS (
+        WHERE EXISTS (
             SELECT FROM %s AS t
             WHERE t.search_vector @@ {_OWN}one_of(ARRAY[variant]) AND ($3 IS NULL OR t.project_id = $3)
         )
-        ORDER BY {_OWN}similarity($1, variant) DESC, variant LIMIT 5
+        ORDER BY slip, {_OWN}similarity($1, variant) DESC, variant LIMIT 8
     $sql$, searched) USING form, alphabet, project;
     IF NOT FOUND AND length(form) > 4 THEN
         RETURN QUERY EXECUTE format($sql$
@@ -306,6 +332,8 @@ $body$;"""
 # Lexemes as a query that wants one of them; NULL where there are none.
 _ONE_OF = """\
 (
-        SELECT string_agg('''' || replace(replace(lexeme, E'\\\\', E'\\\\\\\\'), '''', '''''') || '''', ' | ')::tsquery
+        SELECT string_agg(
+            '''' || replace(replace(lexeme, E'\\\\', E'\\\\\\\\'), '''', '''''') || '''', ' | '
+        )::tsquery
         FROM unnest(lexemes) AS lexeme
     )"""

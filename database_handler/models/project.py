@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from database_handler.core.base_model import Draft, Record, bound_tables, initial
 from database_handler.core.schema import Index, Table
-from database_handler.utils.errors import InvalidValue
 from database_handler.utils.validators import (
     Description,
     JsonObject,
@@ -46,7 +45,7 @@ def of_entities(schemas: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Give JSON Schemas back whose keys are entities with metadata; another key is refused."""
     known = [name for name, table in bound_tables().items() if "metadata" in table.column_names]
     if unknown := sorted(set(schemas) - set(known)):
-        raise InvalidValue(
+        raise ValueError(
             f"no entity with metadata is called {unknown[0]}; there are {', '.join(sorted(known))}"
         )
     return schemas

@@ -104,7 +104,7 @@ class Repository(Generic[D, R]):
         return self._project_id is not None
 
     @property
-    def _scope(self) -> list[object]:
+    def _scope(self) -> list[UUID]:
         return [] if self._project_id is None else [self._project_id]
 
     # --------------------------------------------------------------------------------------------- create
@@ -359,7 +359,7 @@ class Repository(Generic[D, R]):
             return rows[0][0], met[0]
 
         return self._metadata.sent(
-            lambda: [self._metadata.project_of(record) for record in met] or [self._project_id],
+            lambda: [self._metadata.project_of(record) for record in met] or self._scope,
             send,
             lambda answer: answer[0] or self._is_in_the_way(answer[1], expected, valid),
         )

@@ -88,6 +88,17 @@ class HeldLease:
     expired: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer(Generic[R]):
+    """What came back from a row: whether it was changed, who holds it until when, and the record."""
+
+    changed: bool
+    held: bool
+    worker: str | None
+    until: datetime | None
+    record: R
+
+
 class Claims(Repository[D, R], Generic[D, R]):
     """`claim`, `extend`, `finish` and `give_back` for an entity whose rows are work to be done."""
 
@@ -132,7 +143,7 @@ class Claims(Repository[D, R], Generic[D, R]):
         for source in (*sources, asked):
             values += [source, *([] if project is None else [project]), count]
         taken = self.work.taken
-        values += [token, name, seconds, *([] if taken is None else [taken] * 3)]
+        values += [count, token, name, seconds, *([] if taken is None else [taken] * 3)]
         text = _claim(self.table, len(sources), taken is not None, project is not None)
         at = 2 + self.table.column_names.index("id")
         rows = sorted(self._session.all(text, values), key=lambda row: (row[0], row[at]))
@@ -146,8 +157,8 @@ class Claims(Repository[D, R], Generic[D, R]):
         LeaseLost, RecordNotFound
             Somebody else took the row, or it is gone. A lease that ran out and was not taken is extended.
         """
-        row = self._held(claim, (_UNTIL,), [_seconds(lease)])
-        return replace(claim, until=row[0])
+        answer = self._held(claim, (_UNTIL,), [_seconds(lease)])
+        return replace(claim, until=answer.until)
 
     def finish(
         self, claim: Claim[R], status: str | None = None, *, overwrite: bool = False, **changes: Any
@@ -173,10 +184,25 @@ class Claims(Repository[D, R], Generic[D, R]):
         self._expect(claim)
         valid = self._changes(changes) if changes else {}
         valid[STATUS] = self._status(status) or self._done(claim.record)
+        version = None if overwrite else claim.record.version
         names = tuple(sorted(valid))
         sets = (*(f"{name} = %s::{self.table.column(name).type}" for name in names), _ENDED, _TOUCHED)
-        values = [self._sent(valid[name]) for name in names]
-        return self._fill(self._held(claim, sets, values, None if overwrite else claim.record.version)[1:])
+        checks = _checks(self.table, names)
+        values = [*(self._sent(valid[name]) for name in names), claim.token, version]
+        values += [valid[name] for name in statements.guarded(self.table, names)]
+
+        def send() -> _Answer[R]:
+            marks = self._metadata.change_mark(valid, None, [claim.record])
+            return self._sent_for(claim, _held(self.table, sets, checks), [*values, *marks])
+
+        def ended(answer: _Answer[R]) -> bool:
+            record = answer.record
+            return answer.changed or not answer.held or self._is_in_the_way(record, version, valid)
+
+        answer = self._metadata.sent(lambda: [self._metadata.project_of(claim.record)], send, ended)
+        if answer.held and not answer.changed:
+            raise self._left_alone(answer.record, version, valid)
+        return self._kept(answer).record
 
     def give_back(self, claim: Claim[R]) -> R:
         """End the lease so that others can take the row at once, and return the record.
@@ -188,9 +214,9 @@ class Claims(Repository[D, R], Generic[D, R]):
         """
         taken, waiting = self.work.taken, self.work.waiting
         if taken is None:
-            return self._fill(self._held(claim, (_ENDED,), [])[1:])
+            return self._held(claim, (_ENDED,), []).record
         sets = (_ENDED, f"status = CASE WHEN t.status = %s THEN %s ELSE t.status END, {_touched_if('=')}")
-        return self._fill(self._held(claim, sets, [taken, waiting, taken, taken])[1:])
+        return self._held(claim, sets, [taken, waiting, taken, taken]).record
 
     def claims(self, project_id: UUID | None = None, *, limit: int = 1000) -> list[HeldLease]:
         """Return who holds what until when, the first to run out first."""
@@ -205,26 +231,27 @@ class Claims(Repository[D, R], Generic[D, R]):
 
     # --------------------------------------------------------------------------------------------- common
 
-    def _held(
-        self, claim: Claim[R], sets: tuple[str, ...], values: list[Any], version: int | None = None
-    ) -> tuple[Any, ...]:
-        """Change the row if the claim holds it; give the lease's end and the record."""
+    def _held(self, claim: Claim[R], sets: tuple[str, ...], values: list[Any]) -> "_Answer[R]":
+        """Change the lease of a row if the claim holds it."""
         self._expect(claim)
+        return self._kept(self._sent_for(claim, _held(self.table, sets, ""), [*values, claim.token, None]))
+
+    def _sent_for(self, claim: Claim[R], statement: Statement, values: list[Any]) -> "_Answer[R]":
         key = [claim.record.id, getattr(claim.record, TENANT)]
-        rows = self._session.all(_held(self.table, sets), [*key, *values, claim.token, version, claim.token])
+        rows = self._session.all(statement, [*key, *values, claim.token])
         if not rows:
             raise self._not_found(claim.record.id)
-        changed, held, worker, *rest = rows[0]
-        if changed:
-            return tuple(rest)
-        record = self._fill(tuple(rest[1:]))
-        if held:
-            raise self._stale([record], [])
+        changed, held, worker, until, *record = rows[0]
+        return _Answer(changed, held, worker, until, self._fill(tuple(record)))
+
+    def _kept(self, answer: "_Answer[R]") -> "_Answer[R]":
+        if answer.changed:
+            return answer
         raise LeaseLost(
-            f"{self.table.name}: the lease on {record.id} is held by {worker or 'nobody'} now; nothing was "
-            "written. Claim again, or decide with error.current",
-            current=record,
-            worker=worker,
+            f"{self.table.name}: the lease on {answer.record.id} is held by {answer.worker or 'nobody'} now; "
+            "nothing was written. Claim again, or decide with error.current",
+            current=answer.record,
+            worker=answer.worker,
             table=self.table.name,
         )
 
@@ -268,20 +295,31 @@ def _touched_if(comparison: str) -> str:
     )
 
 
+def _checks(table: Table, names: tuple[str, ...]) -> str:
+    """Hold a change to the table's moves and to its project's JSON Schema, as an update does."""
+    moves = (
+        f" AND {statements._permitted(table, name, 'current', '%s')}"
+        for name in statements.guarded(table, names)
+    )
+    return "".join(moves) + (statements._same_schema(table) if statements.marked(table, names) else "")
+
+
 @lru_cache(maxsize=256)
 def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> Statement:
     """Lock what is free, skipping what others lock, and take it.
 
-    A turn for each status whose leases ran out, and a last one for what is free: each reads the index
-    (status, lease_until, id) from its first row on, and only as many rows as are still wanted.
+    A turn for each status whose leases ran out, and a last one for what is free. Each reads the index
+    (status, lease_until, id) from its first row on, and locks a row only when it is asked for one, so that
+    no more are locked than are taken. The limits are plain numbers, for which the planner takes the index
+    however many rows wait.
     """
-    turns = [_turn(table, turn, turn < sources, scoped) for turn in range(sources + 1)]
-    chosen = " UNION ALL ".join(
-        f"SELECT {turn} AS turn, {TENANT}, id FROM turn_{turn}" for turn in range(sources + 1)
+    turns = " UNION ALL ".join(
+        f"SELECT {turn} AS turn, {TENANT}, id FROM ({_turn(table, turn < sources, scoped)}) AS turn_{turn}"
+        for turn in range(sources + 1)
     )
     status = f", status = %s, {_touched_if('<>')}" if sets_status else ""
     text = (
-        f"WITH {', '.join(turns)}, chosen AS MATERIALIZED ({chosen}) "
+        f"WITH chosen AS MATERIALIZED ({turns} LIMIT %s) "
         f"UPDATE {table.name} AS t SET lease_holder = %s::uuid, lease_worker = %s, {_UNTIL}{status} "
         f"FROM chosen AS c WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id "
         f"RETURNING c.turn, t.lease_until, {statements.columns(table, 't.')}"
@@ -289,26 +327,24 @@ def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> State
     return Statement(text, f"{table.name}.claim", writes=True)
 
 
-def _turn(table: Table, turn: int, expired: bool, scoped: bool) -> str:
+def _turn(table: Table, expired: bool, scoped: bool) -> str:
     free = f"lease_until <= {_NOW}" if expired else "lease_until IS NULL"
-    before = "".join(f" - (SELECT count(*) FROM turn_{earlier})" for earlier in range(turn))
     return (
-        f"turn_{turn} AS MATERIALIZED (SELECT {TENANT}, id FROM {table.name} "
-        f"WHERE status = %s AND {free}{statements.scope(table, scoped)} "
-        f"ORDER BY lease_until, id LIMIT %s{before} FOR UPDATE SKIP LOCKED)"
+        f"SELECT {TENANT}, id FROM {table.name} WHERE status = %s AND {free}"
+        f"{statements.scope(table, scoped)} ORDER BY lease_until, id LIMIT %s FOR UPDATE SKIP LOCKED"
     )
 
 
 @lru_cache(maxsize=256)
-def _held(table: Table, sets: tuple[str, ...]) -> Statement:
+def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
     """Change a row that a claim holds; gives (changed, held, the holder's name, the end, the record)."""
     names = statements.columns(table)
     text = (
         f"WITH current AS MATERIALIZED (SELECT {names}, lease_holder, lease_worker, lease_until "
         f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR UPDATE), "
-        f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current AS c "
-        f"WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id AND c.lease_holder = %s::uuid "
-        f"AND c.version = coalesce(%s::bigint, c.version) "
+        f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current "
+        f"WHERE t.{TENANT} = current.{TENANT} AND t.id = current.id AND current.lease_holder = %s::uuid "
+        f"AND current.version = coalesce(%s::bigint, current.version){checks} "
         f"RETURNING t.lease_until, {statements.columns(table, 't.')}) "
         f"SELECT true, true, NULL::text, lease_until, {names} FROM changed UNION ALL "
         f"SELECT false, coalesce(lease_holder = %s::uuid, false), lease_worker, lease_until, {names} "

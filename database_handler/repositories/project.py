@@ -19,13 +19,14 @@ from database_handler.models import ENTITIES, NewProject, Project, ProjectStatus
 from database_handler.repositories import project_cascade, project_clone, project_transfer
 from database_handler.repositories.base import _uuid, _version
 from database_handler.repositories.create import Create
-from database_handler.repositories.project_cascade import Counts, Deleted
+from database_handler.repositories.metadata_reports import MetadataReports
+from database_handler.repositories.project_cascade import Deleted, ProjectCounts
 from database_handler.repositories.project_reports import ProjectReports
 
-__all__ = ["Counts", "Deleted", "ProjectRepository"]
+__all__ = ["Deleted", "ProjectCounts", "ProjectRepository"]
 
 
-class ProjectRepository(ProjectReports):
+class ProjectRepository(ProjectReports, MetadataReports):
     """Reads and writes `Project` records, and whole projects.
 
     Attributes
@@ -139,7 +140,9 @@ class ProjectRepository(ProjectReports):
 
     # ------------------------------------------------------------------------------------------- transfer
 
-    def export(self, id: UUID | str, target: str | PathLike[str] | Writable, *, batch: int = 200) -> Counts:
+    def export(
+        self, id: UUID | str, target: str | PathLike[str] | Writable, *, batch: int = 200
+    ) -> ProjectCounts:
         """Write a project and everything below it to a file, as of one moment; return how many rows it has.
 
         Parameters
@@ -164,7 +167,7 @@ class ProjectRepository(ProjectReports):
             if project is None:
                 raise self._not_found(id)
             with project_file.opened_for_writing(target) as stream:
-                return Counts.of(project_file.write(stream, chain([project], rows), self.entities))
+                return ProjectCounts.of(project_file.write(stream, chain([project], rows), self.entities))
 
     def import_(
         self,

@@ -14,11 +14,11 @@ from database_handler.core.schema import Table
 from database_handler.core.session import Statement
 from database_handler.repositories.statements import columns, scope
 
-__all__ = ["Counts", "Deleted", "delete", "preview"]
+__all__ = ["Deleted", "ProjectCounts", "delete", "preview"]
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ProjectCounts:
     """How many rows of each entity.
 
     Attributes
@@ -55,7 +55,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted(Counts):
+class Deleted(ProjectCounts):
     """What went with a project, itself among it; or what would go."""
 
 

@@ -100,23 +100,25 @@ def described() -> tuple[Table, ...]:
 def metadata_summary() -> Statement:
     """Paths, types and counts; binds the project once for each table, then the depth and the limit."""
     documents = " UNION ALL ".join(
-        f"SELECT '{table.name}' AS entity, {COLUMN} FROM {table.name} WHERE {table.scope_column} = %s::uuid"
+        f"SELECT '{table.name}' AS entity, {COLUMN} AS value FROM {table.name} "
+        f"WHERE {table.scope_column} = %s::uuid"
         for table in described()
     )
+    # First the objects alone, level by level; then what stands in each, which is never stored.
     text = (
-        f"WITH RECURSIVE documents AS MATERIALIZED ({documents}), "
-        "found AS (SELECT d.entity, ARRAY[m.key] AS path, m.value "
-        f"FROM documents AS d, jsonb_each(d.{COLUMN}) AS m "
-        "UNION ALL SELECT f.entity, f.path || m.key, m.value FROM found AS f, jsonb_each("
-        "CASE jsonb_typeof(f.value) WHEN 'object' THEN f.value ELSE '{}' END) AS m "
-        "WHERE cardinality(f.path) < %s), "
-        "counts AS (SELECT path, entity, jsonb_typeof(value) AS type, count(*) AS number "
-        "FROM found GROUP BY path, entity, jsonb_typeof(value)), "
+        "WITH RECURSIVE objects AS (SELECT entity, '{}'::text[] AS path, value "
+        f"FROM ({documents}) AS documents "
+        "UNION ALL SELECT o.entity, o.path || m.key, m.value "
+        "FROM objects AS o, jsonb_each(o.value) AS m "
+        "WHERE cardinality(o.path) < %s - 1 AND jsonb_typeof(m.value) = 'object'), "
+        "counts AS (SELECT o.path || m.key AS path, o.entity, jsonb_typeof(m.value) AS type, "
+        "count(*) AS number FROM objects AS o, jsonb_each(o.value) AS m "
+        "GROUP BY o.path, m.key, o.entity, jsonb_typeof(m.value)), "
         "paths AS (SELECT path, sum(number)::bigint AS number, "
         "json_agg(json_build_array(entity, type, number)) AS counts "
         'FROM counts GROUP BY path ORDER BY number DESC, path COLLATE "C" LIMIT %s) '
         "SELECT NULL AS entity, path, number, counts FROM paths "
-        "UNION ALL SELECT entity, NULL, count(*), NULL FROM documents GROUP BY entity"
+        "UNION ALL SELECT entity, NULL, count(*), NULL FROM objects WHERE path = '{}' GROUP BY entity"
     )
     return Statement(text, "projects.metadata_summary")
 

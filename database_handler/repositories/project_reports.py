@@ -10,7 +10,7 @@ from uuid import UUID
 from database_handler.core.base_model import validated_field
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Statement
-from database_handler.models import ENTITIES, NewProject, Project
+from database_handler.models import NewProject, Project
 from database_handler.repositories.base import Repository
 from database_handler.repositories.project_coverage import (
     Coverage,
@@ -32,7 +32,7 @@ from database_handler.repositories.project_statistics import (
     counted,
     statistics,
 )
-from database_handler.repositories.project_tree import ProjectTree, planted, tree
+from database_handler.repositories.project_tree import TREE_ENTITIES, ProjectTree, planted, tree
 
 __all__ = ["ProjectReports"]
 
@@ -124,7 +124,7 @@ class ProjectReports(Repository[NewProject, Project]):
         repository in a unit of isolation ``repeatable read``.
         """
         project = _id(id)
-        found = planted(self._report(project, tree(), [project] * len(ENTITIES)))
+        found = planted(self._report(project, tree(), [project] * len(TREE_ENTITIES)))
         if found is None:
             raise self._not_found(id)
         return found

@@ -199,7 +199,7 @@ def counted(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, ProjectStatistics]:
     projects: dict[UUID, dict[str, list[_Group]]] = defaultdict(lambda: defaultdict(list))
     for group in map(_Group._make, rows):
         projects[group.project_id][group.part].append(group)
-    return {id: _read(id, parts) for id, parts in projects.items() if "projects" in parts}
+    return {id: _read(id, parts) for id, parts in projects.items()}
 
 
 def _read(id: UUID, parts: Mapping[str, list[_Group]]) -> ProjectStatistics:

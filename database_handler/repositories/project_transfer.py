@@ -23,7 +23,7 @@ from database_handler.repositories.project_ids import NewIds
 
 __all__ = ["ProjectImport", "records"]
 
-_MOST_ROWS, _MOST_BYTES = 1000, 4 * 1024 * 1024  # of a batch that is stored at once
+_MOST_ROWS, _MOST_BYTES = 1000, 1024 * 1024  # of a batch that is stored at once
 
 
 # ------------------------------------------------------------------------------------------------------- out

@@ -5,7 +5,7 @@ own type, shared between the tables, so that the driver reads every value as it 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -15,9 +15,12 @@ from uuid import UUID
 from database_handler.core.base_model import Record, filler
 from database_handler.core.schema import Table
 from database_handler.core.session import Statement
-from database_handler.models import ENTITIES, Link, Project, Summary, TextSource, Translation, Video
+from database_handler.models import Link, Project, Summary, TextSource, Translation, Video
 
-__all__ = ["ProjectTree", "SummaryNode", "TextSourceNode", "planted", "tree"]
+__all__ = ["TREE_ENTITIES", "ProjectTree", "SummaryNode", "TextSourceNode", "planted", "tree"]
+
+# What the tree has a place for: an entity that an application adds is not in it.
+TREE_ENTITIES: tuple[type[Record], ...] = (Project, TextSource, Summary, Translation, Video, Link)
 
 R = TypeVar("R", bound=Record)
 Row = tuple[Any, ...]
@@ -77,13 +80,13 @@ def _slots(table: Table) -> list[tuple[str, int]]:
 
 @lru_cache(maxsize=1)
 def _all_slots() -> tuple[tuple[str, int], ...]:
-    return tuple(sorted({slot for model in ENTITIES for slot in _slots(model.table)}))
+    return tuple(sorted({slot for model in TREE_ENTITIES for slot in _slots(model.table)}))
 
 
 @lru_cache(maxsize=1)
 def tree() -> Statement:
     """Every row of a project; the first column says of which entity. Binds the project once for each."""
-    branches = (_branch(place, model.table) for place, model in enumerate(ENTITIES))
+    branches = (_branch(place, model.table) for place, model in enumerate(TREE_ENTITIES))
     return Statement(" UNION ALL ".join(branches), "projects.tree")
 
 
@@ -96,44 +99,32 @@ def _branch(place: int, table: Table) -> str:
 # ------------------------------------------------------------------------------------------------- reading
 
 
-class _Reader:
-    """Makes records of the rows, by the entity that the first column names."""
-
-    def __init__(self) -> None:
-        places = {slot: place for place, slot in enumerate(_all_slots(), 1)}
-        wanted = [[places[slot] for slot in _slots(model.table)] for model in ENTITIES]
-        self._columns = [itemgetter(*found) for found in wanted]
-        self._fill = [filler(model) for model in ENTITIES]
-        self._id = [
-            found[model.table.column_names.index("id")] for model, found in zip(ENTITIES, wanted, strict=True)
-        ]
-
-    def order(self, row: Row) -> tuple[int, int]:
-        """Return what orders the rows: the entity, then the id."""
-        id: UUID = row[self._id[row[0]]]
-        return row[0], id.int
-
-    def record(self, row: Row) -> Record:
-        """Return the record of a row."""
-        place = row[0]
-        return self._fill[place](self._columns[place](row))
-
-
 @lru_cache(maxsize=1)
-def _reader() -> _Reader:
-    return _Reader()
+def _makers() -> tuple[Callable[[Row], Record], ...]:
+    """Return what makes a record of a row, for each entity by its place."""
+    places = {slot: place for place, slot in enumerate(_all_slots(), 1)}
+    return tuple(
+        _maker(model, itemgetter(*(places[slot] for slot in _slots(model.table)))) for model in TREE_ENTITIES
+    )
+
+
+def _maker(model: type[R], columns: Callable[[Row], Row]) -> Callable[[Row], R]:
+    fill = filler(model)
+    return lambda row: fill(columns(row))
 
 
 def planted(rows: list[Row]) -> ProjectTree | None:
     """Make the tree of the rows of `tree`, which are used up; None where the project is not there."""
-    reader = _reader()
-    # From the end, each row let go at once: with all of them alive beside their records the collector takes
-    # as long again as the reading.
-    rows.sort(key=reader.order, reverse=True)
+    makers = _makers()
     found: dict[type[Record], list[Record]] = defaultdict(list)
+    # Each row is let go at once: with all of them alive beside their records the collector takes as long
+    # again as the reading.
     while rows:
-        record = reader.record(rows.pop())
+        row = rows.pop()
+        record = makers[row[0]](row)
         found[type(record)].append(record)
+    for records in found.values():
+        records.sort(key=lambda record: record.id.int)
     return _nested(_Found(found)) if found[Project] else None
 
 

@@ -1,4 +1,4 @@
-"""The tokens of stored translations: made from the content as it is stored, read whole or a slice at a time."""
+"""The tokens of stored translations: made from the content as stored, read whole or a slice at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -116,7 +116,7 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
 
 
 class _Slice(NamedTuple):
-    """What the server sends for a slice: the tokens of its blocks, and the part of the content from theirs."""
+    """What the server sends for a slice: the tokens of its blocks, and the part of the content they span."""
 
     first: int
     stop: int
@@ -166,7 +166,7 @@ def _sent(found: Iterable[Translation]) -> str:
 
 @lru_cache
 def _write_tokens(scoped: bool) -> Statement:
-    """Write tokens where the row still has its version; locked in one order, so that no two calls deadlock."""
+    """Write tokens where a row still has its version; locked in one order, so that no two calls deadlock."""
     scope = " AND t.project_id = %s" if scoped else ""
     text = (
         "WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS v(project_id uuid, id uuid, "
@@ -199,7 +199,8 @@ def _read_slice(scoped: bool) -> Statement:
         f"(greatest(a, b) + {BLOCK - 1}) / {BLOCK} AS m FROM asked), "
         "found AS MATERIALIZED (SELECT *, "
         "CASE WHEN k > 0 THEN substring(tokens from index_at + 8 * (k - 1) for 8) END AS entry, "
-        "CASE WHEN m > k AND m < blocks THEN substring(tokens from index_at + 8 * (m - 1) for 8) END AS next, "
+        "CASE WHEN m > k AND m < blocks "
+        "THEN substring(tokens from index_at + 8 * (m - 1) for 8) END AS next, "
         "index_at + 8 * greatest(blocks - 1, 0) AS halves_at FROM touched), "
         f"placed AS MATERIALIZED (SELECT *, coalesce({number('entry', 1)}, 0)::integer AS before, "
         f"coalesce({number('entry', 5)}, 0)::integer AS wide_from, {number('next', 1)}::integer AS until, "

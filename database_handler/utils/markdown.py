@@ -32,10 +32,10 @@ _TOKEN: Final = re.compile(rf"\\{_PUNCTUATION}|`+|<|!\[|\]\(|\]:")
 _RUN_OR_ESCAPE: Final = re.compile(rf"\\{_PUNCTUATION}|`+")
 _RUN: Final = re.compile("`+")
 
-_FENCE: Final = re.compile(r"(`{3,})[^`]*|(~{3,}).*")
-_PREFIX: Final = r"[ \t>*+\-0-9.)(:|#]*"
+_FENCE: Final = re.compile(r"(`{3,})[^`|]*|(~{3,})[^|]*")  # with a border it may be a table's first row
+_PREFIX: Final = r"[\s>*+\-0-9.)(:|#]*"
 _HIDDEN_FENCE: Final = re.compile(rf"{_PREFIX}(?:`{{3,}}[^`]*|~{{3,}}.*)")
-_BLOCK_OF_HTML: Final = re.compile(rf"^{_PREFIX}<(?:[!?]|[A-Za-z/][^<>]*>[ \t]*$)", re.MULTILINE)
+_BLOCK_OF_HTML: Final = re.compile(rf"^{_PREFIX}<(?:[!?]|[A-Za-z/][^<>]*>\s*$)", re.MULTILINE)
 
 _OPENING: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)")
 _ATTRIBUTE: Final = re.compile(
@@ -183,7 +183,7 @@ def _tag(chunk: str, place: int) -> Replaced:
 def _alone(chunk: str, start: int, end: int) -> bool:
     """Tell whether a tag is all of its line: then it begins a block of HTML, in which no mark is read."""
     before, after = chunk[:start].rpartition("\n")[2], chunk[end:].partition("\n")[0]
-    return not after.strip(" \t") and re.fullmatch(_PREFIX, before) is not None
+    return not after.strip() and re.fullmatch(_PREFIX, before) is not None
 
 
 def _after_hidden(chunk: str, name: str, place: int) -> int:

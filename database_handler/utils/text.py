@@ -16,6 +16,8 @@ __all__ = [
     "NOT_IN_LINE",
     "count_words",
     "label",
+    "length_in_words",
+    "letters_a_word",
     "nfc_stripped",
     "plain_text",
     "sha256_hex",
@@ -126,10 +128,11 @@ def slugify(name: str) -> str:
     return f"{slug[:191].strip('-') or 'p'}-{sha256_hex(unicodedata.normalize('NFC', plain).strip())[:8]}"
 
 
-_ONE_BY_ONE: Final = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+_BY_FIVE: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+_BY_TWO: Final = (  # Han and kana
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
+_ONE_BY_ONE: Final = _BY_FIVE + _BY_TWO
 
 
 def count_words(text: str) -> int:
@@ -152,3 +155,33 @@ def _word() -> re.Pattern[str]:
     piece = f"(?:{letters}+|[{marks}]+{letters}*)(?:[{marks}]+{letters}*)*"
     joined = f"['\u2019_]{piece}|(?<=\\d)[.,](?=\\d){piece}"
     return re.compile(f"(?=[^\\W_])(?:[{_ONE_BY_ONE}]|{piece}(?:{joined})*)")
+
+
+_LETTERS_OF_TWO: Final = re.compile(f"(?=[^\\W_])[{_BY_TWO}]")
+_LETTERS_OF_FIVE: Final = re.compile(f"(?=[^\\W_])[{_BY_FIVE}]")
+_TWO: Final = frozenset({"zh", "cmn", "yue", "wuu", "nan", "hak", "gan", "hsn", "lzh", "ja"})
+_FIVE: Final = frozenset({"th", "lo", "my", "km", "shn", "mnw", "nod", "tts"})
+_WITHOUT_SPACES: Final = frozenset(
+    {"hani", "hans", "hant", "jpan", "hira", "kana", "thai", "laoo", "mymr", "khmr"}
+)
+
+
+def length_in_words(text: str) -> int:
+    """Give the length of a text in words of a language with spaces, so that limits mean one thing everywhere.
+
+    Two letters of Han or kana, or five of Thai, Lao, Burmese or Khmer, make about what one such word says.
+    """
+    by_two, by_five = len(_LETTERS_OF_TWO.findall(text)), len(_LETTERS_OF_FIVE.findall(text))
+    return count_words(text) - by_two - by_five + -(-by_two // 2) + -(-by_five // 5)
+
+
+def letters_a_word(language: str) -> int:
+    """Give how many of the words that `count_words` counts make one, in texts of a language: 1, 2 or 5.
+
+    A script in the tag decides first: ``zh-Latn`` is written with spaces.
+    """
+    primary, *subtags = language.lower().split("-")
+    scripts = [subtag for subtag in subtags if len(subtag) == 4 and subtag.isalpha()]
+    if scripts and scripts[0] not in _WITHOUT_SPACES:
+        return 1
+    return 2 if primary in _TWO else 5 if primary in _FIVE else 1

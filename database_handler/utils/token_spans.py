@@ -328,7 +328,7 @@ class PackedPart(NamedTuple):
         The codes of the text's own, empty for the usual ones.
     before : int
         Where the token before the part ends.
-    count : int
+    length : int
         How many tokens are read.
     halves, wide : bytes
         The half bytes, and the bytes for tokens without a code, from the part's on.
@@ -336,17 +336,17 @@ class PackedPart(NamedTuple):
 
     codes: bytes
     before: int
-    count: int
+    length: int
     halves: bytes
     wide: bytes
 
     def spans(self) -> tuple[list[int], list[int]]:
         """Return where the tokens begin and where they end; `InvalidValue` for what is no packed part."""
-        digits = self.halves.hex()[: self.count]
+        digits = self.halves.hex()[: self.length]
         steps = [(code >> 6, code & _WIDEST) for code in self.codes] or list(_USUAL)
-        if len(digits) < self.count or not {*digits} <= {*_DIGITS[: len(steps)], _OTHER}:
+        if len(digits) < self.length or not {*digits} <= {*_DIGITS[: len(steps)], _OTHER}:
             _damaged()
-        flat = [0] * (2 * self.count)
+        flat = [0] * (2 * self.length)
         for part in (0, 1):
             table = str.maketrans({digit: step[part] for digit, step in zip(_DIGITS, steps, strict=False)})
             flat[part::2] = map(ord, digits.translate(table | {ord(_OTHER): 0}))

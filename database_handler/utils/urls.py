@@ -30,6 +30,28 @@ _IN_PATH: Final = _UNRESERVED | frozenset("!$&'()*+,;=:@/")
 _IN_QUERY: Final = _IN_PATH | frozenset("?")
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")  # the two IDNA standards make different hosts of them
+# Letters that look like Latin ones, and the top domains at home in their script. Source: the look-alikes that
+# browsers show in their ASCII form.
+_TWINS: Final = (
+    (
+        frozenset("асԁеһіјӏорԗԛѕԝхуъьҽпгѵѡ"),
+        frozenset({"bg", "by", "kg", "kz", "mk", "mn", "rs", "ru", "su", "tj", "ua", "uz"}),
+    ),
+    (frozenset("αγεηικνορτυωϲϳ"), frozenset({"gr", "cy", "eu"})),
+    (frozenset("ɑɡɩɪʀʏʙɢɴʜʟ" + "".join(map(chr, range(0x1D00, 0x1D2C)))), frozenset[str]()),
+)
+_TWINS_OF_SIGNS: Final = frozenset(
+    "ノンソゾ丶丿一ーㅡ丨乛〳〵〱〆彡ㆍ"
+)  # beside Latin letters: a slash, a hyphen, a dot
+_IGNORED: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_HIDES_IPV4: Final = tuple(
+    map(
+        ipaddress.IPv6Network,
+        ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"),
+    )
+)
 _LATIN_GOES_WITH: Final = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 
 
@@ -99,18 +121,25 @@ def _ipv6(text: str) -> str:
         address = ipaddress.IPv6Address(text)
     except ValueError:
         address = None
-    if address is None or address.scope_id or address.ipv4_mapped:
+    if address is None or address.scope_id or _hides_ipv4(address):
         raise InvalidValue(
             "a URL's IPv6 address must be well-formed, without zone, and no IPv4 address in disguise"
         )
     return str(address)
 
 
+def _hides_ipv4(address: ipaddress.IPv6Address) -> bool:
+    return int(address) > 1 and any(address in network for network in _HIDES_IPV4)
+
+
 def _host(host: str) -> str:
     labels = host.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(labels)
-    name = ".".join(_label(text) for text in labels)
+    written = [_label(text) for text in labels]
+    for label in written:
+        _refuse_twin(label, home=written[-1])
+    name = ".".join(written)
     if len(name) > 253:
         raise InvalidValue("a URL's host must have at most 253 characters in its ASCII form")
     return name
@@ -133,6 +162,19 @@ def _label(text: str) -> str:
     if not _ASCII_LABEL.fullmatch(ascii_form) or composed[2:4] == "--":
         raise InvalidValue("a label of a URL's host must be 1 to 63 letters, digits and inner hyphens")
     return ascii_form
+
+
+def _refuse_twin(label: str, home: str) -> None:
+    """Refuse a label in letters that look like Latin ones, or with letters that look like signs."""
+    text = label[4:].encode("ascii").decode("punycode") if label.startswith("xn--") else ""
+    letters = {character for character in text if character.isalpha()}
+    among_latin = any(character.isascii() for character in letters) and _TWINS_OF_SIGNS & letters
+    alike = any(
+        letters and letters <= twins and home not in homes and not home.startswith("xn--")
+        for twins, homes in _TWINS
+    )
+    if alike or among_latin or letters & _TWINS[-1][0]:
+        raise InvalidValue("a label of a URL's host is written in letters that look like others")
 
 
 def _checked_punycode(label_text: str) -> str:
@@ -159,7 +201,8 @@ def _punycode(text: str) -> str:
 def _read_alike(text: str) -> bool:
     """Tell whether both IDNA standards make the same host of this label: else two readers see two hosts."""
     return (
-        unicodedata.normalize("NFKC", text) == text == text.lower()
+        unicodedata.normalize("NFKC", text) == text == text.lower() == text.casefold()
+        and not _IGNORED.search(text)
         and not _DEVIATIONS.intersection(text)
         and all(_in_host(character) for character in text)
         and unicodedata.category(text[0])[0] != "M"

@@ -30,11 +30,14 @@ from database_handler.utils.json_schemas import metadata_schemas
 from database_handler.utils.json_values import json_object
 from database_handler.utils.languages import LANGUAGE_CHARS, canonical_language
 from database_handler.utils.link_kinds import LinkKind, link_kind
+from database_handler.utils.markup import clean_markup, count_items, count_visible_words, visible_text
 from database_handler.utils.text import (
     KEY_BYTES,
     NOT_IN_LINE,
     count_words,
     label,
+    length_in_words,
+    letters_a_word,
     nfc_stripped,
     plain_text,
     sha256_hex,
@@ -56,6 +59,7 @@ __all__ = [
     "Duration",
     "Filename",
     "FrameRate",
+    "InvalidValue",
     "JsonObject",
     "LanguageCode",
     "LinkKind",
@@ -78,10 +82,15 @@ __all__ = [
     "Url",
     "UtcDatetime",
     "canonical_language",
+    "clean_markup",
+    "count_items",
+    "count_visible_words",
     "count_words",
     "filename",
     "json_object",
     "label",
+    "length_in_words",
+    "letters_a_word",
     "link_kind",
     "mime_type",
     "nfc_stripped",
@@ -96,6 +105,7 @@ __all__ = [
     "url_host",
     "utc",
     "verbatim",
+    "visible_text",
 ]
 
 SLUG_PATTERN: Final = r"^[a-z0-9]+(-[a-z0-9]+)*$"

@@ -236,7 +236,8 @@ def test_what_cannot_be_stored_is_refused_before_it_is_sent(subject: Subject, ba
 
 def test_numbers_and_json_at_their_limits(subject: Subject) -> None:
     extreme = {"a": 10**30, "b": -(2**63), "c": 1e15, "d": 5e-324, "e": -0.0, "f": 0.1, "g": True, "h": None}
-    numbers = {c.name: 2**63 - 1 for c in subject.table.columns if c.type == "bigint" and c.name != "version"}
+    held = {"version", "token_count"}  # to what the server and the tokens say
+    numbers = {c.name: 2**63 - 1 for c in subject.table.columns if c.type == "bigint" and c.name not in held}
     fields = subject.repository.draft.model_fields
     drafts = subject.drafts(201, metadata=extreme, **{n: v for n, v in numbers.items() if n in fields})
     single = create(subject, drafts.pop())

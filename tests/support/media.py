@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +39,7 @@ class Recipe:
     blurred: tuple[int, ...] = ()
     live: bool = False  # neither length nor index is written, as by a recorder that cannot go back
     aspect: Fraction | None = None
+    cover: bool = False  # a picture is attached
 
 
 def frame(number: int, recipe: Recipe) -> Image.Image:
@@ -60,25 +62,43 @@ def make(path: Path, container: str, recipe: Recipe = Recipe()) -> Path:
     """Encode a video into a file of the container given by FFmpeg's name for it."""
     options = {"live": "1"} if recipe.live else {}
     with path.open("wb") as file, av.open(file, "w", format=container, options=options) as out:
-        pictures = out.add_stream(recipe.codec, rate=recipe.rate)
-        assert isinstance(pictures, VideoStream)
-        pictures.width, pictures.height = recipe.size
-        pictures.pix_fmt = "yuvj420p" if recipe.codec == "mjpeg" else "yuv420p"
-        pictures.codec_context.gop_size = recipe.gop
-        if recipe.aspect is not None:
-            pictures.codec_context.sample_aspect_ratio = recipe.aspect
+        pictures = _pictures(out, recipe) if recipe.frames else None
         sounds = [_sound(out, recipe.sound, language) for language in recipe.audio]
         texts = [_spoken(out, language) for language in recipe.subtitles]
-        for number, time in enumerate(recipe.times or range(recipe.frames)):
-            shot = av.VideoFrame.from_image(frame(number, recipe))
-            shot.pts, shot.time_base = time, Fraction(1, recipe.rate)
-            out.mux(pictures.encode(shot))
-        out.mux(pictures.encode(None))
+        if recipe.cover:
+            out.add_attachment("cover.png", "image/png", _cover())
+        if pictures is not None:
+            _draw(out, pictures, recipe)
         for sound in sounds:
-            _silence(out, sound, recipe.frames / recipe.rate)
+            _silence(out, sound, (recipe.frames or 20) / recipe.rate)
         for text in texts:
             _show(out, text)
     return path
+
+
+def _pictures(out: OutputContainer, recipe: Recipe) -> VideoStream:
+    stream = out.add_stream(recipe.codec, rate=recipe.rate)
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height = recipe.size
+    stream.pix_fmt = "yuvj420p" if recipe.codec == "mjpeg" else "yuv420p"
+    stream.codec_context.gop_size = recipe.gop
+    if recipe.aspect is not None:
+        stream.codec_context.sample_aspect_ratio = recipe.aspect
+    return stream
+
+
+def _cover() -> bytes:
+    file = io.BytesIO()
+    frame(0, Recipe()).save(file, "PNG")
+    return file.getvalue()
+
+
+def _draw(out: OutputContainer, stream: VideoStream, recipe: Recipe) -> None:
+    for number, time in enumerate(recipe.times or range(recipe.frames)):
+        shot = av.VideoFrame.from_image(frame(number, recipe))
+        shot.pts, shot.time_base = time, Fraction(1, recipe.rate)
+        out.mux(stream.encode(shot))
+    out.mux(stream.encode(None))
 
 
 def _sound(out: OutputContainer, codec: str, language: str) -> AudioStream:
@@ -124,3 +144,16 @@ def turned(video: bytes, degrees: int) -> bytes:
     ]
     at = video.index(struct.pack(">9i", *fixed), video.index(b"tkhd"))
     return video[:at] + struct.pack(">9i", *wanted) + video[at + 36 :]
+
+
+def box_edited(data: bytes, where: tuple[bytes, ...], edit: Callable[[bytes], bytes]) -> bytes:
+    """Give the boxes of an MP4 anew, with the content of one of them edited and all sizes brought up to it."""
+    done, at = b"", 0
+    while at < len(data):
+        size, name = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + size]
+        if name == where[0]:
+            body = edit(body) if len(where) == 1 else box_edited(body, where[1:], edit)
+        done += struct.pack(">I4s", len(body) + 8, name) + body
+        at += size
+    return done

