@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import connection
 
 from database_handler import Database
 from database_handler.core.connection import dedicated
@@ -36,8 +36,8 @@ QUERIES: Mapping[str, str] = {
     "a misspelt word": "kabalsui",
 }
 
-_SYLLABLES = "ka ba ne to mi lu ro si de fa gu ho ja ke ly mo na pe ri su".split()
-_CYRILLIC = "ка ба не то ми лу ро си де фа гу хо жа ке лы мо на пе ри су".split()
+_SYLLABLES = "{ka,ba,ne,to,mi,lu,ro,si,de,fa,gu,ho,ja,ke,ly,mo,na,pe,ri,su}"
+_CYRILLIC = "{ка,ба,не,то,ми,лу,ро,си,де,фа,гу,хо,жа,ке,лы,мо,на,пе,ри,су}"
 _SEED = """
 SELECT setseed(0.42);
 INSERT INTO projects (id, name, slug, status, tags, metadata, metadata_schemas)
@@ -54,10 +54,10 @@ FROM (SELECT array_agg(id) AS ids FROM projects) AS p, generate_series(1, {rows}
     LATERAL (
         SELECT l.language, string_agg(
             CASE WHEN l.language IN ('zh', 'ja') THEN chr(19968 + r % 3000) || chr(19968 + r / 20 % 3000) ELSE
-                (CASE l.language WHEN 'ru' THEN ARRAY{cyrillic} ELSE ARRAY{syllables} END)[1 + r % 20]
-                || (CASE l.language WHEN 'ru' THEN ARRAY{cyrillic} ELSE ARRAY{syllables} END)[1 + r / 20 % 20]
-                || CASE WHEN r < 400 THEN '' ELSE (ARRAY{syllables})[1 + r / 400 % 20] END
-                || CASE WHEN r < 8000 THEN '' ELSE (ARRAY{syllables})[1 + r / 8000 % 20] END
+                (CASE l.language WHEN 'ru' THEN '{cyrillic}'::text[] ELSE '{syllables}'::text[] END)[1 + r % 20]
+                || (CASE l.language WHEN 'ru' THEN '{cyrillic}'::text[] ELSE '{syllables}'::text[] END)[1 + r / 20 % 20]
+                || CASE WHEN r < 400 THEN '' ELSE ('{syllables}'::text[])[1 + r / 400 % 20] END
+                || CASE WHEN r < 8000 THEN '' ELSE ('{syllables}'::text[])[1 + r / 8000 % 20] END
             END, CASE WHEN l.language IN ('zh', 'ja') THEN '' ELSE ' ' END) AS content
         FROM (SELECT floor(exp(random() * ln({words})))::integer AS r FROM generate_series(1, 20) AS w
             WHERE w + n > 0) AS ranks
@@ -95,13 +95,13 @@ class _Tap:
         raise _Sent(statement, values)
 
 
-def sql_of(connection: Connection, query: str) -> str:
+def sql_of(link: connection, query: str) -> str:
     """Return the SQL of a search as the library sends it."""
-    repository = TextSourceRepository(cast(Session, _Tap()))
+    repository = TextSourceRepository(cast("Session", _Tap()))
     try:
         repository.search(query)
     except _Sent as sent:
-        with connection.cursor() as cursor:
+        with link.cursor() as cursor:
             return cursor.mogrify(sent.statement.text, bound(sent.values, 1 << 20, own=True)).decode()
     raise AssertionError("a search sends one statement")
 
@@ -111,7 +111,7 @@ class Psql:
 
     def __init__(self, program: str, database: Database) -> None:
         self._process = subprocess.Popen(
-            [program, "--no-psqlrc", "--quiet", database.config.url(secret=True)],
+            [program, "--no-psqlrc", "--quiet", database.config.url(hide_password=False)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,15 +119,12 @@ class Psql:
         self._write("\\timing on\n\\o /dev/null\n\\set ON_ERROR_STOP on\n")
 
     def _write(self, text: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(text)
-        self._process.stdin.flush()
+        print(text, end="", file=self._process.stdin, flush=True)
 
     def seconds(self, sql: str) -> float:
         """Run one statement and return the time that psql tells."""
-        assert self._process.stdout
         self._write(f"{sql};\n")
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             if line.startswith("Time: "):
                 return float(line.split()[1]) / 1000
         raise SystemExit("psql ended")

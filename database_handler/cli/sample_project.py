@@ -1,5 +1,11 @@
-"""The sample project, stored in one unit of work and brought up to date by natural keys."""
+"""The sample project, stored in one unit of work and brought up to date by natural keys.
 
+It shows what each entity can do: originals in the file store, metadata under a JSON Schema, cleaned markup,
+tokens, the film's own facts and a picture of it, kinds of links by rules. What needs an extra that is not
+installed is left out, and comes with the next run once it is.
+"""
+
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +13,13 @@ from uuid import UUID
 
 from database_handler.cli.drafts import text_source_draft
 from database_handler.content import sample
-from database_handler.content.documents import Document, Limits, read_document
-from database_handler.content.files import fingerprint
+from database_handler.content.documents import Document, read_document
+from database_handler.content.media import MediaInfo, open_video
+from database_handler.content.tokens import tokenize
+from database_handler.core.exceptions import MissingExtra
 from database_handler.database import Database
 from database_handler.models import (
     ContentFormat,
-    LinkKind,
     NewLink,
     NewProject,
     NewSummary,
@@ -51,9 +58,28 @@ def load_sample(db: Database) -> SampleReport:
         owner=facts.owner,
         tags=facts.tags,
         metadata=facts.metadata,
+        metadata_schemas=_schemas(),
     )
     documents = {entry.file: (entry, read_document(entry.path)) for entry in entries.documents}
-    return db.run(lambda unit: _Sample(unit, draft, entries, documents).store())
+    film = _film(entries.video)
+    return db.run(lambda unit: _Sample(unit, draft, entries, documents, film).store())
+
+
+def _schemas() -> dict[str, Any]:
+    """Return what the metadata of the project's translations keeps to."""
+    if importlib.util.find_spec("jsonschema") is None:
+        return {}
+    passage = {"type": "object", "properties": {"passage": {"type": "string"}}, "additionalProperties": False}
+    return {"translations": passage}
+
+
+def _film(entry: sample.SampleVideo) -> tuple[MediaInfo, bytes] | None:
+    """Look at the film: what it says of itself, and its sharpest picture."""
+    try:
+        with open_video(entry.file, root=sample.FOLDER) as video:
+            return video.info, video.thumbnail().data
+    except MissingExtra:
+        return None
 
 
 class _Sample:
@@ -63,8 +89,9 @@ class _Sample:
         draft: NewProject,
         entries: sample.SampleProject,
         documents: Mapping[str, tuple[sample.SampleDocument, Document]],
+        film: tuple[MediaInfo, bytes] | None,
     ) -> None:
-        self._unit, self._entries, self._documents = unit, entries, documents
+        self._unit, self._entries, self._documents, self._film = unit, entries, documents, film
         self._outcomes: dict[str, dict[str, int]] = {}
         self._project = self._counted("projects", [unit.projects.upsert(draft)])[0]
 
@@ -84,7 +111,6 @@ class _Sample:
                 project_id=self._project.id,
                 url=link.url,
                 title=link.title,
-                kind=LinkKind(link.kind),
                 description=link.description,
             )
             for link in self._entries.links
@@ -94,7 +120,7 @@ class _Sample:
 
     def _sources(self) -> dict[str, TextSource]:
         drafts = [
-            text_source_draft(self._project.id, name, document, entry.path.as_uri())
+            text_source_draft(self._project.id, name, document, self._unit.files.put(entry.path).uri)
             for name, (entry, document) in self._documents.items()
         ]
         records = self._counted("text_sources", self._unit.text_sources.upsert_many(drafts))
@@ -147,6 +173,7 @@ class _Sample:
             source_language=entry.source_language,
             target_language=entry.target_language,
             content=entry.content,
+            tokens=tokenize(entry.content, entry.target_language),
             status=TranslationStatus(entry.status),
             generator=entry.generator,
             metadata={} if text_source_id is None else {"passage": self._entries.passage},
@@ -154,26 +181,27 @@ class _Sample:
 
     def _video(self, translation_id: UUID) -> None:
         entry = self._entries.video
-        file = fingerprint(entry.path, limit=Limits().file_bytes)
-        uri = entry.path.as_uri()
-        # A checkout that was moved has its film at another place; it is the same film.
-        for moved in self._unit.videos.list(project_id=self._project.id, checksum=file.checksum):
-            if moved.storage_uri != uri:
-                self._unit.videos.update(moved.id, {"storage_uri": uri})
+        file = self._unit.files.put(entry.path)
         draft = NewVideo(
             project_id=self._project.id,
             translation_id=translation_id,
             title=entry.title,
-            storage_uri=uri,
+            storage_uri=file.uri,
             checksum=file.checksum,
-            container=entry.container,
-            duration=entry.duration,
-            width=entry.width,
-            height=entry.height,
-            frame_rate=entry.frame_rate,
-            codecs=entry.codecs,
-            bit_rate=round(file.size_bytes * 8 / entry.duration),
             size_bytes=file.size_bytes,
             status=VideoStatus.READY,
+            **self._facts(entry),
         )
         self._counted("videos", self._unit.videos.upsert_many([draft]))
+
+    def _facts(self, entry: sample.SampleVideo) -> dict[str, Any]:
+        names = ("container", "duration", "width", "height", "frame_rate", "codecs")
+        if self._film is None:
+            return {name: getattr(entry, name) for name in names}
+        info, picture = self._film
+        names = (*names, "bit_rate", "rotation", "audio_languages", "subtitle_languages")
+        return {
+            **{name: getattr(info, name) for name in names},
+            "thumbnail_uri": self._unit.files.put(picture).uri,
+            "media_info": {"streams": [dict(stream) for stream in info.streams]},
+        }

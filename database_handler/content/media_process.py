@@ -106,7 +106,7 @@ def answer(request: dict[str, Any], file: int) -> tuple[dict[str, Any], bytes]:
     child.allow_seconds(request["seconds"])
     try:
         with opened(request, file) as (container, stream):
-            return probe(request["picture"], container, stream)
+            return probe(request["picture"], request["pixels"], container, stream)
     except Refused as error:
         return {"refused": error.reason, "message": error.message}, b""
     except MemoryError:
@@ -157,10 +157,10 @@ def opened(request: dict[str, Any], file: int) -> "Iterator[tuple[InputContainer
         if not _area(stream):
             # Decoders that refuse a picture of this size also forget what the container says of it.
             with _container(request, file, "none") as undecoded:
-                _refuse_large(_moving(undecoded), request["pixels"])
-        _refuse_large(stream, request["pixels"])
+                _refuse_large(_area(_moving(undecoded)), request["pixels"])
+        _refuse_large(_area(stream), request["pixels"])
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"max_pixels": str(request["pixels"])}
+        stream.codec_context.options = {"max_pixels": _widened(request["pixels"])}
         yield container, stream
 
 
@@ -171,7 +171,7 @@ def _container(request: dict[str, Any], file: int, decoders: str) -> "InputConta
         Bytes(file, request["size"]),
         "r",
         format=request["demuxer"],
-        options={"max_pixels": str(request["pixels"]), "threads": "1"},
+        options={"max_pixels": _widened(request["pixels"]), "threads": "1"},
         container_options={
             "format_whitelist": request["demuxer"],
             "codec_whitelist": decoders,
@@ -200,9 +200,14 @@ def _moving(container: "InputContainer") -> "VideoStream":
     return stream
 
 
-def _refuse_large(stream: Any, pixels: int) -> None:
-    if _area(stream) > pixels:
+def _refuse_large(area: int, pixels: int) -> None:
+    if area > pixels:
         raise Refused("unsafe_media", f"a picture of the video has more than {pixels:,} pixels")
+
+
+def _widened(pixels: int) -> str:
+    """Return the limit that decoders are given: they count their margins too."""
+    return str(max(2 * pixels, 1 << 20))
 
 
 def _moves(stream: Any) -> bool:
@@ -224,10 +229,11 @@ def _codec(stream: Any) -> str:
 
 
 def probe(
-    wanted: dict[str, Any] | None, container: "InputContainer", stream: "VideoStream"
+    wanted: dict[str, Any] | None, pixels: int, container: "InputContainer", stream: "VideoStream"
 ) -> tuple[dict[str, Any], bytes]:
     """Return what the file says of itself, after one frame was really decoded; and a picture, if wanted."""
     first = frame_at(container, stream, 0.0)
+    _refuse_large(first.width * first.height, pixels)
     found: dict[str, Any] = {
         "duration": _seconds(container, container.size),
         "bit_rate": container.bit_rate,

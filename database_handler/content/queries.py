@@ -159,7 +159,7 @@ def _alternatives(text: str) -> Iterator[Alternative]:
 
 def _alternative(wanted: list[Leaf], refused: list[Leaf]) -> Iterator[Alternative]:
     """Give what was gathered, plain words in one piece."""
-    words = " ".join(leaf.text for leaf in wanted if isinstance(leaf, Words))
+    words = " ".join({leaf.text.lower(): leaf.text for leaf in wanted if isinstance(leaf, Words)}.values())
     rest = dict.fromkeys(leaf for leaf in wanted if not isinstance(leaf, Words))
     together = ((Words(words),) if words else ()) + tuple(rest)
     if together:

@@ -306,7 +306,7 @@ BEGIN
         ) AS variants
         WHERE EXISTS (
             SELECT FROM %s AS t
-            WHERE t.search_vector @@ {_OWN}one_of(ARRAY[variant]) AND ($3 IS NULL OR t.project_id = $3)
+            WHERE t.search_vector @@ quote_literal(variant)::tsquery AND ($3 IS NULL OR t.project_id = $3)
         )
         ORDER BY slip, {_OWN}similarity($1, variant) DESC, variant LIMIT 8
     $sql$, searched) USING form, alphabet, project;

@@ -136,11 +136,11 @@ class CoverageAsked:
     @property
     def values(self) -> list[object]:
         """What the statement binds, in its order."""
-        wanted = [] if self.languages is None else [list(self.languages)]
         project = self.project_id
+        chosen: list[object] = [] if self.languages is None else [list(self.languages)]
         after = [] if self.after is None else [self.after]
         fetched = self.limit + 1 if self.limit else 0
-        return [*(wanted or [project]), project, *wanted, project, project, *after, fetched, project]
+        return [*(chosen or [project]), project, *chosen, project, project, *after, fetched, project]
 
 
 def wanted_languages(languages: object, call: str) -> tuple[str, ...] | None:

@@ -39,6 +39,7 @@ R = TypeVar("R", bound=Record, default=Any)
 Everything: TypeAlias = TextSource | Summary | Translation
 
 LONGEST_QUERY = 10_000  # characters
+MOST_WORDS = 200
 MOST_LEAVES = 100  # phrases, refusals and alternatives
 LARGEST_PAGE = 1_000
 
@@ -210,8 +211,12 @@ def _asked(
         raise InvalidValue(f"search: limit is a whole number from 1 to {LARGEST_PAGE:,}")
     code = None if language is None else _language(records[0], language)
     parsed = parse_query(verbatim(query))
-    if len(parsed.leaves) + len(parsed.alternatives) > MOST_LEAVES:
-        raise InvalidValue(f"search: a query has at most {MOST_LEAVES} phrases, refusals and alternatives")
+    words = sum(len(leaf.text.split()) for leaf in parsed.leaves)
+    if words > MOST_WORDS or len(parsed.leaves) > MOST_LEAVES:
+        raise InvalidValue(
+            f"search: a query has at most {MOST_WORDS} words, and {MOST_LEAVES} phrases, refusals and "
+            "alternatives"
+        )
     return _Asked(tuple(records), parsed, query, project, code, limit)
 
 

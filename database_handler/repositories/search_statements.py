@@ -29,6 +29,7 @@ from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["Scope", "bound", "searching", "vector_of"]
 
+MOST_PAIRS = 200  # of a run
 MOST_TOKENS = 20  # words in a query whose misspelt words are looked for
 NOTHING = "''::tsquery"
 NO_CORRECTIONS = "near AS (SELECT 0 AS place, NULL::text[] AS lexemes WHERE false)"
@@ -78,8 +79,9 @@ def _values(leaf: Leaf, name: str) -> Iterator[tuple[str, object]]:
         return
     yield f"{name}_l", leaf.literal
     if isinstance(leaf, Run):
-        yield name, " & ".join(f"'{pair}'" for pair in leaf.pairs) or f"'{leaf.text}':*"
-        yield f"{name}_n", " | ".join(f"'{pair}'" for pair in leaf.pairs) or f"'{leaf.text}':*"
+        # The first few find few enough rows; the text itself is looked at anyway.
+        pairs = [f"'{pair}'" for pair in dict.fromkeys(leaf.pairs)][:MOST_PAIRS] or [f"'{leaf.text}':*"]
+        yield from ((name, " & ".join(pairs)), (f"{name}_n", " | ".join(pairs)))
     else:
         for place, part in enumerate(leaf.parts):
             yield from _values(part, f"{name}_p{place}")
@@ -206,6 +208,11 @@ def _any(queries: Iterable[str]) -> str:
 Form = Callable[[_Leaf], str]
 
 
+def _by_server(leaf: _Leaf, exact: bool) -> bool:
+    """Whether the server marks a leaf; a literal that is found as a whole is marked as a whole, by us."""
+    return leaf.kind is not Run and not (leaf.kind is Literal and exact)
+
+
 def _shown(leaf: _Leaf, form: Form) -> str:
     """Each word by itself, for a passage seldom holds them all."""
     if leaf.kind is Phrase and form is _asked_for:
@@ -230,7 +237,7 @@ def _hits(scope: Scope, shape: Shape, form: Form, gate: str = "") -> list[str]:
     exact = form is _asked_for
     asked, found = ("asked", "found") if exact else ("nearly", "nearby")
     alternatives = [_alternative(wanted, refused, form) for wanted, refused in shape]
-    shown = _any(_shown(leaf, form) for wanted, _ in shape for leaf in wanted if leaf.kind is not Run)
+    shown = _any(_shown(leaf, form) for wanted, _ in shape for leaf in wanted if _by_server(leaf, exact))
     checked = _looked_up(shape, exact)
     columns = [f"{_any(alternatives)} AS query", f"{shown} AS shown"]
     if checked:

@@ -8,7 +8,9 @@ tags, an address between ``<`` and ``>``, or written as ``&lt;``.
 
 import html
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from database_handler.utils.addresses import LINK_REL, safe_address, safe_attribute
@@ -42,7 +44,6 @@ _ATTRIBUTE: Final = re.compile(
     r"""\s+([A-Za-z_:][A-Za-z0-9_.:-]*)(?:\s*=\s*([^\s"'=<>`]+|'[^']*'|"[^"]*"))?"""
 )
 _ENDING: Final = re.compile(r"\s*/?>")
-_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 _AUTOLINK: Final = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*)>")
 _EMAIL: Final = re.compile(r"<([a-zA-Z0-9.!#$%&'*+/=?^_{|}~-]+@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*)>")
 
@@ -152,8 +153,9 @@ def _escape(chunk: str, place: int) -> Replaced:
 def _angle(chunk: str, place: int) -> Replaced:
     if not re.match(r"<[A-Za-z/!?]", chunk[place : place + 2]):
         return "<", place + 1  # before anything else it is a sign, for every reader of HTML
-    if comment := _COMMENT.match(chunk, place):
-        return "", comment.end()
+    if chunk.startswith("<!--", place):
+        end = _next_end(chunk, "-->", place)
+        return ("&lt;", place + 1) if end is None else ("", end)
     if link := _AUTOLINK.match(chunk, place):
         address = safe_address(link[1])
         return (f"<{address}>", link.end()) if address else ("&lt;", place + 1)
@@ -187,8 +189,21 @@ def _alone(chunk: str, start: int, end: int) -> bool:
 
 
 def _after_hidden(chunk: str, name: str, place: int) -> int:
-    closing = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(chunk, place)
-    return closing.end() if closing else place
+    end = _next_end(chunk, rf"</{name}\s*>", place)
+    return place if end is None else end
+
+
+def _next_end(chunk: str, pattern: str, place: int) -> int | None:
+    """Return where the next match that begins at a place or later ends."""
+    starts, ends = _matches(chunk, pattern)
+    index = bisect_left(starts, place)
+    return ends[index] if index < len(ends) else None
+
+
+@lru_cache(maxsize=8)  # many beginnings may ask for one end, and the text is read once
+def _matches(chunk: str, pattern: str) -> tuple[list[int], list[int]]:
+    found = list(re.finditer(pattern, chunk, re.IGNORECASE | re.ASCII))
+    return [each.start() for each in found], [each.end() for each in found]
 
 
 def _written_tag(name: str, closing: bool, attributes: dict[str, str]) -> str:
@@ -273,7 +288,7 @@ def _fenced_text(block: str) -> str:
 
 def _chunk_text(chunk: str) -> str:
     bare = _MARKER.sub("", _DEFINED.sub("", chunk))
-    return html.unescape(_TAIL_OR_TAG.sub("", bare))
+    return html.unescape(_TAIL_OR_TAG.sub(lambda found: "\n" if found[0].startswith("<br") else "", bare))
 
 
 def markdown_items(text: str) -> int:

@@ -146,13 +146,14 @@ _RULES: Final[dict[str, Callable[[str], str]]] = {
 
 # ------------------------------------------------------------------------------------------------- measuring
 
+_WITHIN_WORDS: Final = INLINE_TAGS - {"br"} | {"span"}
 _TAG: Final = re.compile(r"</?([a-z][a-z0-9]*)(?:[^<>\"]|\"[^\"]*\")*>")
 
 
 def visible_text(content: str, content_format: str) -> str:
     """Return the words of a cleaned text that a reader sees, without its marks."""
     if content_format == "html":
-        return html.unescape(_TAG.sub(lambda tag: "" if tag[1] in INLINE_TAGS | {"span"} else "\n", content))
+        return html.unescape(_TAG.sub(lambda tag: "" if tag[1] in _WITHIN_WORDS else "\n", content))
     return markdown_text(content) if content_format == "markdown" else content
 
 

@@ -40,9 +40,8 @@ _TWINS: Final = (
     (frozenset("αγεηικνορτυωϲϳ"), frozenset({"gr", "cy", "eu"})),
     (frozenset("ɑɡɩɪʀʏʙɢɴʜʟ" + "".join(map(chr, range(0x1D00, 0x1D2C)))), frozenset[str]()),
 )
-_TWINS_OF_SIGNS: Final = frozenset(
-    "ノンソゾ丶丿一ーㅡ丨乛〳〵〱〆彡ㆍ"
-)  # beside Latin letters: a slash, a hyphen, a dot
+# Beside Latin letters these look like a slash, a hyphen, a dot.
+_TWINS_OF_SIGNS: Final = frozenset("ノンソゾ丶丿一ーㅡ丨乛〳〵〱〆彡ㆍ")
 _IGNORED: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -66,7 +65,8 @@ def normalize_url(value: object) -> str:
     ------
     InvalidValue
         For another scheme, user info, a control, bidi or white-space character, a backslash, a host that is
-        written oddly (``0x7f.1``, ``2130706433``), mixes scripts or is read in two ways; over 2,000 bytes.
+        written oddly (``0x7f.1``, ``2130706433``), hides an IPv4 address in an IPv6 one, mixes scripts, looks
+        like another host (``аррӏе.com`` in Cyrillic) or is read in two ways; over 2,000 bytes.
     """
     text = verbatim(value).strip(" ")
     if len(text) > ORIGINAL_URL_CHARS:

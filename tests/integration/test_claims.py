@@ -16,7 +16,7 @@ from database_handler.repositories.claims import Claim, _claim
 from database_handler.testing.factories import ProjectFactory, TextSourceFactory, TranslationFactory
 from tests.support.faults import eventually
 
-ENDED = "SELECT bool_and(lease_until <= clock_timestamp()) FROM translations WHERE lease_until IS NOT NULL"
+ENDED = "SELECT NOT EXISTS (SELECT FROM translations WHERE lease_until > clock_timestamp())"
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ from database_handler.core.transaction import Autocommit
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).parent / "database-handler"
-HEAD = "0001_initial"
+VERSIONS = ["0001_initial", "0002_content"]
+HEAD = VERSIONS[-1]
 LIMIT = 60  # seconds, for a program that hangs
 
 
@@ -110,24 +111,28 @@ def test_a_database_from_nothing_to_nothing(run: Run, missing: str) -> None:
     where = ("--database-url", missing)
     made = run("init", *where)
     assert (made.code, made.err) == (0, "")
-    assert re.search(rf"database +test_\w+: created\nmigrations +applied {HEAD}; at {HEAD}\n", made.out)
+    assert re.search(
+        rf"database +test_\w+: created\nmigrations +applied {', '.join(VERSIONS)}; at {HEAD}\n", made.out
+    )
     assert "nothing to do" in run(*where, "init").out
     assert run("migrations", "status", *where).code == 0
 
     undone = run("--json", "migrations", "rollback", "--yes", *where)
-    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, [HEAD], None)
+    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, [HEAD], VERSIONS[0])
+    undone = run("--json", "migrations", "rollback", "--yes", *where)
+    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, VERSIONS[:1], None)
     state = run("migrations", *where, "status", "--json")
     items = state.value["items"]
     assert (state.code, isinstance(items, list) and items[0]["state"]) == (2, "pending")
     shown = run("migrations", "status", *where)
-    assert (shown.code, "1 pending" in shown.out) == (2, True)
+    assert (shown.code, "2 pending" in shown.out) == (2, True)
     assert run("health", *where).code == 2
 
     dry = run("migrate", "--dry-run", *where)
     assert (dry.code, "CREATE TABLE projects" in dry.out, "nothing was run" in dry.out) == (0, True, True)
     assert run("migrations", "status", *where).code == 2
     done = run("migrate", HEAD, *where)
-    assert (done.code, f"applied {HEAD}" in done.out) == (0, True)
+    assert (done.code, f"applied {', '.join(VERSIONS)}" in done.out) == (0, True)
     assert run("health", *where).code == 0
 
 
@@ -166,6 +171,60 @@ def test_the_sample_is_stored_once(run: Run, url: str) -> None:
     second = run("seed", "--sample", "--json", "--database-url", url).value["outcomes"]
     assert isinstance(second, dict)
     assert not any(counts["inserted"] or counts["updated"] for counts in second.values())
+
+
+def test_a_project_is_measured_copied_and_deleted(
+    run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert run("seed", "--sample").code == 0
+    [slug] = [p.slug for p in Database(url).projects.list()]
+    told = run("stats", slug)
+    assert re.search(r"translations +12 ", told.out)
+    assert re.search(r"\n +ja +\d+ ", told.out)
+    lacking = run("coverage", slug, "--language", "xx-nonsense")
+    assert (lacking.code, "language" in lacking.err) == (1, True)
+    lacking = run("coverage", slug, "--language", "sv")
+    assert (lacking.code, "lacks sv" in lacking.out) == (2, True)
+    out = run("export", slug, "film.jsonl.gz")
+    assert (out.code, "29 rows" in out.out) == (0, True)
+    assert "--overwrite" in run("export", slug, "film.jsonl.gz").err
+    again = run("import", "film.jsonl.gz", "--slug", "copy", "--json")
+    assert (again.code, again.value["slug"]) == (0, "copy")
+    assert run("stats", "copy", "--json").value["statistics"]["rows"] == 28  # type: ignore[index,call-overload]
+    assert "DuplicateRecord" in run("import", "film.jsonl.gz", "--slug", "copy").err
+    asked = run("delete", "copy")
+    assert (asked.code, "29 rows" in asked.err) == (4, True)
+    gone = run("delete", "copy", "--yes")
+    assert (gone.code, "deleted, 29 rows" in gone.out) == (0, True)
+    assert "no project has the slug" in run("stats", "copy").err
+
+
+def test_misspelt_words_are_met_with_near_ones(run: Run, url: str) -> None:
+    assert run("seed", "--sample", "--database-url", url).code == 0
+    near = run("search", "lighthuose", "--database-url", url)
+    assert (near.code, near.out.splitlines()[0]) == (
+        0,
+        "nothing matches 'lighthuose' as it is written; near to it:",
+    )
+    assert "**lighthouse**" in near.out
+    only = run("search", "lighthouse", "--only", "summaries", "--limit", "1", "--database-url", url, "--json")
+    hits, cursor = only.value["hits"], str(only.value["next_cursor"])
+    assert isinstance(hits, list)
+    assert [hit["entity"] for hit in hits] == ["summaries"]
+    more = run(
+        "search",
+        "lighthouse",
+        "--only",
+        "summaries",
+        "--limit",
+        "1",
+        "--after",
+        cursor,
+        "--database-url",
+        url,
+    )
+    assert (more.code, "**lighthouse**" in more.out) == (0, True)
 
 
 def test_an_embedded_database_is_made_by_init_and_not_by_looking(run: Run, tmp_path: Path) -> None:
@@ -334,6 +393,17 @@ def test_every_command_has_an_example_of_itself() -> None:
         ("seed",),
         ("search",),
         ("health",),
+        ("stats",),
+        ("coverage",),
+        ("export",),
+        ("import",),
+        ("clone",),
+        ("delete",),
+        ("check-metadata",),
+        ("files", "sweep"),
+        ("files", "check"),
+        ("schema", "json"),
+        ("schema", "diagram"),
     }
     for words, text in helps.items():
         shown = examples(text)
@@ -350,15 +420,30 @@ def test_every_documented_command_runs(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("A lamp that waits at dawn.")
-    order = ["init", "migrate", "seed", "search", "health", "migrations status", "migrations rollback"]
+    (tmp_path / "docs").mkdir()
+    order = ["init", "migrate", "seed", "search", "health", "stats", "coverage", "export", "clone"]
+    order += [
+        "check-metadata",
+        "files check",
+        "files sweep",
+        "schema json",
+        "schema diagram",
+        "delete",
+        "import",
+    ]
+    order += ["migrations status", "migrations rollback"]
     helps = commands()
+    assert set(order) == {" ".join(words) for words in helps}
+    launched = False
     lines = [line for words in order for line in examples(helps[tuple(words.split())])]
     for line in [*lines, "database-handler init", *documented()]:
         if "rollback --target 0" in line:
             assert run("migrate").code == 0
+        if "stats launch-film" in line and not launched:
+            launched = run("seed", "--from", "texts", "--project", "Launch film").code == 0
         words = [word.replace("~", str(tmp_path)) for word in shlex.split(line, comments=True)]
         told = run(*words[1:])
-        assert told.code == 0, (line, told.err)
+        assert told.code == (2 if "--language pt-BR" in line else 0), (line, told.err)  # that is missing
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["migrations"], ["migrations", "--help"]])

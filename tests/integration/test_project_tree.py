@@ -40,7 +40,10 @@ def nested(tree: ProjectTree) -> Iterator[tuple[Record, UUID | None]]:
             yield summary.record, source.record.id
             for translation in summary.translations:
                 yield translation, summary.record.id
-    yield from ((each, None) for each in (*tree.videos, *tree.links))
+    for video in tree.videos:
+        yield video, None
+    for link in tree.links:
+        yield link, None
 
 
 def parent(record: Any) -> UUID | None:

@@ -147,7 +147,7 @@ def turned(video: bytes, degrees: int) -> bytes:
 
 
 def box_edited(data: bytes, where: tuple[bytes, ...], edit: Callable[[bytes], bytes]) -> bytes:
-    """Give the boxes of an MP4 anew, with the content of one of them edited and all sizes brought up to it."""
+    """Give the boxes of an MP4 anew, with the content of one edited and all sizes brought up to it."""
     done, at = b"", 0
     while at < len(data):
         size, name = struct.unpack(">I4s", data[at : at + 8])

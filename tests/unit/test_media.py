@@ -136,7 +136,7 @@ def test_length_that_cannot_be_is_measured(folder: Path, stated: float) -> None:
     assert media.probe(folder / "liar.mkv").duration == pytest.approx(2.0, abs=0.1)
 
 
-# ------------------------------------------------------------------------------------------------- thumbnails
+# ----------------------------------------------------------------------------------------------- thumbnails
 
 
 def test_thumbnail_shows_the_chosen_time(clip: Path) -> None:

@@ -100,7 +100,7 @@ def test_any_text_is_a_query_whose_statement_binds_all_that_it_names(text: str) 
         assert unicodedata.is_normalized("NFC", leaf.text)
     assert all(each.wanted for each in query.alternatives)
     scope = Scope(TABLES, CONFIGURATIONS[:2], in_project=True, in_language=True, behind=False)
-    values = {"project": "", "language": "", "limit": "", **{name: "" for name in bound(query, None)}}
+    values = {"project": "", "language": "", "limit": "", **dict.fromkeys(bound(query, None), "")}
     if query.alternatives:
         assert searching(scope, query, None, first=True).text % values  # KeyError for a name without a value
 
