@@ -8,32 +8,33 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
+import psycopg2
 from psycopg2.extensions import connection
 
 from database_handler import Database
-from database_handler.core.connection import dedicated
 from database_handler.core.parameters import bound
 from database_handler.core.session import Session, Statement
 from database_handler.repositories import TextSourceRepository
 
-__all__ = ["NAME", "QUERIES", "measured", "seeded"]
+__all__ = ["NAME", "QUERIES", "measured", "seeded", "seeded_and_measured", "show"]
 
 NAME = "search, top 20 of a million"
 ROWS, PROJECTS, WORDS = 1_000_000, 10, 60_000
 QUERIES: Mapping[str, str] = {
-    "a rare word": "kabalusi",
-    "two words": "mikoro banebu",
-    "a common word": "kaka",
-    "a phrase": '"kaka baka"',
-    "a word and not another": "banebu -kaka",
-    "Chinese and Japanese": "乐乐三",
-    "a misspelt word": "kabalsui",
+    "a rare word": "kagujalu",
+    "two words": "gune kaguja",
+    "a common word": "baka",
+    "a phrase": '"gune guro"',
+    "a word and not another": "kaguja -baka",
+    "Chinese and Japanese, two characters": "亂丆",
+    "Chinese and Japanese, four characters": "串丂亂丆",
+    "a misspelt word": "kagujlaux",
 }
 
 _SYLLABLES = "{ka,ba,ne,to,mi,lu,ro,si,de,fa,gu,ho,ja,ke,ly,mo,na,pe,ri,su}"
@@ -49,15 +50,16 @@ INSERT INTO text_sources (id, project_id, title, content, content_type, language
 SELECT gen_random_uuid(), p.ids[1 + n % {projects}], 'text ' || n, made.content, 'text/plain', made.language,
     octet_length(made.content), md5(n::text) || md5('x' || n), 20, char_length(made.content), '{{}}'
 FROM (SELECT array_agg(id) AS ids FROM projects) AS p, generate_series(1, {rows}) AS n,
-    LATERAL (SELECT (ARRAY['en','en','en','en','en','en','de','de','fr','fr','es','es','ru','ru','zh','ja'])
-        [1 + n % 16] AS language) AS l,
+    LATERAL (SELECT code AS language,
+        CASE code WHEN 'ru' THEN '{cyrillic}' ELSE '{syllables}' END::text[] AS syllables
+        FROM (SELECT ('{{en,en,en,en,en,en,de,de,fr,fr,es,es,ru,ru,zh,ja}}'::text[])[1 + n % 16] AS code) AS c
+    ) AS l,
     LATERAL (
         SELECT l.language, string_agg(
             CASE WHEN l.language IN ('zh', 'ja') THEN chr(19968 + r % 3000) || chr(19968 + r / 20 % 3000) ELSE
-                (CASE l.language WHEN 'ru' THEN '{cyrillic}'::text[] ELSE '{syllables}'::text[] END)[1 + r % 20]
-                || (CASE l.language WHEN 'ru' THEN '{cyrillic}'::text[] ELSE '{syllables}'::text[] END)[1 + r / 20 % 20]
-                || CASE WHEN r < 400 THEN '' ELSE ('{syllables}'::text[])[1 + r / 400 % 20] END
-                || CASE WHEN r < 8000 THEN '' ELSE ('{syllables}'::text[])[1 + r / 8000 % 20] END
+                l.syllables[1 + r % 20] || l.syllables[1 + r / 20 % 20]
+                || CASE WHEN r < 400 THEN '' ELSE l.syllables[1 + r / 400 % 20] END
+                || CASE WHEN r < 8000 THEN '' ELSE l.syllables[1 + r / 8000 % 20] END
             END, CASE WHEN l.language IN ('zh', 'ja') THEN '' ELSE ' ' END) AS content
         FROM (SELECT floor(exp(random() * ln({words})))::integer AS r FROM generate_series(1, 20) AS w
             WHERE w + n > 0) AS ranks
@@ -143,24 +145,34 @@ def _psql(program: str, database: Database) -> Iterator[Psql]:
         psql.close()
 
 
+def seeded_and_measured(database: Database, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Store the texts, and return the seconds of each round."""
+    seeded(database)
+    return measured(database, program(), rounds)
+
+
 def measured(database: Database, program: str, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of each round, by query and side; both sides in turn."""
     figures: dict[str, dict[str, list[float]]] = {}
-    with _psql(program, database) as psql, dedicated(database.config) as link:
+    arguments: dict[str, Any] = dict(database.config.connect_arguments())
+    with _psql(program, database) as psql, closing(psycopg2.connect(**arguments)) as link:
         for name, query in QUERIES.items():
-            sql = sql_of(link.connection, query)
+            sql = sql_of(link, query)
+            page = database.text_sources.search(query)  # warms up; so does psql
+            psql.seconds(sql)
             sides: dict[str, list[float]] = {"psql, the same SQL": [], "database_handler": []}
-            for number in range(rounds + 1):  # the first warms up
-                started = perf_counter()
-                page = database.text_sources.search(query)
-                ours = perf_counter() - started
-                theirs = psql.seconds(sql)
-                if number:
-                    sides["psql, the same SQL"].append(theirs)
-                    sides["database_handler"].append(ours)
+            for _ in range(rounds):
+                sides["psql, the same SQL"].append(psql.seconds(sql))
+                sides["database_handler"].append(_ours(database, query))
             print(f"{NAME}: {name}: {len(page)} hits, fuzzy={page.fuzzy}", file=sys.stderr)
             figures[f"{NAME}: {name}"] = sides
     return figures
+
+
+def _ours(database: Database, query: str) -> float:
+    started = perf_counter()
+    database.text_sources.search(query)
+    return perf_counter() - started
 
 
 def show(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import search, tokens
 from benchmarks.peers import django_orm, ours, peewee_orm, raw, sqlalchemy_orm
 from benchmarks.side import Side
 from benchmarks.workloads import WORKLOADS, Data, Workload, made_rows, seeded, timed
@@ -31,14 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args(arguments)
     chosen = [workload for workload in WORKLOADS if given.only in workload.name]
-    if not chosen:
-        parser.error(f"no row is named so; there are: {'; '.join(w.name for w in WORKLOADS)}")
+    looked_up = bool(given.only) and given.only in search.NAME  # only when asked for: it takes minutes
+    stored = bool(given.only) and given.only in tokens.NAME
+    if not chosen and not looked_up and not stored:
+        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME)
+        parser.error(f"no row is named so; there are: {'; '.join(names)}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        database = Database.embedded(Path(folder) / "server")
+        database = Database.embedded(Path(folder) / "server", durable=not looked_up)
         with database:
             database.migrate()
-            figures = measured(database, chosen, rounds=3 if given.quick else 9)
+            rounds = 3 if given.quick else 9
+            figures = measured(database, chosen, rounds) if chosen else {}
+            found = search.seeded_and_measured(database, rounds) if looked_up else {}
+            packed = tokens.measured(database, rounds) if stored else {}
     show(figures)
+    search.show(found)
+    tokens.show(packed)
+    figures |= found | packed
     if given.json:
         given.json.write_text(json.dumps({"machine": machine(), "seconds": figures}, indent=2) + "\n")
     return 0

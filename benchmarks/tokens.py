@@ -21,12 +21,15 @@ from typing import Any
 import django
 from psycopg2 import sql
 
-from database_handler import Database
+from database_handler import Database, NewProject, NewTextSource, TextSource
 from database_handler.content.tokens import Tokens, tokenize
 
 Span = tuple[int, int]
 LANGUAGES = ("ar", "de", "el", "es", "fi", "fr", "hi", "ja", "ko", "ru", "th", "vi", "zh-Hans")
-SHORT, LONG = 100, 3_000  # tokens a row, about
+NAME = "tokens"
+ROWS, TOKENS = 10_000, 100  # rows of ordinary length, and how many tokens each has, about
+SLICE = 100  # tokens
+_SLICE = f"{SLICE} tokens of a long text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,10 @@ WAYS = (
         lambda row: [(start, end) for start, end in row[0]],
     ),
     Way(
-        "two integer[]", "a integer[], b integer[]", _arrays, lambda row: list(zip(row[0], row[1], strict=True))
+        "two integer[]",
+        "a integer[], b integer[]",
+        _arrays,
+        lambda row: list(zip(row[0], row[1], strict=True)),
     ),
     Way(
         "positions, 4 bytes each",
@@ -139,45 +145,162 @@ def sentences(language: str) -> list[str]:
     found = []
     for path in sorted(folder.glob(f"**/locale/{language.replace('-', '_')}/LC_MESSAGES/django.mo")):
         with path.open("rb") as file:
-            messages = gettext.GNUTranslations(file)._catalog.values()  # type: ignore[attr-defined]  # all of them
+            messages = vars(gettext.GNUTranslations(file))["_catalog"].values()  # all that there are
         found += [text for text in messages if len(text) >= 20 and "%" not in text and "{" not in text]
     return found
 
 
-def texts(language: str, tokens: int, count: int) -> list[Tokens]:
-    """Return texts of about so many tokens, made of a language's sentences."""
+def ordinary(language: str) -> list[Tokens]:
+    """Return texts of about `TOKENS` tokens, made of a language's sentences."""
     pool, chance = sentences(language), random.Random(language)
     made = []
-    for _ in range(count):
+    for _ in range(ROWS // len(LANGUAGES) + 1):
         text = ""
-        while len(tokenize(text, language)) < tokens:
-            text += " ".join(chance.choices(pool, k=1 + tokens // 50)) + "\n"
+        while len(tokenize(text, language)) < TOKENS:
+            text += " ".join(chance.choices(pool, k=2)) + "\n"
         made.append(tokenize(text, language))
     return made
 
 
-# ---------------------------------------------------------------------------------------------------- measuring
+def whole(language: str) -> Tokens:
+    """Return one long text: each sentence of the language once, for repeated ones pack too well."""
+    return tokenize("\n".join(dict.fromkeys(sentences(language))), language)
 
 
-def bytes_a_token(database: Database, way: Way, rows: Sequence[Tokens]) -> float:
-    """Return what a row takes on the server, as it lies there, for each of its tokens."""
-    _store(database, way, rows)
-    column = way.columns.split()[0::2]
-    size = " + ".join(f"pg_column_size({name})" for name in column)
-    [total] = database.session.one(sql.SQL(f"SELECT sum({size}) FROM stored_tokens"))  # type: ignore[arg-type]
+# ------------------------------------------------------------------------------------------------ measuring
+
+
+def measured(database: Database, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return by row and way what each round took: seconds, or bytes where the row says so."""
+    rows = [tokens for language in LANGUAGES for tokens in ordinary(language)][:ROWS]
+    long = [whole(language) for language in LANGUAGES]
+    figures: dict[str, dict[str, list[float]]] = {}
+    for way in WAYS:
+        for name, value in _of_way(database, way, rows, long, rounds):
+            figures.setdefault(f"{NAME}: {name}", {}).setdefault(way.name, []).append(value)
+        print(f"{NAME}: {way.name}", file=sys.stderr)
+    for name, side, value in chain(_cutting(rounds), _slices(database, rounds)):
+        figures.setdefault(f"{NAME}: {name}", {}).setdefault(side, []).append(value)
+    return figures
+
+
+def _of_way(
+    database: Database, way: Way, rows: Sequence[Tokens], long: Sequence[Tokens], rounds: int
+) -> Iterator[tuple[str, float]]:
+    _store(database, way, long)
+    yield "bytes a token, long texts", _bytes_a_token(database, way, long)
+    for _ in range(rounds):
+        yield f"write {ROWS:,}", _seconds(lambda: _store(database, way, rows))
+        yield f"read {ROWS:,}", _seconds(lambda: _read(database, way, rows))
+        yield "read 1, 100 times", _seconds(lambda: [_read(database, way, rows, at) for at in range(100)])
+    yield f"bytes a token, texts of about {TOKENS}", _bytes_a_token(database, way, rows)
+
+
+def _bytes_a_token(database: Database, way: Way, rows: Sequence[Tokens]) -> float:
+    """Return what the columns take on the server, as they lie there, for each token."""
+    size = sql.SQL(" + ").join(
+        sql.SQL("pg_column_size({})").format(sql.Identifier(name.split()[0]))
+        for name in way.columns.split(", ")
+    )
+    [total] = database.session.one(sql.SQL("SELECT sum({}) FROM stored_tokens").format(size))
     return float(total) / sum(map(len, rows))
 
 
 def _store(database: Database, way: Way, rows: Sequence[Tokens]) -> None:
-    session = database.session
-    session.run("DROP TABLE IF EXISTS stored_tokens")
-    session.run(sql.SQL(f"CREATE TABLE stored_tokens (id integer PRIMARY KEY, {way.columns})"))
-    _insert(database, way, rows)
-
-
-def _insert(database: Database, way: Way, rows: Sequence[Tokens]) -> None:
-    places = ", ".join(["%s"] * (1 + way.columns.count(",") + 1))
-    values = sql.SQL(f"INSERT INTO stored_tokens VALUES ({places})")
+    """Make the table of a way and fill it, a hundred rows a statement."""
+    columns = way.columns.split(", ")
+    typed = [sql.SQL(" ").join(map(sql.SQL, _words(column))) for column in columns]
+    one = sql.SQL("({})").format(sql.SQL(", ").join(sql.Placeholder() * (1 + len(columns))))
     with database.unit_of_work() as uow:
-        for number, tokens in enumerate(rows):
-            uow.session.run(values, [number, *way.write(tokens)])
+        uow.session.run("DROP TABLE IF EXISTS stored_tokens")
+        uow.session.run(
+            sql.SQL("CREATE TABLE stored_tokens (id integer PRIMARY KEY, {})").format(
+                sql.SQL(", ").join(typed)
+            )
+        )
+        for at in range(0, len(rows), 100):
+            part = rows[at : at + 100]
+            values = [v for place, tokens in enumerate(part, at) for v in (place, *way.write(tokens))]
+            uow.session.run(
+                sql.SQL("INSERT INTO stored_tokens VALUES {}").format(sql.SQL(", ").join([one] * len(part))),
+                values,
+            )
+
+
+def _words(column: str) -> Sequence[Any]:
+    return column.split()
+
+
+def _read(database: Database, way: Way, rows: Sequence[Tokens], at: int | None = None) -> None:
+    """Read all rows, or one, back into spans; a way that lost something stops the run."""
+    session = database.session
+    if at is None:
+        found = session.all("SELECT * FROM stored_tokens ORDER BY id")
+    else:
+        found = [session.one("SELECT * FROM stored_tokens WHERE id = %s", [at])]
+    for number, *columns in found:
+        if list(way.read(columns)) != rows[number].spans:
+            raise SystemExit(f"{way.name}: not what was stored")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def _cutting(rounds: int) -> Iterator[tuple[str, str, float]]:
+    """Return megabytes of UTF-8 that are cut in a second, by language."""
+    for language in LANGUAGES:
+        text = whole(language).content * 10
+        for _ in range(rounds):
+            seconds = _seconds(lambda text=text, language=language: tokenize(text, language))
+            yield "cut, MB a second", language, len(text.encode()) / 1e6 / seconds
+
+
+def _slices(database: Database, rounds: int) -> Iterator[tuple[str, str, float]]:
+    """Return the seconds for a slice of a long text at its beginning, in its middle, and for all of it."""
+    text = (whole("de").content + "\n") * 100
+    source = _source(database)
+    translation = database.translations.create(
+        project_id=source.project_id, text_source_id=source.id, source_language="en", target_language="de",
+        content=text, tokens=tokenize(text, "de").packed,
+    )  # fmt: skip
+    for _ in range(rounds):
+        for name, start in (
+            ("at the beginning", 200),
+            ("in the middle", (translation.token_count or 0) // 2),
+        ):
+            yield (
+                _SLICE,
+                name,
+                _seconds(lambda at=start: database.translations.tokens(translation.id, at, at + SLICE)),
+            )
+        yield (
+            _SLICE,
+            "the whole row",
+            _seconds(lambda: database.translations.get_by_id(translation.id).token_list),
+        )
+
+
+def _source(database: Database) -> TextSource:
+    with database.unit_of_work() as uow:
+        project = uow.projects.create(NewProject(name="Tokens"))
+        return uow.text_sources.create(
+            NewTextSource(
+                project_id=project.id,
+                title="Tokens",
+                content="Tokens",
+                content_type="text/plain",
+                language="en",
+            )
+        )
+
+
+def show(figures: dict[str, dict[str, list[float]]]) -> None:
+    """Print the medians: milliseconds, unless the row says what it counts."""
+    for name, sides in figures.items():
+        scale, unit = (1, "") if "bytes" in name or "MB" in name else (1000, " ms")
+        print(f"\n{name}")
+        for side, values in sides.items():
+            print(f"  {side:26} {scale * statistics.median(values):9.2f}{unit}")

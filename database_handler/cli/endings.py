@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Protocol, runtime_checkable
 
 from database_handler.cli.commands import Initialised
-from database_handler.cli.reports import Checked, CheckedMetadata, Covered
+from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered
 from database_handler.core.exceptions import (
     ConfigurationError,
     DatabaseHandlerError,
@@ -83,6 +83,11 @@ def _(value: CheckedMetadata) -> Ending:
 
 @ending.register
 def _(value: Checked) -> Ending:
+    return Ending.ERROR if value.report.problems else Ending.DONE
+
+
+@ending.register
+def _(value: CheckedVideos) -> Ending:
     return Ending.ERROR if value.report.problems else Ending.DONE
 
 

@@ -11,24 +11,30 @@ from pydantic import BaseModel
 from database_handler.core.ddl import tables_of
 from database_handler.core.exceptions import RecordNotFound
 from database_handler.database import Database
-from database_handler.models import ENTITIES, Project
+from database_handler.models import ENTITIES, Project, Video
 from database_handler.operations.schema_documents import json_schemas, mermaid, svg
 from database_handler.repositories.files import FilesReport, SweepReport
 from database_handler.repositories.metadata_reports import Violation
 from database_handler.repositories.project_cascade import ProjectCounts
 from database_handler.repositories.project_coverage import Coverage
 from database_handler.repositories.project_statistics import ProjectStatistics
+from database_handler.repositories.video_files import VideoFilesReport
 
 __all__ = [
     "Checked",
     "CheckedMetadata",
+    "CheckedVideos",
     "Counted",
     "Covered",
     "Diagram",
+    "Drawn",
+    "Filmed",
     "JsonSchemas",
     "Made",
     "Measured",
+    "Subtitled",
     "Swept",
+    "Tokenized",
     "check_metadata",
     "diagram",
     "project_of",
@@ -89,6 +95,43 @@ class Checked(BaseModel, frozen=True):
     """The rows whose file is missing or damaged."""
 
     report: FilesReport
+
+
+class Filmed(BaseModel, frozen=True):
+    """A video that was stored."""
+
+    video: Video
+
+
+class CheckedVideos(BaseModel, frozen=True):
+    """The videos whose file is not as their row says."""
+
+    report: VideoFilesReport
+
+
+class Drawn(BaseModel, frozen=True):
+    """A picture that was written; its sides in pixels."""
+
+    file: Path
+    width: int
+    height: int
+    bytes: int
+
+
+class Subtitled(BaseModel, frozen=True):
+    """A translation as the text of a subtitle file."""
+
+    translation: UUID
+    format: Literal["srt", "vtt"]
+    text: str
+    file: Path | None = None
+
+
+class Tokenized(BaseModel, frozen=True):
+    """How many translations of a project got their tokens."""
+
+    project: str
+    translations: int
 
 
 class JsonSchemas(BaseModel, frozen=True):

@@ -16,13 +16,18 @@ from database_handler.cli.commands import Found, Imported, Initialised, Sampled
 from database_handler.cli.reports import (
     Checked,
     CheckedMetadata,
+    CheckedVideos,
     Counted,
     Covered,
     Diagram,
+    Drawn,
+    Filmed,
     JsonSchemas,
     Made,
     Measured,
+    Subtitled,
     Swept,
+    Tokenized,
 )
 from database_handler.content.folder import Outcome
 from database_handler.migrations import MigrationReport, MigrationStatus
@@ -319,3 +324,52 @@ def _(value: JsonSchemas, lines: bool) -> Iterator[RenderableType]:
 def _(value: Diagram, lines: bool) -> Iterator[RenderableType]:
     del lines
     yield _verbatim(value.text) if value.file is None else _text(f"written to {value.file}")
+
+
+# ---------------------------------------------------------------------------------------- videos, subtitles
+
+
+@laid_out.register
+def _(value: Filmed, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    video = value.video
+    facts = [
+        ("id", str(video.id)),
+        ("title", video.title),
+        ("picture", f"{video.width} x {video.height}, turned by {video.rotation or 0} degrees"),
+        ("time", f"{video.duration or 0:.2f} s at {video.frame_rate or 0:.2f} frames a second"),
+        ("file", f"{video.container}, {', '.join(video.codecs)}, {video.size_bytes:,} bytes"),
+        ("languages", ", ".join((*video.audio_languages, *video.subtitle_languages)) or "not stated"),
+        ("thumbnail", video.thumbnail_uri or "none"),
+    ]
+    yield _pairs((name, _text(told)) for name, told in facts)
+
+
+@laid_out.register
+def _(value: CheckedVideos, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    report = value.report
+    for found in report.problems[:SHOWN]:
+        yield _text(f"{found.problem}: {found.part} {found.uri} of {found.id}: {found.reason}", "red")
+    if (more := len(report.problems) - SHOWN) > 0:
+        yield Text(f"... and {more} more; --json lists them all")
+    elsewhere = f"; {report.elsewhere:,} files lie elsewhere" if report.elsewhere else ""
+    yield Text(f"{report.fine:,} of {report.checked:,} videos are fine{elsewhere}")
+
+
+@laid_out.register
+def _(value: Drawn, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _text(f"written to {value.file}: {value.width} x {value.height}, {value.bytes:,} bytes")
+
+
+@laid_out.register
+def _(value: Subtitled, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _verbatim(value.text) if value.file is None else _text(f"written to {value.file}")
+
+
+@laid_out.register
+def _(value: Tokenized, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield _text(f"{value.project}: {value.translations:,} translations tokenized")

@@ -95,7 +95,7 @@ def _checked(decoded: Decoded) -> Decoded:
     if "\0" in text:
         raise NotText("the text holds a NUL character")
     allowed = 0 if decoded.detected else len(text) // 10
-    if len(_CONTROL.findall(text)) > allowed:
+    if len(text) - len(_CONTROL.sub("", text)) > allowed:
         raise NotText
     return decoded
 

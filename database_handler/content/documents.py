@@ -193,7 +193,7 @@ def _extract(original: Original, limits: Limits) -> tuple[str, Extracted]:
     mime = kinds.text_kind(decoded.text, original.filename)
     if mime in _registered:
         return mime, _registered[mime](original.data, limits)
-    found = _TEXT_KINDS.get(mime, Extracted)(decoded.text)
+    found = _TEXT_KINDS.get(mime, _plain_text)(decoded.text, limits)
     notes: dict[str, Json] = {"charset_detected": True} if decoded.detected else {}
     return mime, replace(found, encoding=decoded.encoding, metadata={**notes, **found.metadata})
 
@@ -247,7 +247,11 @@ _FRONT_TITLE = re.compile(r"^title:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$|^([^\s#>*`<\-].*)\r?\n=+[ \t]*$", re.MULTILINE)
 
 
-def _markdown(text: str) -> Extracted:
+def _plain_text(text: str, _: Limits) -> Extracted:
+    return Extracted(text)
+
+
+def _markdown(text: str, _: Limits) -> Extracted:
     front = _FRONT_MATTER.match(text)
     if front and (title := _FRONT_TITLE.search(front[1])):
         return Extracted(text, title=title[2])
@@ -255,12 +259,12 @@ def _markdown(text: str) -> Extracted:
     return Extracted(text, title=(heading[1] or heading[2]) if heading else None)
 
 
-def _html(text: str) -> Extracted:
-    found = html_text(text)
+def _html(text: str, limits: Limits) -> Extracted:
+    found = html_text(text, limits.seconds)
     return Extracted(found.text(), title=found.title)
 
 
-def _subtitles(text: str) -> Extracted:
+def _subtitles(text: str, _: Limits) -> Extracted:
     spoken = list(cues(text))
     if not spoken:
         raise DamagedFile("the subtitles hold no cue with times")
@@ -268,7 +272,7 @@ def _subtitles(text: str) -> Extracted:
     return Extracted("\n".join(cue.text for cue in spoken if cue.text), metadata=times)
 
 
-_TEXT_KINDS: dict[str, Callable[[str], Extracted]] = {
+_TEXT_KINDS: dict[str, Callable[[str, Limits], Extracted]] = {
     "text/markdown": _markdown,
     "text/html": _html,
     "text/vtt": _subtitles,

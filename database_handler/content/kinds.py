@@ -74,13 +74,7 @@ _TIME = r"\d{1,3}:\d{2}:\d{2}[,.]\d{3}"
 _RULES = (
     _Rule("text/vtt", re.compile(r"WEBVTT(?:[ \t\r\n]|$)")),
     _Rule("application/x-subrip", re.compile(rf"\s*\d+[ \t]*\r?\n{_TIME}[ \t]*-->[ \t]*{_TIME}")),
-    _Rule(
-        "text/html",
-        re.compile(
-            r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype\s+html\b|<html\b|<head\b|<body\b)",
-            re.IGNORECASE | re.DOTALL,
-        ),
-    ),
+    _Rule("text/html", re.compile(r"(?:<!doctype\s+html\b|<html\b|<head\b|<body\b)", re.IGNORECASE)),
     _Rule("application/xml", re.compile(r"\s*<\?xml\s")),
 )
 _BY_NAME = {
@@ -103,8 +97,9 @@ def text_kind(text: str, filename: str | None) -> str:
     start of a line, a quotation) is taken as Markdown.
     """
     head = text[:65_536]
+    begin = _prologue(head)
     for rule in _RULES:
-        if rule.pattern.match(head):
+        if rule.pattern.match(head, begin if rule.mime == "text/html" else 0):
             return rule.mime
     ending = _ending(filename)
     if ending in (".html", ".htm", ".xhtml") and _TAG.search(head):
@@ -112,6 +107,22 @@ def text_kind(text: str, filename: str | None) -> str:
     if filename is None and sum(1 for _ in _MARKDOWN.finditer(head)) >= 2:
         return "text/markdown"
     return _BY_NAME.get(ending, "text/plain")
+
+
+_DECLARATION = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?")
+_SPACE = re.compile(r"\s*")
+
+
+def _prologue(head: str) -> int:
+    """Return where what may stand before a page ends: space, an XML declaration, comments.
+
+    Comments one by one, for a pattern that repeats them takes for ever over many of them.
+    """
+    place = end.end() if (end := _DECLARATION.match(head)) else 0
+    while head.startswith("<!--", place) and (stop := head.find("-->", place + 4)) >= 0:
+        place = stop + 3
+        place = space.end() if (space := _SPACE.match(head, place)) else place
+    return place
 
 
 def _ending(filename: str | None) -> str:

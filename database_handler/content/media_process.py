@@ -16,7 +16,7 @@ import pkgutil
 import resource
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +55,7 @@ _BEFORE = (0.0, 1.0, 10.0, float("inf"))  # seconds before a time where its fram
 _SLOWEST = 10_000  # bits a second: with fewer, a length is not believed unseen
 _LAST_PACKETS = 5_000  # looked at to see where a video really ends
 _FEW = 6  # frames that the sharpest is chosen of
+_ENOUGH = 3  # of them, when they show something
 _EXTREME_ASPECT = 10
 _FASTEST = 1_000  # frames a second
 
@@ -232,7 +233,7 @@ def probe(
     wanted: dict[str, Any] | None, pixels: int, container: "InputContainer", stream: "VideoStream"
 ) -> tuple[dict[str, Any], bytes]:
     """Return what the file says of itself, after one frame was really decoded; and a picture, if wanted."""
-    first = frame_at(container, stream, 0.0)
+    _, first = frame_at(container, stream, 0.0)
     _refuse_large(first.width * first.height, pixels)
     found: dict[str, Any] = {
         "duration": _seconds(container, container.size),
@@ -245,23 +246,51 @@ def probe(
     }
     if wanted is None:
         return found, b""
-    times = moments(found, wanted)
-    taken = ((at, _picture(frame_at(container, stream, at), stream, wanted["longest"])) for at in times)
-    at, picture = (_sheet if wanted["count"] else _sharpest)(taken)
+    at, picture = _taken(found, wanted, container, stream)
     size = {"at": at, "width": picture.width, "height": picture.height}
     return found | {"picture": size}, pictures.encoded(picture, wanted["format"])
 
 
-def moments(found: dict[str, Any], wanted: dict[str, Any]) -> list[float]:
-    """Return the times to take frames at: the one chosen, or some evenly spread."""
+def _taken(
+    found: dict[str, Any], wanted: dict[str, Any], container: "InputContainer", stream: "VideoStream"
+) -> "tuple[float | None, Image]":
+    longest, at = wanted["longest"], wanted["at"]
+    if at is not None:
+        if at > found["duration"]:
+            raise Refused("beyond", f"the video ends at {found['duration']:.3f} s")
+        return at, _picture(frame_at(container, stream, at)[1], stream, longest)
+    times = moments(found, wanted["count"])
+    if not wanted["count"]:
+        return max(_choice(container, stream, times, longest), key=_worth)
+    slack = found["duration"] / len(times) / 2  # between two places of a sheet any moment will do
+    frames = spread(container, stream, times, slack)
+    return _sheet([(time, _picture(frame, stream, longest)) for time, frame in frames])
+
+
+def _choice(
+    container: "InputContainer", stream: "VideoStream", times: Sequence[float], longest: int
+) -> "list[tuple[float, Image]]":
+    """Return key frames, which cost least; also others where too few of those show something."""
+    shots: dict[float, Image] = {}
+    for at in times:
+        for time, frame in itertools.islice(frames_from(container, stream, at), 1):
+            if time not in shots:
+                shots[time] = _picture(frame, stream, longest)
+    if sum(not pictures.is_blank(shot) for shot in shots.values()) < _ENOUGH:
+        for time, frame in spread(container, stream, times, 0.0):
+            shots[time] = _picture(frame, stream, longest)
+    return list(shots.items())
+
+
+def _worth(shot: "tuple[float, Image]") -> tuple[bool, float]:
+    return not pictures.is_blank(shot[1]), pictures.sharpness(shot[1])
+
+
+def moments(found: dict[str, Any], count: int) -> list[float]:
+    """Return times evenly spread over a video: so many, or a few, but no more than it has frames."""
     duration = found["duration"]
-    if wanted["at"] is None:
-        few = min(_FEW, max(round(duration * (found["frame_rate"] or _FEW)), 1))
-        count = wanted["count"] or few
-        return [duration * (place + 0.5) / count for place in range(count)]
-    if wanted["at"] > duration:
-        raise Refused("beyond", f"the video ends at {duration:.3f} s")
-    return [wanted["at"]]
+    few = min(_FEW, max(round(duration * (found["frame_rate"] or _FEW)), 1))
+    return [duration * (place + 0.5) / (count or few) for place in range(count or few)]
 
 
 def _seconds(container: "InputContainer", size: int) -> float:
@@ -336,30 +365,55 @@ def frames_from(
             yield (at if frame.time is None else frame.time - start), frame
 
 
-def frame_at(container: "InputContainer", stream: "VideoStream", at: float) -> "VideoFrame":
-    """Return the frame that is shown at a time: the last one that begins no later."""
+def frame_at(
+    container: "InputContainer",
+    stream: "VideoStream",
+    at: float,
+    slack: float = 0.0,
+    taken: Collection[float] = (),
+) -> "tuple[float, VideoFrame]":
+    """Return the frame that is shown at a time, the last one that begins no later, and when it begins.
+
+    With `slack`, the key frame before will do when it is at most so many seconds earlier and not yet taken:
+    what follows it need not be decoded then.
+    """
     earliest = None
     for before in _BEFORE:  # a container without an index is sought by guessing, and may be overshot
-        found = _last_until(at, frames_from(container, stream, max(at - before, 0.0)))
+        frames = frames_from(container, stream, max(at - before, 0.0))
+        found = _last_until(at, frames, at - slack, taken)
         if found is not None and found[0] <= at + _AT_ONCE:
-            return found[1]
+            return found
         earliest = earliest or found
         if before >= at:
             break
     if earliest is None:
         raise Refused("damaged", "no picture of the video can be decoded")
-    return earliest[1]
+    return earliest
 
 
-def _last_until(at: float, frames: "Iterator[tuple[float, VideoFrame]]") -> "tuple[float, VideoFrame] | None":
+def _last_until(
+    at: float, frames: "Iterator[tuple[float, VideoFrame]]", near: float, taken: Collection[float]
+) -> "tuple[float, VideoFrame] | None":
     found = None
     for time, frame in frames:
         if found is not None and time > at + _AT_ONCE:
             break
+        near_enough = found is None and time >= near and time not in taken
         found = time, frame
-        if time >= at:
+        if near_enough or time >= at:
             break
     return found
+
+
+def spread(
+    container: "InputContainer", stream: "VideoStream", times: Sequence[float], slack: float
+) -> "Iterator[tuple[float, VideoFrame]]":
+    """Return a frame at or shortly before each of some times."""
+    taken: set[float] = set()
+    for at in times:
+        time, frame = frame_at(container, stream, at, slack, taken)
+        taken.add(time)
+        yield time, frame
 
 
 def rotation(frame: "VideoFrame") -> int:
@@ -384,14 +438,9 @@ def _picture(frame: "VideoFrame", stream: "VideoStream", longest: int) -> "Image
     return pictures.turned(small.to_image(), degrees)
 
 
-def _sharpest(taken: "Iterable[tuple[float, Image]]") -> "tuple[float, Image]":
-    return max(taken, key=lambda each: (not pictures.is_blank(each[1]), pictures.sharpness(each[1])))
-
-
-def _sheet(taken: "Iterable[tuple[float, Image]]") -> "tuple[None, Image]":
-    found = list(taken)
-    tenths = found[-1][0] < 60
-    return None, pictures.sheet([(tile, pictures.time_label(at, tenths=tenths)) for at, tile in found])
+def _sheet(shots: "Sequence[tuple[float, Image]]") -> "tuple[None, Image]":
+    tenths = shots[-1][0] < 60
+    return None, pictures.sheet([(tile, pictures.time_label(at, tenths=tenths)) for at, tile in shots])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, create_model
 from pydantic_core import from_json, to_json
 
-from database_handler.content.errors import NotARegularFile, Refusal
+from database_handler.content.errors import NotARegularFile, Refusal, UnreadableFile
 from database_handler.content.files import Readable, open_regular
 from database_handler.core.base_model import Draft, Record, draft_of
 from database_handler.core.exceptions import InvalidValue
@@ -50,7 +50,11 @@ __all__ = [
 
 FORMAT = "database-handler project"
 VERSION = 1
-LONGEST_LINE = 256 * 1024 * 1024  # bytes: no row that a database takes makes a longer one
+LONGEST_LINE = 256 * 1024 * 1024  # bytes; a statement's parameters may have as many
+_LONGEST_FRAME = 64 * 1024  # bytes of the first and the last line
+_LARGE = 4 * 1024 * 1024  # bytes from which a line's values are counted before they are made
+_MOST_VALUES = 2_100_000  # a little more than the JSON of a row may have
+_LONGEST_REASON = 300  # characters
 _CHUNK = 1 << 18
 
 
@@ -279,8 +283,16 @@ def opened_for_reading(source: str | os.PathLike[str] | Readable) -> Iterator[Bi
 
 def _unpacked(source: Readable) -> BinaryIO:
     raw = io.BufferedReader(_Raw(source), _CHUNK)
-    if raw.peek(2)[:2] != b"\x1f\x8b":
-        return raw
+    try:
+        begins = raw.peek(2)[:2]
+    except OSError as error:
+        failure = UnreadableFile(f"the file cannot be read: {_why(error)}")
+    else:
+        return raw if begins != b"\x1f\x8b" else _gunzipped(raw)
+    raise failure
+
+
+def _gunzipped(raw: io.BufferedReader) -> BinaryIO:
     return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)
 
 
@@ -295,8 +307,10 @@ class _Raw(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         chunk: object = self._source.read(len(buffer))
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise InvalidValue("the stream gives no bytes; open it in binary mode")
+        if not isinstance(chunk, bytes | bytearray | memoryview) or len(chunk) > len(buffer):
+            raise InvalidValue(
+                "the stream gives no bytes, or more than were asked for; open it in binary mode"
+            )
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
@@ -367,7 +381,7 @@ class _Reader:
         self._allowed = list(self._entities)
 
     def begin(self, number: int, line: bytes) -> None:
-        header = _object(number, line)
+        header = _frame(number, line)
         if header.get("format") != FORMAT:
             raise ProjectFileRefused(
                 'this is no project file: its header says no "format" of one', line=number
@@ -377,15 +391,16 @@ class _Reader:
             raise ProjectFileRefused(told, line=number)
         unknown = set(map(str, _list(header.get("entities")))) - self._entities.keys()
         if unknown:
-            named = ", ".join(sorted(name[:60] for name in unknown))
+            named = _shown(", ".join(sorted(unknown)))
             raise ProjectFileRefused(f"it holds entities that are not known here: {named}", line=number)
 
     def row(self, number: int, line: bytes) -> FileRow:
+        _refuse_many_values(number, line)
         name = self._entity(number, line)
         try:
             found: Any = self._models[name].model_validate_json(line)
         except InvalidValue as refusal:
-            told = str(refusal)
+            told = _shown(str(refusal))  # it names fields, and those of the file may be anything
         else:
             place = self._place(number, name, found.id)
             references = self._references(number, self._entities[name].table, found.record)
@@ -430,13 +445,40 @@ class _Reader:
         return found
 
     def end(self, number: int, line: bytes) -> None:
-        closing = _object(number, line)
+        closing = _frame(number, line)
         counted = {name: len(ids) for name, ids in self._ids.items() if len(ids)}
         told = closing.get("counts")
         given = {name: n for name, n in told.items() if n} if isinstance(told, dict) else None
         if closing.get("end") is not True or given != counted or not counted:
             message = "the rows are not as many as the closing line says: some were lost"
             raise ProjectFileRefused(message, line=number)
+
+
+def _shown(text: str) -> str:
+    """Return a text that can stand in a message: short, and without what is no letter or sign."""
+    short = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
+    return "".join(sign if sign.isprintable() else "?" for sign in short)
+
+
+def _refuse_many_values(number: int, line: bytes) -> None:
+    """Count the values of a large line without making them, for each may take twenty times its bytes."""
+    if len(line) <= _LARGE:
+        return
+    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') <= 4 * _MOST_VALUES:
+        outside = bare.split(b'"')[::2]
+        if sum(part.count(sign) for part in outside for sign in (b",", b"[", b"{")) <= _MOST_VALUES:
+            return
+    raise ProjectFileRefused(f"it holds more values than the {_MOST_VALUES:,} of a row", line=number)
+
+
+def _frame(number: int, line: bytes) -> dict[str, Any]:
+    """Read the first line or the last."""
+    if len(line) > _LONGEST_FRAME:
+        raise ProjectFileRefused(
+            f"the first and the last line have at most {_LONGEST_FRAME:,} bytes", line=number
+        )
+    return _object(number, line)
 
 
 def _object(number: int, line: bytes) -> dict[str, Any]:

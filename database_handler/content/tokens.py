@@ -24,8 +24,9 @@ from functools import cache, lru_cache
 from typing import Final
 
 from database_handler.utils.errors import InvalidValue
+from database_handler.utils.text import plain_text
 from database_handler.utils.token_spans import Token, TokenKind, Tokens
-from database_handler.utils.validators import canonical_language, plain_text
+from database_handler.utils.validators import canonical_language
 
 __all__ = ["Token", "TokenKind", "Tokens", "detokenize", "tokenize"]
 
@@ -168,8 +169,8 @@ _RANGES: Final = {
 _APART: Final = {
     code: name
     for name, ranges in _RANGES.items()
-    for first, last in ranges.split()
-    for code in range(ord(first), ord(last) + 1)
+    for ends in ranges.split()
+    for code in range(ord(ends[0]), ord(ends[1]) + 1)
 }
 # Letters and signs by category, yet part of the cluster before them: vowels, voicing, skin tones, tags.
 _ATTACHED: Final = frozenset("\u0e33\u0eb3\uff9e\uff9f").union(

@@ -163,7 +163,7 @@ class Table:
         self._check_rules(model)
 
     def _check_rules(self, model: type[BaseModel]) -> None:
-        beside = {column.name for column in (*self.computed, *self.operational)}
+        beside = {each.name for each in self.computed} | {each.name for each in self.operational}
         names = (self.name, *self.column_names, *sorted(beside))
         if wrong := [name for name in names if not _NAME.fullmatch(name) or name in _TAKEN]:
             raise ConfigurationError(

@@ -158,7 +158,7 @@ class Claims(Repository[D, R], Generic[D, R]):
             Somebody else took the row, or it is gone. A lease that ran out and was not taken is extended.
         """
         answer = self._held(claim, (_UNTIL,), [_seconds(lease)])
-        return replace(claim, until=answer.until)
+        return replace(claim, until=answer.until or claim.until)
 
     def finish(
         self, claim: Claim[R], status: str | None = None, *, overwrite: bool = False, **changes: Any
@@ -331,7 +331,7 @@ def _turn(table: Table, expired: bool, scoped: bool) -> str:
     free = f"lease_until <= {_NOW}" if expired else "lease_until IS NULL"
     return (
         f"SELECT {TENANT}, id FROM {table.name} WHERE status = %s AND {free}"
-        f"{statements.scope(table, scoped)} ORDER BY lease_until, id LIMIT %s FOR UPDATE SKIP LOCKED"
+        f"{statements.scope(table, scoped)} ORDER BY lease_until, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
     )
 
 
@@ -341,7 +341,7 @@ def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
     names = statements.columns(table)
     text = (
         f"WITH current AS MATERIALIZED (SELECT {names}, lease_holder, lease_worker, lease_until "
-        f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR UPDATE), "
+        f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR NO KEY UPDATE), "
         f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current "
         f"WHERE t.{TENANT} = current.{TENANT} AND t.id = current.id AND current.lease_holder = %s::uuid "
         f"AND current.version = coalesce(%s::bigint, current.version){checks} "
@@ -375,8 +375,9 @@ def _count(n: object) -> int:
 
 def _seconds(lease: object) -> float:
     seconds = lease.total_seconds() if isinstance(lease, timedelta) else lease
-    if type(seconds) in {int, float} and 0 < seconds <= LONGEST_LEASE.total_seconds():  # type: ignore[operator]
-        return float(seconds)  # type: ignore[arg-type]
+    known = not isinstance(seconds, bool)
+    if known and isinstance(seconds, int | float) and 0 < seconds <= LONGEST_LEASE.total_seconds():
+        return float(seconds)
     raise InvalidValue("lease: seconds, or a timedelta, above 0 and at most 30 days")
 
 

@@ -31,7 +31,7 @@ __all__ = ["Scope", "bound", "searching", "vector_of"]
 
 MOST_PAIRS = 200  # of a run
 MOST_TOKENS = 20  # words in a query whose misspelt words are looked for
-NOTHING = "''::tsquery"
+NOTHING = "NULL::tsquery"  # an empty one makes the server talk
 NO_CORRECTIONS = "near AS (SELECT 0 AS place, NULL::text[] AS lexemes WHERE false)"
 
 
@@ -106,13 +106,14 @@ Shape = tuple[tuple[tuple[_Leaf, ...], tuple[_Leaf, ...]], ...]
 
 def _shape(query: Query) -> Shape:
     words = {word: place for place, word in enumerate(words_of(query))}
+
+    def group(leaves: Sequence[Leaf], name: str) -> tuple[_Leaf, ...]:
+        return tuple(_leaf(leaf, f"{name}_{number}", words) for number, leaf in enumerate(leaves))
+
     return tuple(
-        tuple(
-            tuple(_leaf(leaf, f"{group}{place}_{number}", words) for number, leaf in enumerate(leaves))
-            for group, leaves in (("w", each.wanted), ("r", each.refused))
-        )
+        (group(each.wanted, f"w{place}"), group(each.refused, f"r{place}"))
         for place, each in enumerate(query.alternatives)
-    )  # type: ignore[return-value]  # two groups, which mypy takes for any number
+    )
 
 
 def _leaf(leaf: Leaf, name: str, words: dict[str, int]) -> _Leaf:
@@ -194,7 +195,7 @@ def _tokens(leaf: _Leaf, *, corrected: bool) -> Iterator[str]:
     for number, word in enumerate(leaf.tokens):
         plain = f"plainto_tsquery(c.configuration, %({leaf.name}_t{number})s)"
         near = f"(SELECT database_handler_one_of(lexemes) FROM near WHERE place = {word})"
-        yield f"({plain} || coalesce({near}, {NOTHING}))" if corrected and word is not None else plain
+        yield f"({plain} || coalesce({near}, {plain}))" if corrected and word is not None else plain
 
 
 def _all(queries: Iterable[str]) -> str:
@@ -203,6 +204,17 @@ def _all(queries: Iterable[str]) -> str:
 
 def _any(queries: Iterable[str]) -> str:
     return f"({' || '.join(queries) or NOTHING})"
+
+
+def _either(alternatives: Sequence[str]) -> str:
+    """Any of those that are there: one may be NULL."""
+    if len(alternatives) == 1:
+        return alternatives[0]
+    rows = ", ".join(f"({each})" for each in alternatives)
+    return (
+        "(SELECT string_agg('(' || one::text || ')', ' | ')::tsquery "
+        f"FROM (VALUES {rows}) AS v(one) WHERE numnode(one) > 0)"
+    )
 
 
 Form = Callable[[_Leaf], str]
@@ -229,7 +241,7 @@ def _alternative(wanted: Sequence[_Leaf], refused: Sequence[_Leaf], form: Form) 
     if not without:
         return found
     # Where all that is wanted are words that the stemmer leaves out, nothing is to be found.
-    return f"CASE WHEN numnode({found}) > 0 THEN {_all([found, *without])} ELSE {NOTHING} END"
+    return f"CASE WHEN numnode({found}) > 0 THEN {_all([found, *without])} END"
 
 
 def _hits(scope: Scope, shape: Shape, form: Form, gate: str = "") -> list[str]:
@@ -239,7 +251,7 @@ def _hits(scope: Scope, shape: Shape, form: Form, gate: str = "") -> list[str]:
     alternatives = [_alternative(wanted, refused, form) for wanted, refused in shape]
     shown = _any(_shown(leaf, form) for wanted, _ in shape for leaf in wanted if _by_server(leaf, exact))
     checked = _looked_up(shape, exact)
-    columns = [f"{_any(alternatives)} AS query", f"{shown} AS shown"]
+    columns = [f"{_either(alternatives)} AS query", f"{shown} AS shown"]
     if checked:
         columns += [f"{text} AS part_{place}" for place, text in enumerate(alternatives)]
     names = ", ".join(f"'{name}'" for name in scope.configurations)

@@ -99,7 +99,7 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
         if not rows:
             raise self._not_found(id)
         found = _Slice(*rows[0])
-        if found.first is None:
+        if found.codes is None:
             raise RecordNotFound(
                 f"{self.table.name}: {id} has no tokens; tokenize(id) makes them", table=self.table.name
             )
@@ -121,7 +121,7 @@ class _Slice(NamedTuple):
     first: int
     stop: int
     block: int
-    codes: memoryview
+    codes: memoryview | None  # NULL where there are no tokens
     before: int
     halves: memoryview
     wide: memoryview
@@ -130,7 +130,11 @@ class _Slice(NamedTuple):
     def tokens(self) -> Tokens:
         """Return the tokens from the beginning of the first block on."""
         part = PackedPart(
-            bytes(self.codes), self.before, self.stop - self.block, bytes(self.halves), bytes(self.wide)
+            bytes(self.codes or b""),
+            self.before,
+            self.stop - self.block,
+            bytes(self.halves),
+            bytes(self.wide),
         )
         return Tokens.unchecked(self.content, *part.spans(), offset=self.before, first=self.block)
 
@@ -209,7 +213,7 @@ def _read_slice(scoped: bool) -> Statement:
         f"substring(tokens from halves_at + k * {BLOCK // 2} for (greatest(a, b) - k * {BLOCK} + 1) / 2), "
         "CASE WHEN until IS NULL THEN substring(tokens from wide_at + wide_from) "
         "ELSE substring(tokens from wide_at + wide_from for wide_to - wide_from) END, "
-        "CASE WHEN until IS NULL THEN substring(content from before + 1) "
+        "CASE WHEN n IS NULL THEN '' WHEN until IS NULL THEN substring(content from before + 1) "
         "ELSE substring(content from before + 1 for until - before) END FROM placed"
     )
     return Statement(text, "translations.tokens")

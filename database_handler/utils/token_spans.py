@@ -359,7 +359,10 @@ class PackedPart(NamedTuple):
     def _widen(self, digits: str, flat: list[int]) -> None:
         place, steps = digits.find(_OTHER), _wide_steps(self.wide)
         while place >= 0:
-            flat[2 * place : 2 * place + 2] = next(steps, None) or _damaged()
+            step = next(steps, None)
+            if step is None:
+                _damaged()
+            flat[2 * place : 2 * place + 2] = step
             place = digits.find(_OTHER, place + 1)
 
 

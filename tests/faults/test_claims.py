@@ -100,5 +100,5 @@ def test_a_finish_whose_reply_was_lost_can_be_told_from_one_that_was_not_made(ow
             faulty.translations.finish(claim)
     with pytest.raises(LeaseLost) as lost:
         own.translations.finish(claim)
-    assert lost.value.current == own.translations.get_by_id(claim.record.id)
-    assert lost.value.current.version == claim.record.version + 1
+    stored = own.translations.get_by_id(claim.record.id)
+    assert (lost.value.current, stored.version) == (stored, claim.record.version + 1)

@@ -60,8 +60,8 @@ def test_reply_to_commit_lost_is_no_reason_to_run_the_unit_again(
     def work(unit: UnitOfWork) -> None:
         tries.append(1)
         unit.session.run(
-            "INSERT INTO projects (id, name, slug, status, tags, metadata) "
-            "VALUES (gen_random_uuid(), 'a', 'a', 'draft', '{}', '{}')"
+            "INSERT INTO projects (id, name, slug, status, tags, metadata, metadata_schemas) "
+            "VALUES (gen_random_uuid(), 'a', 'a', 'draft', '{}', '{}', '{}')"
         )
         proxy.lose("reply", "COMMIT")
 
@@ -148,8 +148,8 @@ def test_function_that_may_have_written_is_not_run_again(
 ) -> None:
     database.session.run(
         "CREATE FUNCTION add_one() RETURNS int LANGUAGE sql AS $$ "
-        "INSERT INTO projects (id, name, slug, status, tags, metadata) "
-        "VALUES (gen_random_uuid(), 'a', 'a', 'draft', '{}', '{}') RETURNING 1 $$"
+        "INSERT INTO projects (id, name, slug, status, tags, metadata, metadata_schemas) "
+        "VALUES (gen_random_uuid(), 'a', 'a', 'draft', '{}', '{}', '{}') RETURNING 1 $$"
     )
 
     def work(unit: UnitOfWork) -> None:

@@ -153,6 +153,17 @@ def test_what_another_unit_locks_is_left_out_without_waiting(own: Database) -> N
         assert ids(own.repositories(outside_unit=True).translations.claim(9)) == [second.id]
 
 
+def test_what_another_unit_only_refers_to_is_taken(own: Database) -> None:
+    [stored] = drafts(own, 1)
+    outside = own.repositories(outside_unit=True)
+    with own.unit_of_work() as unit:
+        unit.videos.create(
+            project_id=stored.project_id, translation_id=stored.id, title="T", storage_uri="films/t.mp4"
+        )
+        [claim] = outside.translations.claim()
+        assert outside.translations.finish(claim).id == stored.id
+
+
 # ----------------------------------------------------------------------------------------------------- finish
 
 
@@ -172,7 +183,7 @@ def test_only_the_holder_can_finish_extend_and_give_back(uow: UnitOfWork) -> Non
     [holder] = uow.translations.claim(worker="Grace")
     for call in (uow.translations.finish, uow.translations.extend, uow.translations.give_back):
         with pytest.raises(LeaseLost, match="held by Grace now; nothing was written") as lost:
-            call(late)  # type: ignore[operator]
+            call(late)
         assert (lost.value.current, lost.value.worker) == (stored, "Grace")
     uow.translations.finish(holder)
     for claim in (late, holder):
@@ -207,9 +218,15 @@ def test_finish_does_not_overwrite_what_somebody_changed_meanwhile(uow: UnitOfWo
 def test_finish_refuses_what_update_refuses(uow: UnitOfWork) -> None:
     drafts(uow, 1)
     [claim] = uow.translations.claim()
-    for wrong in ({"content": ""}, {"contents": "x"}, {"project_id": uuid4()}, {"status": "done"}):
+    refused: list[dict[str, Any]] = [
+        {"content": ""},
+        {"contents": "x"},
+        {"project_id": uuid4()},
+        {"status": "done"},
+    ]
+    for wrong in refused:
         with pytest.raises(InvalidValue):
-            uow.translations.finish(claim, **wrong)  # type: ignore[arg-type]
+            uow.translations.finish(claim, **wrong)
     with pytest.raises(InvalidValue, match="a Claim of translations is wanted"):
         uow.translations.finish(claim.record)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="a Claim of videos is wanted"):

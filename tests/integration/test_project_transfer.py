@@ -68,9 +68,8 @@ def full(over: Any, sources: int = 2) -> Project:
         VideoFactory.create(over, **of, translation_id=first.id)
     VideoFactory.create(over, **of)
     LinkFactory.create_batch(2, over, **of)
-    over.summaries.update(
-        summary.id, {"metadata": {"whole": 1, "broken": 1.0, "большой": 2**70, "deep": [{"": None}]}}
-    )
+    odd = {"whole": 1, "broken": 1.0, "большой": 2**70, "deep": [{"": None}]}
+    over.summaries.update(over.summaries.list(project_id=project.id)[0].id, {"metadata": odd})
     return over.projects.update(project.id, {"description": "changed\r\nonce"})  # type: ignore[no-any-return]
 
 
@@ -166,9 +165,10 @@ def test_a_clone_that_cannot_be_is_refused(uow: UnitOfWork) -> None:
         uow.projects.clone(uuid4(), name="x")
     with pytest.raises(DuplicateRecord), uow.savepoint():
         uow.projects.clone(original.id, name="One!")
-    for wrong in ({"name": ""}, {"name": "x", "slug": "No Slug"}, {"name": 5}):
+    refused: list[dict[str, Any]] = [{"name": ""}, {"name": "x", "slug": "No Slug"}, {"name": 5}]
+    for wrong in refused:
         with pytest.raises(InvalidValue):
-            uow.projects.clone(original.id, **wrong)  # type: ignore[arg-type]
+            uow.projects.clone(original.id, **wrong)
     assert uow.projects.list() == [original]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from threading import Barrier
 from typing import Any
@@ -186,7 +187,7 @@ def test_of_many_movers_each_step_is_one_that_the_table_allows(database: Databas
         return refused
 
     refused = [
-        each for worker in [Background(lambda n=n: work(n)) for n in range(8)] for each in worker.result()
+        each for worker in [Background(partial(work, n)) for n in range(8)] for each in worker.result()
     ]
     assert all(ProjectStatus(to) not in STATUS_MOVES[ProjectStatus(held)] for held, to in refused)
     assert database.projects.get_by_id(project.id).version == 1 + 8 * 25 - len(refused)
@@ -305,7 +306,7 @@ def test_of_writers_and_one_who_deletes_every_row_is_accounted_for(database: Dat
         eventually(lambda: database.links.exists(project_id=project.id))
         return database.projects.delete(project.id)
 
-    writers = [Background(lambda n=n: add(n)) for n in range(4)]
+    writers = [Background(partial(add, n)) for n in range(4)]
     deleted: Deleted = Background(take).result()
     assert deleted == Deleted(projects=1, links=sum(writer.result() for writer in writers))
     assert database.links.count() == 0

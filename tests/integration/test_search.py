@@ -262,13 +262,10 @@ def test_a_cursor_of_another_query_is_refused(uow: UnitOfWork, project: Project)
     cursor = uow.text_sources.search("river", limit=1).next_cursor
     assert cursor
     assert len(uow.text_sources.search("river", limit=2, after=cursor)) == 2
-    for other in (
-        {"query": "stone"},
-        {"query": "river", "language": "en"},
-        {"query": "river", "project_id": project.id},
-    ):
+    others: list[dict[str, Any]] = [{"query": "stone"}, {"language": "en"}, {"project_id": project.id}]
+    for other in others:
         with pytest.raises(InvalidValue, match="after"):
-            uow.text_sources.search(**other, after=cursor)  # type: ignore[arg-type]  # keywords of several kinds
+            uow.text_sources.search(**{"query": "river", "after": cursor, **other})
     with pytest.raises(InvalidValue, match="after"):
         search_everything(uow.session, "river", after=cursor)
     with pytest.raises(InvalidValue, match="after"):
@@ -308,7 +305,7 @@ def made_everything(uow: UnitOfWork, project: Project) -> tuple[TextSource, Summ
     summary = uow.summaries.create(
         project_id=project.id,
         text_source_id=source.id,
-        kind="brief",
+        kind=SummaryKind.BRIEF,
         language="en",
         content="One lamp in the harbour",
     )

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import JsonValue
 
 from database_handler import (
     NewSummary,
@@ -17,6 +18,7 @@ from database_handler import (
 )
 from database_handler.content.subtitles import Cue, parse_srt, parse_vtt
 from database_handler.core.exceptions import InvalidValue, RecordNotFound
+from database_handler.models import SummaryKind
 from database_handler.testing.factories import ProjectFactory, TextSourceFactory, TranslationFactory
 
 APART = ["zh-Hans", "zh-Hant", "pt-BR", "pt-PT", "pt", "sr-Latn", "sr-Cyrl", "sr"]
@@ -107,7 +109,11 @@ def test_missing_names_each_text_and_language_without_a_translation(
     uow.translations.create_many([draft(english, "fr", status="approved"), draft(english, "pt-BR")])
     summary = uow.summaries.create(
         NewSummary(
-            project_id=project.id, text_source_id=german.id, kind="brief", language="de", content="kurz"
+            project_id=project.id,
+            text_source_id=german.id,
+            kind=SummaryKind.BRIEF,
+            language="de",
+            content="kurz",
         )
     )
     uow.translations.create(
@@ -129,7 +135,8 @@ def test_missing_is_paged_without_gaps(uow: UnitOfWork, project: Project) -> Non
     languages = ["zh-Hant", "ar", "de"]
     whole = pairs(uow.translations.missing(project.id, languages))
     assert len(whole) == 15
-    found, after, pages = [], None, 0
+    found: list[tuple[str, str]] = []
+    after, pages = None, 0
     while pages == 0 or after is not None:
         page = uow.translations.missing(project.id, languages, limit=4, after=after)
         found, after, pages = found + pairs(page), page.next_cursor, pages + 1
@@ -175,7 +182,7 @@ def test_subtitles_take_the_times_given(uow: UnitOfWork, source: TextSource) -> 
 
 
 def test_subtitles_find_stored_times(uow: UnitOfWork, project: Project) -> None:
-    times = [[start, end] for start, end in TWO]
+    times: list[JsonValue] = [[start, end] for start, end in TWO]
     source = uow.text_sources.create(
         project_id=project.id, title="T", content="a\nb", metadata={"times": times}
     )

@@ -272,8 +272,8 @@ def add(unit: UnitOfWork, name: str) -> None:
 
 def add_by_sql(unit: UnitOfWork, name: str) -> None:
     unit.session.run(
-        "INSERT INTO projects (id, name, slug, status, tags, metadata) "
-        "VALUES (gen_random_uuid(), %s, %s, 'draft', '{}', '{}')",
+        "INSERT INTO projects (id, name, slug, status, tags, metadata, metadata_schemas) "
+        "VALUES (gen_random_uuid(), %s, %s, 'draft', '{}', '{}', '{}')",
         [name, name],
     )
 

@@ -146,6 +146,7 @@ IMPORTED = Imported(
     ),
 )
 HIT = Hit(
+    entity="text_sources",
     id=UUID("01890000-0000-7000-8000-000000000000"),
     project="film",
     title="T",

@@ -350,8 +350,8 @@ def test_markdown_is_left_without_what_is_not_allowed(place: int) -> None:
         assert judged_markdown(once) == [], once
 
 
-MARKS = (
-    [
+MARKS = [
+    *(
         "`",
         "``",
         "```\n",
@@ -366,8 +366,8 @@ MARKS = (
         "1. ",
         "|",
         "| a | b |\n|---|---|\n",
-    ]
-    + [
+    ),
+    *(
         "<b>",
         "</b>",
         "<em>\n",
@@ -384,20 +384,19 @@ MARKS = (
         "<",
         ">",
         "&lt;",
-        "word",
-    ]
-    + [
+    ),
+    *(
         "`<script>alert(1)</script>`",
         "```\n<script>alert(1)</script>\n```\n",
         "` <svg onload=x> `",
         "\r",
         "\u00a0",
-    ]
-)
+    ),
+]
 PIECES = st.sampled_from([*HOSTILE_MARKDOWN, *(text for text in HOSTILE if len(text) < 200), *MARKS])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join))
 @example("[x](javascript:alert(1))")
 def test_any_mixture_comes_out_clean(text: str) -> None:
@@ -407,7 +406,7 @@ def test_any_mixture_comes_out_clean(text: str) -> None:
             assert judge(once) == [], once
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_settles_or_is_refused(text: str) -> None:
     for content_format in ("plain", "markdown", "html"):
@@ -431,7 +430,8 @@ def test_allowed_html_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "kept",
     [
-        "# Title\n\n* a **b** _c_ ~~d~~\n* `x`\n\n1. one\n\n> quoted\n\n---\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        "# Title\n\n* a **b** _c_ ~~d~~\n* `x`\n\n1. one\n\n> quoted\n\n---\n",
+        "| a | b |\n|---|---|\n| 1 | 2 |\n",
         "a < b && c > d, 1 <2, <3",
         "Use `<script>` and `` a`<b>` ``, not <kbd>x</kbd>.",
         "```html\n<script>alert(1)</script>\n\n[x](javascript:1)\n```\n\n~~~~\n```\n<b>\n~~~~",

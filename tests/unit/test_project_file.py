@@ -1,5 +1,6 @@
 """A project as a file: what is written can be read, and every way in which a file can be wrong is told."""
 
+import errno
 import gzip
 import io
 import json
@@ -133,7 +134,7 @@ def test_lines_that_another_program_wrote_are_read(lines: list[bytes]) -> None:
     ] == [row.draft for row in found(lines)]
 
 
-texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=60)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e15, 1e15) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -186,6 +187,7 @@ def without(at: int) -> Edit:
 
 NOWHERE = str(UUID(int=999))
 DEEP = b'{"entity":"links","record":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001 + b"\n"
+MANY = b'{"entity":"text_sources","record":{"metadata":{"a":[' + b"[]," * 2_200_000 + b"1]}}}\n"
 WRONG: dict[str, tuple[Edit, int | None, str]] = {
     "nothing": (lambda lines: [], 1, "empty"),
     "no JSON": (lambda lines: [b"PK\x03\x04 some archive\n"], 1, "no JSON object"),
@@ -237,6 +239,23 @@ WRONG: dict[str, tuple[Edit, int | None, str]] = {
         9,
         "translation_id refers to no row",
     ),
+    "a long first line": (
+        lambda lines: [b'{"format":"' + b"x" * 70_000 + b'"}\n'],
+        1,
+        "at most 65,536 bytes",
+    ),
+    "an entity's name that is no name": (
+        changed(0, entities=["a\x1b[2J\n" + "x" * 9999]),
+        1,
+        "known here: a?[2J?x",
+    ),
+    "a field's name that is no name": (changed(3, **{"\r\n" + "x" * 9999: 1}), 4, "text_sources: ??xx"),
+    "too many values": (lambda lines: [*lines[:3], MANY, *lines[4:]], 4, "more values than"),
+    "too many texts": (
+        lambda lines: [*lines[:3], MANY.replace(b"[]", b'""'), *lines[4:]],
+        4,
+        "more values than",
+    ),
     "too deep": (lambda lines: [*lines[:10], DEEP], 11, "JSON"),
     "an empty line": (replaced(3, b"\n"), 4, "no JSON object"),
     "a line cut short": (lambda lines: [*lines[:4], lines[4][:40]], 5, "cut short"),
@@ -267,6 +286,13 @@ def test_a_value_is_not_told(lines: list[bytes]) -> None:
     with pytest.raises(ProjectFileRefused) as caught:
         found(changed(3, record_language="a secret of mine")(lines))
     assert "secret" not in str(caught.value)
+
+
+def test_many_signs_in_a_long_text_are_no_values(rows: list[Any]) -> None:
+    content = 'a,[{"\\' * 900_000
+    source = stored(TextSource, TextSourceFactory.build(project_id=rows[0].id, content=content), 2)
+    [_, back] = found(written([rows[0], source]))
+    assert drafted(back.draft) == drafted(source)
 
 
 def test_a_long_line_ends_the_reading_before_it_is_in_memory(lines: list[bytes]) -> None:
@@ -307,6 +333,30 @@ def test_any_object_with_read_is_a_stream(lines: list[bytes]) -> None:
 
     with opened_for_reading(Drips(b"".join(lines))) as stream:
         assert list(read(stream, ENTITIES)) == found(lines)
+
+
+def test_a_stream_that_breaks_is_told() -> None:
+    class Broken:
+        def __init__(self, *answers: Any) -> None:
+            self.answers = list(answers)
+
+        def read(self, size: int, /) -> bytes:
+            answer = self.answers.pop(0)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer  # type: ignore[no-any-return]  # whatever it is
+
+    gone = OSError(errno.ENETRESET, "gone")
+    with pytest.raises(UnreadableFile, match="reset"), opened_for_reading(Broken(gone)):
+        pass
+    with (
+        opened_for_reading(Broken(b"{}", gone)) as stream,
+        pytest.raises(ProjectFileRefused, match="cannot be read"),
+    ):
+        list(read(stream, ENTITIES))
+    for answer in ("text", None, b"x" * 10_000_000):
+        with pytest.raises(InvalidValue, match="binary mode"), opened_for_reading(Broken(answer)):
+            pass
 
 
 @pytest.mark.parametrize("wrong", [io.StringIO("x"), 5, None, b"a path"])
