@@ -24,6 +24,7 @@ from database_handler.operations.health import Health
 WIDTH = 100  # columns, where the output is not a terminal
 SHORT = 20  # characters
 QUERY = "lighthouse keeper"
+MISSPELT = "lighthuose"
 
 
 def health_line(health: Health) -> str:
@@ -70,6 +71,37 @@ def show(console: Console, db: Database, project: Project, query: str) -> None:
     for hit in db.text_sources.search(query, project_id=project.id, limit=3):
         snippet = " ".join(hit.snippet.split())
         console.print(f"  {hit.record.filename} ({hit.rank:.2f}): {snippet}", markup=False)
+    for line in tour(db, project):
+        console.print(line, markup=False)
+
+
+def tour(db: Database, project: Project) -> Iterator[str]:
+    """Show one thing of each entity that goes beyond storing it."""
+    found = db.projects.statistics(project.id)
+    yield "\nWhat else is known of it:"
+    tokens, seconds = found.translations.tokens, found.videos.seconds
+    yield f"  {found.words:,} words and {tokens:,} tokens; {seconds:g} s of film"
+    lacking = db.projects.coverage(project.id, ["ja", "th"]).totals
+    yield "  texts without a translation: " + ", ".join(
+        f"{n.missing} into {code}" for code, n in lacking.items()
+    )
+    near = db.search(MISSPELT, project_id=project.id, limit=1)
+    yield f"  {MISSPELT!r} is in no text; near to it: {' '.join(near[0].snippet.split())}"
+    yield from subtitled(db, project)
+    for summary in db.summaries.list(project_id=project.id, kind="brief", limit=1):
+        share = db.summaries.compression(summary.id).ratio
+        yield f"  the {summary.language} brief says it in {share or 0:.0%} of the text's words"
+    kinds = (f"{len(links)} {kind}" for kind, links in db.links.by_kind(project.id).items())
+    yield f"  links, told apart by host and path: {', '.join(kinds)}"
+    checked = db.files.check(project.id)
+    yield f"  files in the store: {checked.checked}, damaged or missing: {len(checked.problems)}"
+
+
+def subtitled(db: Database, project: Project) -> Iterator[str]:
+    """Show the first words of a translation as subtitles."""
+    for each in db.translations.list(project_id=project.id, target_language="fr", limit=1):
+        cue = db.translations.subtitles(each.id, "vtt", (0, 30)).split("\n\n")[1]
+        yield from ("  the first subtitle in French:", *(f"    {line}" for line in cue.splitlines()))
 
 
 def again(path: str) -> str:

@@ -195,7 +195,7 @@ class _Sample:
         self._counted("videos", self._unit.videos.upsert_many([draft]))
 
     def _facts(self, entry: sample.SampleVideo) -> dict[str, Any]:
-        names = ("container", "duration", "width", "height", "frame_rate", "codecs")
+        names: tuple[str, ...] = ("container", "duration", "width", "height", "frame_rate", "codecs")
         if self._film is None:
             return {name: getattr(entry, name) for name in names}
         info, picture = self._film

@@ -31,6 +31,7 @@ from database_handler.cli.reports import (
 )
 from database_handler.content.folder import Outcome
 from database_handler.migrations import MigrationReport, MigrationStatus
+from database_handler.models import LinkKind
 from database_handler.operations.health import Health
 from database_handler.repositories.project_statistics import ProjectStatistics
 from database_handler.utils.logger import encoded
@@ -226,7 +227,7 @@ def _(value: Measured, lines: bool) -> Iterator[RenderableType]:
     )
 
 
-def _kinds(kinds: Mapping[str, int]) -> str:
+def _kinds(kinds: Mapping[LinkKind, int]) -> str:
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
     return f": {told}" if told else ""
 

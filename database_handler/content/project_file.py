@@ -292,7 +292,7 @@ def _unpacked(source: Readable) -> BinaryIO:
     raise failure
 
 
-def _gunzipped(raw: io.BufferedReader) -> BinaryIO:
+def _gunzipped(raw: BinaryIO) -> BinaryIO:
     return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)
 
 

@@ -149,7 +149,7 @@ def wanted_languages(languages: object, call: str) -> tuple[str, ...] | None:
     Raises
     ------
     InvalidValue
-        None is given as an empty list, or something is no language; the nearest one is named.
+        The list is empty, or something in it is no language; the nearest one is named.
     """
     if languages is None:
         return None

@@ -140,14 +140,16 @@ class _Found:
 
 
 def _nested(found: _Found) -> ProjectTree:
-    translations: dict[UUID | None, list[Translation]] = defaultdict(list)
+    # By both references: a text and a summary may have one id.
+    translations: dict[tuple[UUID | None, UUID | None], list[Translation]] = defaultdict(list)
     for translation in found.of(Translation):
-        translations[translation.text_source_id or translation.summary_id].append(translation)
+        translations[translation.text_source_id, translation.summary_id].append(translation)
     summaries: dict[UUID, list[SummaryNode]] = defaultdict(list)
     for summary in found.of(Summary):
-        summaries[summary.text_source_id].append(SummaryNode(summary, _taken(translations.get(summary.id))))
+        node = SummaryNode(summary, _taken(translations.get((None, summary.id))))
+        summaries[summary.text_source_id].append(node)
     sources = (
-        TextSourceNode(source, _taken(summaries.get(source.id)), _taken(translations.get(source.id)))
+        TextSourceNode(source, _taken(summaries.get(source.id)), _taken(translations.get((source.id, None))))
         for source in found.of(TextSource)
     )
     [project] = found.of(Project)

@@ -193,7 +193,7 @@ def test_a_project_is_measured_copied_and_deleted(
     assert "--overwrite" in run("export", slug, "film.jsonl.gz").err
     again = run("import", "film.jsonl.gz", "--slug", "copy", "--json")
     assert (again.code, again.value["slug"]) == (0, "copy")
-    assert run("stats", "copy", "--json").value["statistics"]["rows"] == 28  # type: ignore[index,call-overload]
+    assert run("stats", "copy", "--json").value["statistics"]["rows"] == 28  # type: ignore[index]
     assert "DuplicateRecord" in run("import", "film.jsonl.gz", "--slug", "copy").err
     asked = run("delete", "copy")
     assert (asked.code, "29 rows" in asked.err) == (4, True)

@@ -227,11 +227,12 @@ def test_violations_by_the_library_s_own_sql(database: Database) -> None:
         content=SECRET,
     )
     database.videos.create(project_id=project.id, translation_id=translation.id, title="v", storage_uri="/v")
-    for delete in (
+    deletes: list[Callable[[], object]] = [
         lambda: database.translations.delete(translation.id),
         lambda: database.translations.delete_many([translation.id]),
         lambda: database.session.run("DELETE FROM translations WHERE id = %s", [translation.id]),
-    ):
+    ]
+    for delete in deletes:
         with pytest.raises(StillReferenced) as still:
             delete()
         assert still.value.table == "videos"

@@ -171,6 +171,18 @@ def test_values_are_those_of_a_single_read(uow: UnitOfWork) -> None:
     assert isinstance(tree.videos[0].status, Enum)
 
 
+def test_a_text_and_a_summary_of_one_id_keep_their_translations_apart(uow: UnitOfWork) -> None:
+    source = factories.TextSourceFactory.create(uow)
+    held = {"project_id": source.project_id}
+    summary = uow.summaries.create(
+        factories.SummaryFactory.build(text_source_id=source.id, **held), id=source.id
+    )
+    of_text = factories.TranslationFactory.create(uow, text_source_id=source.id, **held)
+    of_summary = factories.TranslationFactory.create(uow, text_source_id=None, summary_id=summary.id, **held)
+    [node] = uow.projects.tree(source.project_id).text_sources
+    assert (node.translations, node.summaries[0].translations) == ((of_text,), (of_summary,))
+
+
 def test_a_large_project_is_whole(database: Database, draw: random.Random) -> None:
     with database.unit_of_work() as uow:
         project = grown(uow, draw, 3000)

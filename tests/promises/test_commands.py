@@ -51,6 +51,13 @@ def test_demo_shows_what_it_stored_and_how_to_get_there_again(folder: Path) -> N
         r"text sources +[1-9]",
         r"translations +[1-9]",
         r"\*\*lighthouse\*\*",
+        r"\d words and \d+ tokens; 2 s of film",
+        r"3 into ja, 3 into th",
+        r"'lighthuose' is in no text; near to it: ",
+        r"00:00:00\.000 --> ",
+        r"brief says it in \d+% of",
+        r"1 video, 1 image, 1 map",
+        r"files in the store: 6, damaged or missing: 0",
     ):
         assert re.search(expected, done.stdout), expected
     assert not server_runs_in(folder)

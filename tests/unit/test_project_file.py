@@ -142,7 +142,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(content=texts, metadata=st.dictionaries(texts, values, max_size=4))
 def test_any_text_and_any_json_come_back(content: str, metadata: dict[str, Any]) -> None:
     project = stored(Project, ProjectFactory.build(), 1)
@@ -251,11 +251,7 @@ WRONG: dict[str, tuple[Edit, int | None, str]] = {
     ),
     "a field's name that is no name": (changed(3, **{"\r\n" + "x" * 9999: 1}), 4, "text_sources: ??xx"),
     "too many values": (lambda lines: [*lines[:3], MANY, *lines[4:]], 4, "more values than"),
-    "too many texts": (
-        lambda lines: [*lines[:3], MANY.replace(b"[]", b'""'), *lines[4:]],
-        4,
-        "more values than",
-    ),
+    "too many texts": (lambda lines: [*lines[:3], b'"' * 8_500_000 + b"\n"], 4, "more values than"),
     "too deep": (lambda lines: [*lines[:10], DEEP], 11, "JSON"),
     "an empty line": (replaced(3, b"\n"), 4, "no JSON object"),
     "a line cut short": (lambda lines: [*lines[:4], lines[4][:40]], 5, "cut short"),
@@ -290,9 +286,10 @@ def test_a_value_is_not_told(lines: list[bytes]) -> None:
 
 def test_many_signs_in_a_long_text_are_no_values(rows: list[Any]) -> None:
     content = 'a,[{"\\' * 900_000
-    source = stored(TextSource, TextSourceFactory.build(project_id=rows[0].id, content=content), 2)
-    [_, back] = found(written([rows[0], source]))
-    assert drafted(back.draft) == drafted(source)
+    counts = {"word_count": 1, "char_count": 1, "size_bytes": 1, "checksum": "0" * 64}
+    source = TextSourceFactory.build(project_id=rows[0].id, content=content, **counts)
+    [_, back] = found(written([rows[0], stored(TextSource, source, 2)]))
+    assert back.draft == source
 
 
 def test_a_long_line_ends_the_reading_before_it_is_in_memory(lines: list[bytes]) -> None:

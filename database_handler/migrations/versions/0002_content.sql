@@ -700,6 +700,120 @@ ALTER TABLE text_sources
 CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
 DROP FUNCTION database_handler_corrections(regclass, uuid, text, text);
 DROP FUNCTION database_handler_one_of(text[]);
+DROP FUNCTION database_handler_passage(regconfig, text, tsquery);
+DROP FUNCTION database_handler_search_vector(text, text, text);
+DROP FUNCTION database_handler_mixed_vector(text, text, text);
+DROP FUNCTION database_handler_pairs(text);
+DROP FUNCTION database_handler_words(text);
+DROP FUNCTION database_handler_searched(text);
+DROP FUNCTION database_handler_configuration(text);
+DROP FUNCTION database_handler_similarity(text, text);
+DROP TEXT SEARCH CONFIGURATION database_handler_simple;
+DROP TEXT SEARCH CONFIGURATION database_handler_arabic;
+DROP TEXT SEARCH CONFIGURATION database_handler_catalan;
+DROP TEXT SEARCH CONFIGURATION database_handler_danish;
+DROP TEXT SEARCH CONFIGURATION database_handler_german;
+DROP TEXT SEARCH CONFIGURATION database_handler_greek;
+DROP TEXT SEARCH CONFIGURATION database_handler_english;
+DROP TEXT SEARCH CONFIGURATION database_handler_spanish;
+DROP TEXT SEARCH CONFIGURATION database_handler_basque;
+DROP TEXT SEARCH CONFIGURATION database_handler_finnish;
+DROP TEXT SEARCH CONFIGURATION database_handler_french;
+DROP TEXT SEARCH CONFIGURATION database_handler_irish;
+DROP TEXT SEARCH CONFIGURATION database_handler_hindi;
+DROP TEXT SEARCH CONFIGURATION database_handler_hungarian;
+DROP TEXT SEARCH CONFIGURATION database_handler_armenian;
+DROP TEXT SEARCH CONFIGURATION database_handler_indonesian;
+DROP TEXT SEARCH CONFIGURATION database_handler_italian;
+DROP TEXT SEARCH CONFIGURATION database_handler_lithuanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_norwegian;
+DROP TEXT SEARCH CONFIGURATION database_handler_nepali;
+DROP TEXT SEARCH CONFIGURATION database_handler_dutch;
+DROP TEXT SEARCH CONFIGURATION database_handler_portuguese;
+DROP TEXT SEARCH CONFIGURATION database_handler_romanian;
+DROP TEXT SEARCH CONFIGURATION database_handler_russian;
+DROP TEXT SEARCH CONFIGURATION database_handler_serbian;
+DROP TEXT SEARCH CONFIGURATION database_handler_swedish;
+DROP TEXT SEARCH CONFIGURATION database_handler_tamil;
+DROP TEXT SEARCH CONFIGURATION database_handler_turkish;
+DROP TEXT SEARCH CONFIGURATION database_handler_yiddish;
+DROP TEXT SEARCH DICTIONARY database_handler_unaccent;
+
+-- Search. The extensions stay: they may have been there before, and others may use them by now.
+ALTER TABLE translations DROP COLUMN search_vector;
+ALTER TABLE summaries DROP COLUMN search_vector;
+ALTER TABLE text_sources
+    DROP COLUMN search_vector,
+    ADD COLUMN search_vector tsvector GENERATED ALWAYS AS (
+    setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, title), 'A') || setweight(to_tsvector(CASE split_part(language, '-', 1)
+        WHEN 'ar' THEN 'pg_catalog.arabic'::regconfig
+        WHEN 'ca' THEN 'pg_catalog.catalan'::regconfig
+        WHEN 'da' THEN 'pg_catalog.danish'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'el' THEN 'pg_catalog.greek'::regconfig
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'eu' THEN 'pg_catalog.basque'::regconfig
+        WHEN 'fi' THEN 'pg_catalog.finnish'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'ga' THEN 'pg_catalog.irish'::regconfig
+        WHEN 'hi' THEN 'pg_catalog.hindi'::regconfig
+        WHEN 'hu' THEN 'pg_catalog.hungarian'::regconfig
+        WHEN 'hy' THEN 'pg_catalog.armenian'::regconfig
+        WHEN 'id' THEN 'pg_catalog.indonesian'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'lt' THEN 'pg_catalog.lithuanian'::regconfig
+        WHEN 'nb' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'ne' THEN 'pg_catalog.nepali'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'nn' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'no' THEN 'pg_catalog.norwegian'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        WHEN 'ro' THEN 'pg_catalog.romanian'::regconfig
+        WHEN 'ru' THEN 'pg_catalog.russian'::regconfig
+        WHEN 'sr' THEN 'pg_catalog.serbian'::regconfig
+        WHEN 'sv' THEN 'pg_catalog.swedish'::regconfig
+        WHEN 'ta' THEN 'pg_catalog.tamil'::regconfig
+        WHEN 'tr' THEN 'pg_catalog.turkish'::regconfig
+        WHEN 'yi' THEN 'pg_catalog.yiddish'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END, left(content, 100000)), 'B')
+    ) STORED;
+CREATE INDEX text_sources_search_vector_idx ON text_sources USING gin (search_vector);
+DROP FUNCTION database_handler_corrections(regclass, uuid, text, text);
+DROP FUNCTION database_handler_one_of(text[]);
 DROP FUNCTION database_handler_search_vector(text, text, text);
 DROP FUNCTION database_handler_mixed_vector(text, text, text);
 DROP FUNCTION database_handler_pairs(text);
