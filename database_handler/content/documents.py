@@ -268,8 +268,16 @@ def _subtitles(text: str, _: Limits) -> Extracted:
     spoken = list(cues(text))
     if not spoken:
         raise DamagedFile("the subtitles hold no cue with times")
-    times: dict[str, Json] = {"cues": len(spoken), "starts": spoken[0].start, "ends": spoken[-1].end}
-    return Extracted("\n".join(cue.text for cue in spoken if cue.text), metadata=times)
+    shown = [cue for cue in spoken if cue.text]
+    # One cue a paragraph where some have several lines, so that the times still find their words.
+    between = "\n\n" if any("\n" in cue.text for cue in shown) else "\n"
+    times: dict[str, Json] = {
+        "cues": len(spoken),
+        "starts": spoken[0].start,
+        "ends": spoken[-1].end,
+        "times": [[cue.start, cue.end] for cue in shown],
+    }
+    return Extracted(between.join(cue.text for cue in shown), metadata=times)
 
 
 _TEXT_KINDS: dict[str, Callable[[str, Limits], Extracted]] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from database_handler.content import isolation, media_kinds
 from database_handler.content.errors import (
@@ -47,6 +47,7 @@ VIDEO = isolation.Program(
     Path(__file__).with_name("media_process.py"), reads="video", packages=("av", "PIL"), extra="media"
 )
 _CHUNK = 1 << 20
+_FORMATS: dict[str, PictureFormat] = {"webp": "webp", "jpeg": "jpeg", "png": "png"}
 _LONGEST_SIDE = 4_096
 _MOST_FRAMES = 100
 
@@ -435,7 +436,7 @@ _NO_LANGUAGE = ("und", "mul", "zxx", "mis")
 
 
 def _format(name: object) -> PictureFormat:
-    known = next((each for each in get_args(PictureFormat) if each == name), None)
+    known = _FORMATS.get(name) if isinstance(name, str) else None
     if known is None:
         raise InvalidValue("format: webp, jpeg or png")
     return known

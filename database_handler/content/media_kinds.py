@@ -108,7 +108,8 @@ def refuse_cut_short(descriptor: int, size: int, container: Container) -> None:
     def read(count: int, offset: int) -> bytes:
         return os.pread(descriptor, count, offset)
 
-    stated = _STATED.get(container.demuxer, lambda _read, size: size)(read, size)
+    end = _STATED.get(container.demuxer)
+    stated = size if end is None else end(read, size)
     if stated > size:
         raise DamagedFile(f"the video is cut short: it states {stated:,} bytes and has {size:,}")
 

@@ -4,6 +4,8 @@ Started by `isolation` as a script, like `extractor_process`, whose line to the 
 request comes one open file; the process gives up the right to open any other file or socket before the
 first, so that nothing a video refers to is ever read. The demuxer is the one that the parent chose by the
 file's first bytes, and only decoders of codecs in real use are let near them.
+
+It is one module because a script has no package of its own to keep its parts in.
 """
 
 import contextlib
@@ -434,8 +436,8 @@ def _picture(frame: "VideoFrame", stream: "VideoStream", longest: int) -> "Image
     degrees = rotation(frame)
     width, height = pictures.fitted(*shown(frame, stream), longest)
     size = (height, width) if degrees % 180 else (width, height)
-    small = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
-    return pictures.turned(small.to_image(), degrees)
+    small = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA").planes[0]
+    return pictures.turned(pictures.from_rows(bytes(small), size, small.line_size), degrees)
 
 
 def _sheet(shots: "Sequence[tuple[float, Image]]") -> "tuple[None, Image]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["encoded", "fitted", "is_blank", "sharpness", "sheet", "time_label", "turned"]
+__all__ = ["encoded", "fitted", "from_rows", "is_blank", "sharpness", "sheet", "time_label", "turned"]
 
 _JUDGED = 320  # pixels of the longer side: what is sharp there is sharp as a thumbnail
 _BLANK = 6.0  # levels of 255: the spread of the pixels of black, white and fog is smaller
@@ -25,6 +25,13 @@ def fitted(width: float, height: float, longest: int) -> tuple[int, int]:
     """Return the size of a picture that is made smaller so that no side is longer; never made larger."""
     scale = min(longest / max(width, height), 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def from_rows(data: bytes, size: tuple[int, int], row: int) -> "Image":
+    """Return the picture of red, green and blue bytes whose rows are `row` bytes apart."""
+    from PIL import Image
+
+    return Image.frombytes("RGB", size, data, "raw", "RGB", row, 1)
 
 
 def turned(picture: "Image", degrees: int) -> "Image":

@@ -57,12 +57,12 @@ class LineRule:
         return self.chars * (2 if self.wide else 1)
 
 
-_LATIN = LineRule(42)
+_LATIN = LineRule(42)  # and every other script that is read by words
 _CHINESE = LineRule(16, wide=True, speed=9)
 _THAI = LineRule(35)
 _RULES = {
     "en": LineRule(42, speed=20),
-    "ar": LineRule(42, speed=20),
+    "ar": _LATIN,
     "ja": LineRule(13, wide=True, speed=4),
     "ko": LineRule(16, wide=True, speed=12),
     **dict.fromkeys(("zh", "cmn", "yue", "wuu", "nan", "hak", "lzh"), _CHINESE),

@@ -115,8 +115,8 @@ class Claims(Repository[D, R], Generic[D, R]):
     ) -> list[Claim[R]]:
         """Take up to `n` pieces of work that nobody holds, in one statement and without waiting for a lock.
 
-        First those whose lease ran out, then the oldest by id. Inside a unit others see the lease, and its
-        time runs, from here on; they cannot take the rows before the unit ends.
+        First those whose lease ran out, then the oldest by id. Inside a unit the lease runs from this call
+        on too, but others see it, and may take the rows once it is over, only after the unit has ended.
 
         Parameters
         ----------
@@ -135,6 +135,8 @@ class Claims(Repository[D, R], Generic[D, R]):
         ------
         InvalidValue
             One of these is out of range.
+        SerializationFailure
+            In a unit of repeatable read or serializable: others took some just then; it can be retried.
         """
         asked = self._status(status) or self.work.waiting
         sources, project = self.work.sources(asked), self._in_project(project_id)
@@ -144,6 +146,7 @@ class Claims(Repository[D, R], Generic[D, R]):
             values += [source, *([] if project is None else [project]), count]
         taken = self.work.taken
         values += [count, token, name, seconds, *([] if taken is None else [taken] * 3)]
+        values += [] if project is None else [project]
         text = _claim(self.table, len(sources), taken is not None, project is not None)
         at = 2 + self.table.column_names.index("id")
         rows = sorted(self._session.all(text, values), key=lambda row: (row[0], row[at]))
@@ -247,9 +250,10 @@ class Claims(Repository[D, R], Generic[D, R]):
     def _kept(self, answer: "_Answer[R]") -> "_Answer[R]":
         if answer.changed:
             return answer
+        holder = "another worker" if answer.worker else "nobody"
         raise LeaseLost(
-            f"{self.table.name}: the lease on {answer.record.id} is held by {answer.worker or 'nobody'} now; "
-            "nothing was written. Claim again, or decide with error.current",
+            f"{self.table.name}: the lease on {answer.record.id} is held by {holder} now; nothing was "
+            "written. Claim again, or decide with error.current",
             current=answer.record,
             worker=answer.worker,
             table=self.table.name,
@@ -321,7 +325,8 @@ def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> State
     text = (
         f"WITH chosen AS MATERIALIZED ({turns} LIMIT %s) "
         f"UPDATE {table.name} AS t SET lease_holder = %s::uuid, lease_worker = %s, {_UNTIL}{status} "
-        f"FROM chosen AS c WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id "
+        f"FROM chosen AS c WHERE t.{TENANT} = c.{TENANT} AND t.id = c.id"
+        f"{statements.scope(table, scoped, 't.')} "
         f"RETURNING c.turn, t.lease_until, {statements.columns(table, 't.')}"
     )
     return Statement(text, f"{table.name}.claim", writes=True)

@@ -57,6 +57,9 @@ _WIDEST: Final = 63
 _USUAL: Final = (*((1, length) for length in range(1, 11)), *((0, length) for length in range(1, 6)))
 _DIGITS: Final = "0123456789abcde"
 _OTHER: Final = "f"
+_USUAL_CODES: Final = bytes(gap << 6 | length for gap, length in _USUAL)
+_GAPS: Final = bytes(code >> 6 for code in range(256))
+_LENGTHS: Final = bytes(code & 63 for code in range(256))
 
 
 class TokenKind(StrEnum):
@@ -136,7 +139,9 @@ class Tokens(Sequence[Token]):
     @classmethod
     def unpacked(cls, content: str, packed: bytes) -> Self:
         """Read the packed form back; one that does not fit the content is refused as spans are."""
-        return cls(content, _spans_of(packed))
+        starts, ends = _part(bytes(packed)).spans()
+        _refuse_wrong(starts, ends, len(content))
+        return cls.unchecked(content, starts, ends)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -175,6 +180,11 @@ class Tokens(Sequence[Token]):
 
     def __repr__(self) -> str:
         return f"<Tokens: {len(self):,} of {len(self.content):,} characters>"
+
+    @property
+    def columns(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Where the tokens begin, and where they end, in characters of the whole text."""
+        return self._starts, self._ends
 
     @property
     def spans(self) -> list[Span]:
@@ -342,28 +352,30 @@ class PackedPart(NamedTuple):
 
     def spans(self) -> tuple[list[int], list[int]]:
         """Return where the tokens begin and where they end; `InvalidValue` for what is no packed part."""
-        digits = self.halves.hex()[: self.length]
-        steps = [(code >> 6, code & _WIDEST) for code in self.codes] or list(_USUAL)
-        if len(digits) < self.length or not {*digits} <= {*_DIGITS[: len(steps)], _OTHER}:
+        codes = self.codes or _USUAL_CODES
+        digits = self.halves.hex().encode()[: self.length]
+        known = _DIGITS[: len(codes)].encode()
+        if len(digits) < self.length or digits.translate(None, known + _OTHER.encode()):
             _damaged()
         flat = [0] * (2 * self.length)
-        for part in (0, 1):
-            table = str.maketrans({digit: step[part] for digit, step in zip(_DIGITS, steps, strict=False)})
-            flat[part::2] = map(ord, digits.translate(table | {ord(_OTHER): 0}))
-        if _OTHER in digits:
-            self._widen(digits, flat)
-        flat[:1] = [flat[0] + self.before] if flat else []
+        flat[::2] = digits.translate(bytes.maketrans(known, codes.translate(_GAPS)))
+        flat[1::2] = digits.translate(bytes.maketrans(known, codes.translate(_LENGTHS)))
+        self._widen(digits, flat)
+        if flat:
+            flat[0] += self.before
         positions = list(accumulate(flat))
         return positions[::2], positions[1::2]
 
-    def _widen(self, digits: str, flat: list[int]) -> None:
-        place, steps = digits.find(_OTHER), _wide_steps(self.wide)
+    def _widen(self, digits: bytes, flat: list[int]) -> None:
+        """Put in what has no code."""
+        steps, other = _wide_steps(self.wide), _OTHER.encode()
+        place = digits.find(other)
         while place >= 0:
             step = next(steps, None)
             if step is None:
                 _damaged()
             flat[2 * place : 2 * place + 2] = step
-            place = digits.find(_OTHER, place + 1)
+            place = digits.find(other, place + 1)
 
 
 def _wide_steps(data: bytes) -> Iterator[Span]:
@@ -403,11 +415,6 @@ def _part(packed: bytes) -> PackedPart:
     return PackedPart(packed[_HEADER:index], 0, count, packed[halves:wide], packed[wide:])
 
 
-def _spans_of(packed: bytes) -> Iterator[Span]:
-    starts, ends = _part(bytes(packed)).spans()
-    return zip(starts, ends, strict=True)
-
-
 # ------------------------------------------------------------------------------------------------ the field
 
 
@@ -427,20 +434,20 @@ def packed_spans(value: object, content: str | None) -> bytes:
     """
     if isinstance(value, Tokens) and content is not None and (value.content, value.offset) != (content, 0):
         raise InvalidValue("these are the tokens of another text, or only some of them")
-    starts, ends = _columns(_given(value))
+    starts, ends = _given(value)
     _refuse_wrong(starts, ends, None if content is None else len(content))
     return _packed(starts, ends)
 
 
-def _given(value: object) -> Iterable[object]:
+def _given(value: object) -> tuple[Sequence[int], Sequence[int]]:
     if isinstance(value, Tokens):
-        return value.spans
+        return value.columns
     if isinstance(value, str):
-        return _spans_of(_from_base64(value))
+        return _part(_from_base64(value)).spans()
     if isinstance(value, bytes | bytearray | memoryview):
-        return _spans_of(bytes(value))
+        return _part(bytes(value)).spans()
     if isinstance(value, Iterable):
-        return value
+        return _columns(value)
     raise InvalidValue(
         f"tokens are Tokens, (start, end) pairs or their packed form, not {type(value).__name__}"
     )

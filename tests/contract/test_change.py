@@ -99,8 +99,8 @@ def test_a_version_is_a_whole_number(subject: Subject, version: Any) -> None:
 
 
 def test_what_is_derived_follows(subject: Subject) -> None:
-    first, second = subject.records(2)
     for source, name in subject.derived():
+        first, second = subject.records(2)
         value = getattr(subject.draft(), source)
         draft = subject.repository.draft(**drafted_without(subject, first) | {source: value})
         changed = subject.repository.update(first.id, {source: value})

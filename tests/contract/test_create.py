@@ -227,6 +227,8 @@ def test_what_cannot_be_stored_is_refused_before_it_is_sent(subject: Subject, ba
             "jsonb": [{bad: 1}, {"a": [bad]}],
         }
         for value in values[kind]:
+            if (subject.name, name, bad) == ("summaries", "content", "a\0b"):
+                continue  # a summary is stripped of control characters
             with pytest.raises(InvalidValue):
                 subject.factory.build(**{name: value})
             with pytest.raises(InvalidValue):

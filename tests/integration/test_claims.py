@@ -1,6 +1,6 @@
 """Work is taken under a lease: by one worker only, for as long as the lease lasts, by the server's clock."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from threading import Thread
 from typing import Any
@@ -15,6 +15,7 @@ from database_handler.models import TranslationStatus, VideoStatus
 from database_handler.repositories.claims import Claim, _claim
 from database_handler.testing.factories import ProjectFactory, TextSourceFactory, TranslationFactory
 from tests.support.faults import eventually
+from tests.support.wire import CountingProxy
 
 ENDED = "SELECT NOT EXISTS (SELECT FROM translations WHERE lease_until > clock_timestamp())"
 
@@ -182,7 +183,7 @@ def test_only_the_holder_can_finish_extend_and_give_back(uow: UnitOfWork) -> Non
     [late] = uow.translations.claim(lease=0.000001)
     [holder] = uow.translations.claim(worker="Grace")
     for call in (uow.translations.finish, uow.translations.extend, uow.translations.give_back):
-        with pytest.raises(LeaseLost, match="held by Grace now; nothing was written") as lost:
+        with pytest.raises(LeaseLost, match="held by another worker now; nothing was written") as lost:
             call(late)
         assert (lost.value.current, lost.value.worker) == (stored, "Grace")
     uow.translations.finish(holder)
@@ -247,8 +248,10 @@ def test_finish_keeps_to_the_projects_json_schema(uow: UnitOfWork) -> None:
 
 
 def test_a_videos_status_follows_its_lease(uow: UnitOfWork) -> None:
-    stored = videos(uow, ProjectFactory.create(uow), 3)
-    one, two, three = uow.videos.claim(3)
+    project = ProjectFactory.create(uow)
+    stored = videos(uow, project, 3)
+    assert uow.videos.claim(3, uuid4()) == []
+    one, two, three = uow.videos.claim(3, project.id)
     assert {claim.record.status for claim in (one, two, three)} == {VideoStatus.PROCESSING}
     assert [claim.record.version for claim in (one, two, three)] == [2, 2, 2]
     assert uow.videos.claim(9) == []
@@ -323,6 +326,30 @@ def test_claims_tells_who_holds_what_until_when(own: Database) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- cost
+
+CALLS: dict[str, Callable[[Database, Claim[Translation]], object]] = {
+    "claim": lambda db, held: db.translations.claim(10),
+    "extend": lambda db, held: db.translations.extend(held, 60),
+    "finish": lambda db, held: db.translations.finish(held, content="x", metadata={}),
+    "give_back": lambda db, held: db.translations.give_back(held),
+    "claims": lambda db, held: db.translations.claims(),
+    "set_status_many": lambda db, held: db.translations.set_status_many([held.record.id], "approved"),
+    "missing": lambda db, held: db.translations.missing(held.record.project_id, ["de"], limit=1),
+    "subtitles": lambda db, held: db.translations.subtitles(held.record.id, "vtt", (0, 10)),
+    "videos.claim": lambda db, held: db.videos.claim(10),
+}
+
+
+def test_each_call_costs_one_round_trip(own: Database) -> None:
+    drafts(own, len(CALLS))
+    with CountingProxy(own.config) as proxy, Database(proxy.config) as counted:
+        found = {}
+        for (name, call), held in zip(CALLS.items(), counted.translations.claim(len(CALLS)), strict=True):
+            with proxy.counting() as trips:
+                call(counted, held)
+            found[name] = trips.count - trips.texts.count("SELECT")  # the pool's ping of an idle connection
+    assert found == dict.fromkeys(CALLS, 1)
+
 
 FILL = """
 INSERT INTO translations (id, project_id, text_source_id, source_language, target_language, content, status,

@@ -347,6 +347,15 @@ def test_a_translation_of_a_summary_counts_for_the_summary_alone(uow: UnitOfWork
     assert [(item.kind, item.title) for item in found.items] == [("brief", source.title)]
 
 
+def test_coverage_and_the_list_of_what_is_missing_agree(world: World) -> None:
+    languages = ["fr", "pt-BR", "zh-Hans", "en"]
+    told = world.reports.coverage(world.project.id, languages).items
+    listed = world.uow.translations.missing(world.project.id, languages).items
+    assert {(item.id, code) for item in told for code in item.missing} == {
+        (item.text_source_id, item.language) for item in listed
+    }
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

@@ -1,5 +1,6 @@
 """A project copied in the database, and to a file and back: nothing lost, torn or half stored."""
 
+import errno
 import gzip
 import io
 import json
@@ -13,7 +14,7 @@ import pytest
 from pydantic import Field
 
 from database_handler import Database, NewLink, Project, Repository, UnitOfWork
-from database_handler.content.project_file import ProjectFileRefused
+from database_handler.content.project_file import ProjectFileRefused, UnwritableFile
 from database_handler.core.base_model import Draft, Record
 from database_handler.core.ddl import create_tables
 from database_handler.core.exceptions import (
@@ -316,6 +317,41 @@ def test_an_export_is_of_one_moment(database: Database) -> None:
     with beside:
         database.projects.export(project.id, stream, batch=1)
     assert stream.getvalue() == before
+
+
+def test_metadata_is_taken_as_it_is(database: Database) -> None:
+    """Rows may be older than the JSON Schema that their project has since."""
+    project = database.projects.create(name="bound")
+    database.links.create(project_id=project.id, url="https://example.com/", metadata={"n": "old"})
+    bound = {"links": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    project = database.projects.update(project.id, metadata_schemas=bound)
+    copies = [
+        database.projects.clone(project.id, name="clone"),
+        database.projects.import_(io.BytesIO(exported(database, project)), slug="import"),
+    ]
+    for copy in copies:
+        assert copy.metadata_schemas == bound
+        assert_is_copy(database, project, copy)
+        with pytest.raises(InvalidValue):
+            database.links.create(project_id=copy.id, url="https://example.com/2", metadata={"n": "new"})
+
+
+def test_a_failure_on_the_way_gives_the_connection_back(database: Database, tmp_path: Path) -> None:
+    project = full(database)
+    data = exported(database, project)
+
+    class Full(io.BytesIO):
+        def write(self, data: Any, /) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(UnwritableFile, match="no space left"):
+        database.projects.export(project.id, Full())
+    with pytest.raises(UnwritableFile):
+        database.projects.export(project.id, tmp_path / "no" / "folder")
+    with pytest.raises(ProjectFileRefused):
+        database.projects.import_(io.BytesIO(data[:-40]), slug="x")
+    assert database.pool.stats().in_use == 0
+    assert database.projects.list() == [project]
 
 
 # ------------------------------------------------------------------------------------------------- bad files

@@ -185,7 +185,7 @@ def test_a_text_and_a_summary_of_one_id_keep_their_translations_apart(uow: UnitO
 
 def test_a_large_project_is_whole(database: Database, draw: random.Random) -> None:
     with database.unit_of_work() as uow:
-        project = grown(uow, draw, 3000)
+        project = grown(uow, draw, 2000)
     with database.unit_of_work(read_only=True) as uow:
         tree = uow.projects.tree(project)
         assert sorted((record for record, _ in nested(tree)), key=key) == sorted(
@@ -214,7 +214,7 @@ def test_the_tree_is_of_one_moment(database: Database) -> None:
 
     replace(1)
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(replace, 60)
+        writing = pool.submit(replace, 30)
         seen = 0
         while not writing.done() and seen < 10_000:
             [source] = database.projects.tree(project).text_sources

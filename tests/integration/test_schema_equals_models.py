@@ -51,9 +51,12 @@ INDEXES = """
 # What the extensions brought along stays, and is not told here.
 FUNCTIONS = """
     SELECT p.oid::regprocedure::text, p.provolatile, p.proparallel, p.proisstrict,
-           replace(pg_get_function_sqlbody(p.oid), current_schema() || '.', '')
+           replace(replace(pg_get_function_sqlbody(p.oid), current_schema() || '.', ''), (
+               SELECT extnamespace::regnamespace || '.' FROM pg_extension WHERE extname = 'pg_trgm'
+           ), ''), p.prosrc, p.proconfig
     FROM pg_proc AS p WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e') ORDER BY 1
+        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    ORDER BY 1
 """
 CONFIGURATIONS = """
     SELECT c.oid::regconfig::text, m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text

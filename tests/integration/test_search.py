@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from database_handler import Database, Project, UnitOfWork
+from database_handler import Database, MigrationManager, Project, UnitOfWork
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Statement
 from database_handler.models import Summary, SummaryKind, TextSource, Translation
@@ -392,6 +392,26 @@ def test_no_text_is_too_much_for_the_vector_of_pairs(uow: UnitOfWork, project: P
     assert size > 0
     tail = content[60_000:60_002]
     assert tail not in LIMITS["ideographs of four bytes"] or len(uow.text_sources.search(tail)) == 1
+
+
+def test_rows_from_before_get_their_vectors_and_go_back(database: Database) -> None:
+    manager = MigrationManager(database)
+    manager.rollback(target=1)
+    text = """
+        WITH p AS (INSERT INTO projects (id, name, slug, status, tags, metadata)
+                   VALUES (gen_random_uuid(), 'p', 'p', 'active', '{}', '{}') RETURNING id)
+        INSERT INTO text_sources (id, project_id, title, content, content_type, language, size_bytes,
+                                  checksum, word_count, char_count, metadata)
+        SELECT gen_random_uuid(), id, 'Résumé', 'Häuser, 東京都', 'text/plain', 'de', 1,
+               repeat('a', 64), 1, 1, '{}' FROM p
+    """
+    database.session.run(Statement(text, "test", writes=True))
+    vector = Statement("SELECT search_vector::text FROM text_sources", "test")
+    before = database.session.one(vector)
+    manager.migrate()
+    assert [len(database.text_sources.search(query)) for query in ("resume", "haus", "京都")] == [1, 1, 1]
+    manager.rollback(target=1)
+    assert database.session.one(vector) == before
 
 
 def test_what_is_stored_follows_no_search_path(uow: UnitOfWork, project: Project) -> None:

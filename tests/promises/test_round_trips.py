@@ -80,6 +80,23 @@ SINGLE: dict[str, Call] = {
     "exists": lambda db, known: db.projects.exists(slug="known-1"),
     "session.all": lambda db, known: db.session.all("SELECT slug FROM projects"),
     "session.run": lambda db, known: db.session.run("UPDATE projects SET description = %s", ["d"]),
+    "projects.set_status_many": lambda db, known: db.projects.set_status_many(
+        [each.id for each in known], "active"
+    ),
+    "projects.archive_many": lambda db, known: db.projects.archive_many([each.id for each in known]),
+    "projects.delete_preview": lambda db, known: db.projects.delete_preview(known[0].id),
+    "projects.clone": lambda db, known: db.projects.clone(known[0].id, name="copy"),
+    "projects.statistics": lambda db, known: db.projects.statistics(known[0].id),
+    "projects.statistics_many": lambda db, known: db.projects.statistics_many([each.id for each in known]),
+    "projects.coverage": lambda db, known: db.projects.coverage(known[0].id, ["fr"]),
+    "projects.metadata_summary": lambda db, known: db.projects.metadata_summary(known[0].id),
+    "projects.tree": lambda db, known: db.projects.tree(known[0].id),
+    "translations.missing": lambda db, known: db.translations.missing(known[0].id, ["fr"]),
+    "translations.claim": lambda db, known: db.translations.claim(3),
+    "videos.claim": lambda db, known: db.videos.claim(3, project_id=known[0].id),
+    "summaries.compressions": lambda db, known: db.summaries.compressions(known[0].id),
+    "links.by_kind": lambda db, known: db.links.by_kind(known[0].id),
+    "search": lambda db, known: db.search("word"),
     "text_sources.search": lambda db, known: db.text_sources.search("word"),
 }
 DOUBLE = {"page, the second"}  # two calls are made

@@ -95,7 +95,7 @@ def _cover() -> bytes:
 
 def _draw(out: OutputContainer, stream: VideoStream, recipe: Recipe) -> None:
     for number, time in enumerate(recipe.times or range(recipe.frames)):
-        shot = av.VideoFrame.from_image(frame(number, recipe))
+        shot = av.VideoFrame.from_bytes(frame(number, recipe).convert("RGBA").tobytes(), *recipe.size)
         shot.pts, shot.time_base = time, Fraction(1, recipe.rate)
         out.mux(stream.encode(shot))
     out.mux(stream.encode(None))

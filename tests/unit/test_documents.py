@@ -133,7 +133,7 @@ def test_subtitles_give_what_is_spoken(data: str, kind: str) -> None:
     document = read_document(data.encode(), filename="a.txt")
     assert document.content_type == kind
     assert document.content == "The lamp turns\nand waits."
-    assert document.metadata == {"cues": 2, "starts": 1.0, "ends": 4.0}
+    assert document.metadata == {"cues": 2, "starts": 1.0, "ends": 4.0, "times": [[1.0, 2.5], [3.0, 4.0]]}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def some() -> list[Any]:
         for n, source in zip((20, 21), reversed(sources), strict=True)
     ]
     of_summary = TranslationFactory.build(**of, summary_id=summaries[1].id)
-    of_source = TranslationFactory.build(**of, text_source_id=sources[0].id)
+    tokenized = {"content": "Ein Text.", "tokens": [(0, 3), (4, 8), (8, 9)]}
+    of_source = TranslationFactory.build(**of, text_source_id=sources[0].id, **tokenized)
     translations = [stored(Translation, of_source, 30), stored(Translation, of_summary, 31)]
     videos = [
         stored(Video, VideoFactory.build(**of, translation_id=translations[1].id), 40),
@@ -276,6 +277,27 @@ def test_a_wrong_file_is_refused_with_its_line(lines: list[bytes], wrong: str) -
     assert caught.value.line == line
     assert line is None or told.startswith(f"line {line}: ")
     assert len(told) < 400
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_of_a_file_that_was_tampered_with_nothing_but_a_refusal_comes(data: st.DataObject) -> None:
+    """Some bytes taken out, put in or written over: it is read, or refused with a reason; nothing else."""
+    whole = data.draw(st.sampled_from(TAMPERED))
+    begin = data.draw(st.integers(0, len(whole)))
+    end = min(len(whole), begin + data.draw(st.integers(0, 6)))
+    put_in = data.draw(
+        st.binary(max_size=4) | st.sampled_from([b'"', b"\n", b"{", b"]", b"null", b"-1", b"1e999"])
+    )
+    with (
+        opened_for_reading(io.BytesIO(whole[:begin] + put_in + whole[end:])) as stream,
+        suppress(ProjectFileRefused),
+    ):
+        assert len(list(read(stream, ENTITIES))) == 11
+
+
+TAMPERED = [b"".join(written(some())) for _ in range(2)]
+TAMPERED += [gzip.compress(whole) for whole in TAMPERED]
 
 
 def test_a_value_is_not_told(lines: list[bytes]) -> None:

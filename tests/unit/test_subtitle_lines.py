@@ -68,7 +68,7 @@ def test_words_stay_whole(language: str) -> None:
         ("yue", 16, 2, 9, True),
         ("ko-KR", 16, 2, 12, True),
         ("th", 35, 2, 17, False),
-        ("ar", 42, 2, 20, False),
+        ("ar", 42, 2, 17, False),
         ("ja-Latn", 42, 2, 17, False),
         ("und", 42, 2, 17, False),
     ],
