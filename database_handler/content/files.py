@@ -136,6 +136,12 @@ def chunks(source: Readable, limit: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _refuse_large(file: BinaryIO, limit: int) -> None:
+    """Refuse what the system says is too large, without reading it; it is counted all the same."""
+    if os.fstat(file.fileno()).st_size > limit:
+        raise _too_large(limit)
+
+
 def _too_large(limit: int) -> FileTooLarge:
     return FileTooLarge(f"the file is larger than {limit:,} bytes")
 
@@ -161,6 +167,7 @@ def fingerprint(path: str | Path, *, limit: int, root: Path | None = None) -> Fi
     """
     digest, size = hashlib.sha256(), 0
     with open_regular(path, root=root) as file:
+        _refuse_large(file, limit)
         for chunk in chunks(file, limit):
             digest.update(chunk)
             size += len(chunk)
@@ -184,6 +191,7 @@ def read_original(
     """
     if isinstance(source, str | Path):
         with open_regular(source, root=root) as file:
+            _refuse_large(file, limit)
             data = b"".join(chunks(file, limit))
         filename = filename or Path(source).name
     elif isinstance(source, bytes | bytearray | memoryview):

@@ -87,7 +87,8 @@ class _Child:
             self.end()
             raise ExtractorUnavailable(
                 f"the process that reads {program.reads}s does not start within {memory_bytes:,} bytes of "
-                f"memory and {_START_SECONDS:g} s"
+                f"memory and {_START_SECONDS:g} s; allow more, or see whether the packages of the "
+                f"{program.extra} extra work"
             ) from None
 
     def _exchange(

@@ -91,10 +91,32 @@ def load() -> None:
         if not module.name.endswith(("__main__", ".datasets")):
             importlib.import_module(module.name)
     set_level(None)
-    trial = pictures.sheet([(Image.new("RGB", (32, 32)), "0:00")])
-    pictures.sharpness(trial)
+    sheet = pictures.sheet([(Image.new("RGB", (32, 32)), "0:00")])
     for kind in ("webp", "jpeg", "png"):
-        pictures.encoded(trial, kind)
+        pictures.encoded(sheet, kind)
+    if hasattr(os, "memfd_create"):
+        _trial(os.memfd_create("trial"))
+
+
+def _trial(file: int) -> None:
+    """Look at a video that is whole, so that packages which do not fit never make one look damaged."""
+    import av
+
+    with os.fdopen(file, "w+b") as video:
+        with av.open(video, "w", format="avi") as container:
+            stream = container.add_stream("mpeg4", rate=1)
+            stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+            container.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+            container.mux(stream.encode(None))
+        request: dict[str, Any] = {
+            "demuxer": "avi",
+            "size": video.seek(0, os.SEEK_END),
+            "pixels": 1 << 20,
+            "streams": 1,
+        }
+        wanted = {"at": None, "count": 0, "longest": 16, "format": "png"}
+        with opened(request, file) as (container, stream):
+            probe(wanted, request["pixels"], container, stream)
 
 
 def one_file_more() -> None:

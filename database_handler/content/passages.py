@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["MARK", "passage"]
 
@@ -11,7 +11,7 @@ BEFORE, LENGTH = 30, 120  # characters of a passage before what matches, and in 
 
 
 def passage(
-    of_title: str | None, of_content: str | None, title: str, content: str, marked: Sequence[str]
+    of_title: str | None, of_content: str | None, title: str, content: str, marked: tuple[str, ...]
 ) -> str:
     """Return a passage with what matches between `MARK`.
 
@@ -19,14 +19,14 @@ def passage(
     ----------
     of_title, of_content : str, optional
         The server's, where the query has words; marked where those are in it.
-    marked : sequence of str
+    marked : tuple of str
         What matches as it is written, longest first.
     """
     found = _of(of_content, content, marked) or _of(of_title, title, marked)
     return found or of_content or content[:LENGTH]
 
 
-def _of(given: str | None, text: str, marked: Sequence[str]) -> str | None:
+def _of(given: str | None, text: str, marked: tuple[str, ...]) -> str | None:
     """Return a passage of `text` with a mark in it, or None."""
     pattern = _pattern(marked)
     if given is not None and MARK in given:
@@ -37,7 +37,8 @@ def _of(given: str | None, text: str, marked: Sequence[str]) -> str | None:
     return pattern.sub(_mark, plain[start : max(start + LENGTH, match.end())])
 
 
-def _pattern(marked: Sequence[str]) -> re.Pattern[str] | None:
+@lru_cache(maxsize=256)
+def _pattern(marked: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile(f"(?:{'|'.join(map(re.escape, marked))})+", re.IGNORECASE) if marked else None
 
 

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 from uuid import UUID
 
 from pydantic import AwareDatetime, create_model
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from database_handler.content.errors import NotARegularFile, Refusal, UnreadableFile
 from database_handler.content.files import Readable, open_regular
@@ -127,10 +127,18 @@ def _library() -> str:
 def _line(row: Record, fields: set[str]) -> bytes:
     known = {"entity": row.table.name, "id": row.id, "created_at": row.created_at}
     head = to_json({**known, "updated_at": row.updated_at, "version": row.version})
-    line = b"%b,%b%b}\n" % (head[:-1], b'"record":', row.model_dump_json(include=fields).encode())
+    line = b"%b,%b%b}\n" % (head[:-1], b'"record":', _record(row, fields))
     if len(line) > LONGEST_LINE:
         raise InvalidValue(f"{row.table.name} {row.id}: its line would be longer than {LONGEST_LINE:,} bytes")
     return line
+
+
+def _record(row: Record, fields: set[str]) -> bytes:
+    try:
+        return row.model_dump_json(include=fields).encode()
+    except PydanticSerializationError:
+        told = "a value has no form in JSON; for bytes, give both classes of the entity"
+    raise InvalidValue(f"{row.table.name} {row.id}: {told} ser_json_bytes and val_json_bytes of base64")
 
 
 def _put(stream: Writable, data: bytes) -> None:

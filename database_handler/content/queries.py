@@ -212,6 +212,7 @@ SHORTEST, MOST_WORDS = 4, 6
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
+@lru_cache(maxsize=256)
 def words_of(query: Query) -> tuple[str, ...]:
     """Return the first few wanted words that are long enough to be recognised when misspelt."""
     leaves = (part for each in query.alternatives for leaf in each.wanted for part in _parts_of(leaf))

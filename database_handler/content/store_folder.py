@@ -1,6 +1,6 @@
 """A file store in a local folder: a file is there whole, or not at all, also after a power cut.
 
-What is put is written to a file of its own below ``tmp``, flushed to the disk, and renamed; then the folder
+What is put is written to a file of its own below ``unfinished``, flushed to the disk, and renamed; then the folder
 is flushed. The writer holds a lock on its file, which the kernel takes back when it dies, so that what a
 killed process left can be told from what is being written. No step below the store's folder is taken
 through a link, and nobody but the owner may read what is made here.
@@ -23,7 +23,7 @@ __all__ = ["Folder"]
 
 _MODE, _FOLDER_MODE = 0o600, 0o700
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_UNFINISHED = "tmp"
+_UNFINISHED = "unfinished"
 _FRESH = 60.0  # seconds; a writer takes its lock a moment after it made its file
 
 

@@ -1,7 +1,7 @@
 """A file store on anything that fsspec reaches: a name is given to a whole file only.
 
 What is put is first written to an unnamed local file, then sent. Object stores show an object when all of it
-has arrived, so it is sent under its name; elsewhere it is sent under a name below ``tmp`` and then renamed.
+has arrived, so it is sent under its name; elsewhere it is sent under a name below ``unfinished`` and then renamed.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ _SHOWS_WHOLE_FILES_ONLY = frozenset(
     {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "r2", "s3", "s3a"}
 )
 _CHUNK = 1 << 20
-_UNFINISHED = "tmp"
+_UNFINISHED = "unfinished"
 _ABANDONED = timedelta(days=1)  # no upload takes longer
 
 

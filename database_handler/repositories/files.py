@@ -9,6 +9,8 @@ looked into the store, or after its row can be seen.
 A file is first set aside, and discarded only when the sweep's own transaction has ended well, which proves
 that the lock was held all the while; otherwise it is brought back, and what a killed sweep had set aside the
 next one decides on.
+
+It is one module because the locks that a writer takes and those that a sweep takes are one protocol.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -74,7 +74,8 @@ class LinkRepository(Repository[NewLink, Link]):
         Raises
         ------
         InvalidValue
-            What is given is no list, or has more than 50,000 URLs.
+            What is given is no list, or has more than 50,000 URLs; or the project's JSON Schema for links
+            asks for metadata, which a bare URL has not.
         MissingReference
             There is no such project.
         """
@@ -82,7 +83,7 @@ class LinkRepository(Repository[NewLink, Link]):
         drafts, refused, repeated = _sorted_out(project, _listed(urls))
         rows = [self._values(draft, self._new_id(None)) for draft in drafts]
         ids = {row[self._written.index("id")] for row in rows}
-        records = self._added(project, rows) if rows else {}
+        records = self._added(project, drafts, rows) if rows else {}
         placed = [records[draft.url] for draft in drafts]
         return AddedLinks(
             created=tuple(record for record in placed if record.id in ids),
@@ -91,10 +92,14 @@ class LinkRepository(Repository[NewLink, Link]):
             repeated=tuple(repeated),
         )
 
-    def _added(self, project: UUID, rows: list[list[Any]]) -> dict[str, Link]:
+    def _added(self, project: UUID, drafts: list[NewLink], rows: list[list[Any]]) -> dict[str, Link]:
         sent = to_json([dict(zip(self._written, row, strict=True)) for row in rows]).decode()
-        urls = [row[self._written.index("url")] for row in rows]
-        found = self._session.all(_ADD, [sent, project, urls])
+        urls = [draft.url for draft in drafts]
+        found = self._metadata.sent(
+            lambda: [project],
+            lambda: self._session.all(_ADD, [sent, *self._metadata.marks(drafts), project, urls]),
+            lambda there: len(there) == len(urls),
+        )
         return {record.url: record for record in map(self._fill, found)}
 
     def by_kind(self, project_id: UUID | str, *, limit: int | None = None) -> dict[LinkKind, list[Link]]:
@@ -115,8 +120,7 @@ class LinkRepository(Repository[NewLink, Link]):
 
     def counts_by_kind(self, project_id: UUID | str) -> dict[LinkKind, int]:
         """Return how many links of each kind a project has, in one round trip; kinds without one are 0."""
-        rows = self._session.all(_COUNTS, [self._project(project_id)])
-        counted = dict(rows)
+        counted: dict[str, int] = dict(self._session.all(_COUNTS, [self._project(project_id)]))
         return {kind: counted.get(kind.value, 0) for kind in LinkKind}
 
     def _project(self, project_id: object) -> UUID:
@@ -162,8 +166,8 @@ def _adding() -> Statement:
     names = ", ".join(column.name for column in sent)
     typed = ", ".join(f"{column.name} {column.type}" for column in sent)
     text = (
-        f"INSERT INTO links ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS v({typed}) "
-        "ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
+        f"INSERT INTO links ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS v({typed})"
+        f"{statements._kept(Link.table)} ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
         f"SELECT {statements.columns(Link.table)} FROM links WHERE project_id = %s AND url = ANY(%s::text[])"
     )
     return Statement(text, "links.add_many", writes=True)

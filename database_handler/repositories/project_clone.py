@@ -17,6 +17,14 @@ from database_handler.repositories.statements import columns
 
 __all__ = ["clone", "values"]
 
+# Where statistics are missing the planner may take a project for one row, and compare each row of it with
+# each other; a hash join is never much worse here. That is said for the planning of one statement: with the
+# first row that it reads all is as before, for it calls functions (of computed columns) that are planned too.
+_NO_NESTED_LOOPS = (
+    "SELECT set_config('database_handler.nestloop', current_setting('enable_nestloop'), true), "
+    "set_config('enable_nestloop', 'off', true)"
+)
+_AS_BEFORE = "SELECT set_config('enable_nestloop', current_setting('database_handler.nestloop'), true)"
 _NEW = {"id": "%(project)s::uuid", "created_at": "now()", "updated_at": "now()", "version": "1"}
 
 
@@ -34,14 +42,10 @@ def clone(project: Table, below: tuple[Table, ...], changed: tuple[str, ...]) ->
     given = {**_NEW, **{name: f"%({name})s::{project.column(name).type}" for name in changed}}
     copied = ", ".join(given.get(name, f"t.{name}") for name in project.column_names)
     text = (
-        # Where statistics are missing the planner may take a project for one row, and compare each row
-        # of it with each other. A hash join is never much worse here.
-        "SELECT set_config('database_handler.nestloop', current_setting('enable_nestloop'), true), "
-        "set_config('enable_nestloop', 'off', true);"
+        f"{_NO_NESTED_LOOPS};"
         f"WITH {parts} INSERT INTO {project.name} ({columns(project)}) "
         f"SELECT {copied} FROM {project.name} AS t WHERE t.id = %(source)s;"
-        "SELECT set_config('enable_nestloop', current_setting('database_handler.nestloop'), true);"
-        f"SELECT {columns(project)} FROM {project.name} WHERE id = %(project)s"
+        f"{_AS_BEFORE};SELECT {columns(project)} FROM {project.name} WHERE id = %(project)s"
     )
     return Statement(text, f"{project.name}.clone", writes=True)
 
@@ -62,7 +66,7 @@ def _ids(table: Table) -> str:
     return (
         f"ids_{table.name} AS MATERIALIZED (SELECT id, {new_id} AS new_id FROM "
         f"(SELECT id, row_number() OVER (ORDER BY id) AS number FROM {table.name} "
-        f"WHERE {TENANT} = %(source)s) AS numbered)"
+        f"WHERE {TENANT} = %(source)s AND ({_AS_BEFORE}) IS NOT NULL) AS numbered)"
     )
 
 

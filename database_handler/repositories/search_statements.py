@@ -127,6 +127,7 @@ def _leaf(leaf: Leaf, name: str, words: dict[str, int]) -> _Leaf:
     )
 
 
+@lru_cache(maxsize=256)
 def searching(
     scope: Scope, query: Query, corrections: tuple[tuple[str, ...], ...] | None, *, first: bool
 ) -> Statement:

@@ -114,7 +114,8 @@ class SummaryRepository(Searched[NewSummary, Summary]):
         RecordNotFound, StaleRecord
             Some are missing, or not at the version expected: all such are named, and nothing was written.
         """
-        if not isinstance(changes, Iterable):
+        given: object = changes
+        if not isinstance(given, Iterable):  # which is refused there, by name
             return super().update_many(changes)
         asked = list(changes)
         is_part = [isinstance(each, Change) and self._is_part(each.changes) for each in asked]

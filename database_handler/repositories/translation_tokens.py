@@ -34,20 +34,21 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
         RecordNotFound, StaleRecord
             As for `update`; without `expected_version`, stale is only what changes five times on end.
         """
-        record = self.get_by_id(id)
-        for left in reversed(range(_ATTEMPTS)):
-            if expected_version not in {None, record.version}:
-                raise self._stale([record], [])
-            tokens = tokenize(record.content, record.target_language)
-            if record.tokens == tokens.packed:
-                return record
-            try:
-                return self.update(id, {"tokens": tokens}, record.version)
-            except StaleRecord as stale:
-                if not left:
-                    raise
-                [record] = _current(stale)
-        raise AssertionError  # the last attempt returns or raises
+        return self._tokenize(self.get_by_id(id), expected_version, _ATTEMPTS)
+
+    def _tokenize(self, record: Translation, expected_version: int | None, attempts: int) -> Translation:
+        if expected_version not in {None, record.version}:
+            raise self._stale([record], [])
+        tokens = tokenize(record.content, record.target_language)
+        if record.tokens == tokens.packed:
+            return record
+        try:
+            return self.update(record.id, {"tokens": tokens}, record.version)
+        except StaleRecord as stale:
+            if attempts == 1:
+                raise
+            [current] = _current(stale)
+        return self._tokenize(current, expected_version, attempts - 1)
 
     def tokenize_many(
         self, project_id: UUID | str | None = None, *, ids: Iterable[UUID | str] | None = None

@@ -6,10 +6,12 @@ differs from one machine to another, and `MEDIA_ROOT` or ``root=`` says it.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from uuid import UUID
 
@@ -182,7 +184,8 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
             The file is no longer there, or cannot be read.
         """
         video = self.get_by_id(id)
-        with self._opened(video.storage_uri, root, limits) as (_, file):
+        opened = self._kept if _in_store(video.storage_uri) else self._opened
+        with opened(video.storage_uri, root, limits) as (_, file):
             sheet = file.thumbnails(count, longest=longest, format=format)
         if to is not None:
             sheet.save(to)
@@ -200,6 +203,21 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         name = _usable(inside)
         with open_video(inside, root=folder, limits=limits) as video:
             yield name, video
+
+    @contextmanager
+    def _kept(
+        self, uri: str, root: str | Path | None, limits: "MediaLimits | None"
+    ) -> "Iterator[tuple[str, OpenVideo]]":
+        """Open a video of the file store, copied out of it, for decoders want a file."""
+        from database_handler.content.media import open_video
+
+        del root
+        with TemporaryDirectory(prefix="database-handler-") as folder:
+            path = Path(folder) / "video"
+            with self._resources.files.open(uri) as source, path.open("xb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            with open_video(path.name, root=folder, limits=limits) as video:
+                yield uri, video
 
     # ------------------------------------------------------------------------------------------------ check
 

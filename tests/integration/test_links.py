@@ -211,6 +211,16 @@ def test_wrong_calls_of_add_many(uow: UnitOfWork) -> None:
         uow.links.add_many(uuid4(), ["https://a.example"])
 
 
+def test_a_schema_for_the_metadata_of_links_holds_for_added_ones_too(uow: UnitOfWork) -> None:
+    project = ProjectFactory.create(uow).id
+    assert len(uow.links.add_many(project, ["https://a.example"]).created) == 1
+    uow.projects.update(project, metadata_schemas={"links": {"required": ["campaign"]}})
+    with pytest.raises(InvalidValue, match="campaign"):
+        uow.links.add_many(project, ["https://a.example", "https://b.example"])
+    uow.projects.update(project, metadata_schemas={"links": {"maxProperties": 0}})
+    assert len(uow.links.add_many(project, ["https://a.example", "https://b.example"]).created) == 1
+
+
 @pytest.fixture
 def committed(shared_database: Database) -> Iterator[Database]:
     """The shared database, emptied afterwards."""

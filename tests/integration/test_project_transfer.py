@@ -182,6 +182,19 @@ def test_a_clone_leaves_the_units_settings_as_they_were(uow: UnitOfWork) -> None
         assert uow.session.one(asked) == (setting,)
 
 
+def test_computed_columns_are_made_under_the_units_settings(uow: UnitOfWork) -> None:
+    """How the copying itself is planned is not how the functions in it are."""
+    uow.session.script(
+        "CREATE FUNCTION seen(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS "
+        "$$BEGIN RETURN current_setting('enable_nestloop'); END$$;"
+        "ALTER TABLE links ADD COLUMN seen text GENERATED ALWAYS AS (seen(url)) STORED"
+    )
+    original = full(uow)
+    copy = uow.projects.clone(original.id, name="copy")
+    asked = "SELECT DISTINCT seen FROM links WHERE project_id = %s"
+    assert uow.session.all(asked, [copy.id]) == uow.session.all(asked, [original.id]) == [("on",)]
+
+
 def test_a_held_unit_makes_no_other_project(database: Database, tmp_path: Path) -> None:
     mine, theirs = full(database), full(database)
     with database.unit_of_work(project_id=mine.id) as unit:

@@ -15,7 +15,7 @@ from tests.support.wire import CountingProxy
 
 def draft(**fields: Any) -> NewSummary:
     given = {"project_id": uuid4(), "text_source_id": uuid4(), "kind": "brief", "language": "en"}
-    return NewSummary(**given | {"content": "words"} | fields)  # type: ignore[arg-type]  # by name
+    return NewSummary.model_validate(given | {"content": "words"} | fields)
 
 
 HOSTILE = "<p onclick=x>One <b>two</b><script>three()</script></p>"
@@ -225,7 +225,7 @@ def test_compression_stays_within_the_project_of_the_unit(committed: Database) -
 def test_round_trips(committed: Database) -> None:
     with committed.unit_of_work() as unit:
         stored = SummaryFactory.create(unit, kind="brief", content_format="plain")
-    calls = {
+    calls: dict[str, tuple[Any, int]] = {
         "compression": (lambda db: db.summaries.compression(stored.id), 1),
         "compressions": (lambda db: db.summaries.compressions(stored.project_id), 1),
         "whole change": (

@@ -26,6 +26,7 @@ from database_handler.content.errors import (
 )
 from database_handler.content.sample import FOLDER as SAMPLE
 from database_handler.content.store import FileStore, uri_of
+from database_handler.core.base_model import Record
 from database_handler.core.exceptions import (
     ConfigurationError,
     DuplicateRecord,
@@ -33,6 +34,7 @@ from database_handler.core.exceptions import (
     MissingReference,
     RecordNotFound,
 )
+from database_handler.models import Link, Summary, TextSource, Translation, Video
 from database_handler.repositories.files import FilesReport, SweepReport, file_columns
 from database_handler.repositories.resources import Resources
 from tests.support.wire import CountingProxy
@@ -294,9 +296,8 @@ def test_a_unit_rolled_back_leaves_only_what_a_sweep_removes(
 
 
 def test_a_row_of_any_entity_keeps_its_file(db: Database, project: Project, store: FileStore) -> None:
-    assert {
-        record.table.name: file_columns(record) for record in (r.record for r in db.entities().values())
-    } == {
+    records: list[type[Record]] = [Project, TextSource, Summary, Translation, Video, Link]
+    assert {record.table.name: file_columns(record) for record in records} == {
         "projects": (),
         "text_sources": ("storage_uri",),
         "summaries": (),

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -104,7 +105,7 @@ class Interfering(TranslationTokens):
         self._interfere(found)
         return found
 
-    def list(self, **given: object) -> list[Translation]:
+    def list(self, **given: Any) -> list[Translation]:
         found = super().list(**given)
         for record in found:
             self._interfere(record)

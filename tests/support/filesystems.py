@@ -9,7 +9,7 @@ from fsspec.spec import AbstractFileSystem
 __all__ = ["Bucket", "Share", "register"]
 
 
-class Bucket(AbstractFileSystem):
+class Bucket(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Like an object store: flat keys, each appears when all of it has arrived, no rename, no folders."""
 
     protocol = "bucket"
@@ -22,7 +22,7 @@ class Bucket(AbstractFileSystem):
         if operation in self.fails:
             raise self.fails[operation]
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
+    def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Any:
         self._fail(mode)
         if mode == "wb":
             return _Upload(self, path)
@@ -38,10 +38,10 @@ class Bucket(AbstractFileSystem):
             if key == path:
                 found[key] = {"name": key, "size": len(data), "type": "file"}
             elif key.startswith(f"{path}/"):
-                step, _, rest = key[len(path) + 1 :].partition("/")
-                name = f"{path}/{step}"
+                step, _slash, rest = key[len(path) + 1 :].partition("/")
                 kind = "directory" if rest else "file"
-                found[name] = {"name": name, "size": 0 if rest else len(data), "type": kind}
+                below = f"{path}/{step}"
+                found[below] = {"name": below, "size": 0 if rest else len(data), "type": kind}
         if not found:
             raise FileNotFoundError(path)
         return list(found.values()) if detail else list(found)
@@ -57,7 +57,7 @@ class Bucket(AbstractFileSystem):
             raise FileNotFoundError(path)
         del self.objects[path]
 
-    def mkdir(self, path: str, **_: Any) -> None:
+    def mkdir(self, path: str, *_: Any, **__: Any) -> None:
         raise NotImplementedError
 
 
@@ -81,16 +81,16 @@ class Share(Bucket):
     seen: ClassVar[list[str]] = []
     """The names under which something unfinished could be seen."""
 
-    def _open(self, path: str, mode: str = "rb", **more: Any) -> io.BytesIO:
+    def _open(self, path: str, mode: str = "rb", *rest: Any, **more: Any) -> Any:
         if mode == "wb":
             self.seen.append(path)
             self.objects[path] = b"unfinished"
-        return super()._open(path, mode, **more)
+        return super()._open(path, mode, *rest, **more)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Folders are made with the files."""
 
-    def mv(self, path1: str, path2: str, **_: Any) -> None:
+    def mv(self, path1: str, path2: str, *_: Any, **__: Any) -> None:
         if path1 not in self.objects:
             raise FileNotFoundError(path1)
         self.objects[path2] = self.objects.pop(path1)

@@ -37,6 +37,7 @@ class Recipe:
     gop: int = 5
     black: tuple[int, ...] = ()
     blurred: tuple[int, ...] = ()
+    grainy: tuple[int, ...] = ()  # nothing but the noise of a camera in the dark
     live: bool = False  # neither length nor index is written, as by a recorder that cannot go back
     aspect: Fraction | None = None
     cover: bool = False  # a picture is attached
@@ -47,6 +48,8 @@ def frame(number: int, recipe: Recipe) -> Image.Image:
     width, height = recipe.size
     if number in recipe.black:
         return Image.new("RGB", recipe.size)
+    if number in recipe.grainy:
+        return Image.effect_noise(recipe.size, 4).convert("RGB")
     image = Image.new("RGB", recipe.size, (30, 60, 120))
     draw = ImageDraw.Draw(image)
     draw.polygon(

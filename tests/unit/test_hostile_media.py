@@ -43,15 +43,16 @@ PATIENCE = 10.0  # seconds; the limit on one file is 30
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
+    """Return a folder with a good video of each kind, `source.avi` and so on."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for kind, (container, recipe) in SOURCES.items():
+        make(folder / f"source.{kind}", container, recipe)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def sources(folder: Path) -> dict[str, bytes]:
-    return {
-        kind: make(folder / f"source.{kind}", container, recipe).read_bytes()
-        for kind, (container, recipe) in SOURCES.items()
-    }
+    return {kind: (folder / f"source.{kind}").read_bytes() for kind in SOURCES}
 
 
 @pytest.fixture(autouse=True)

@@ -159,6 +159,14 @@ def test_thumbnail_is_the_sharpest_that_is_not_blank(folder: Path) -> None:
     assert int(picture.at * 10) in sharp
 
 
+def test_noise_is_no_picture_though_it_is_sharp(folder: Path) -> None:
+    dark = tuple(range(12))
+    recipe = Recipe(codec="ffv1", gop=1, grainy=dark, blurred=tuple(range(12, 20)))
+    picture = media.thumbnail(make(folder / "dark.mkv", "matroska", recipe))
+    assert picture.at is not None
+    assert int(picture.at * 10) not in dark
+
+
 @pytest.mark.parametrize(
     ("format", "magic"), [("webp", b"RIFF"), ("jpeg", b"\xff\xd8\xff"), ("png", b"\x89PNG")]
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -29,6 +29,7 @@ from database_handler.content.project_file import (
 )
 from database_handler.core.base_model import Draft, Record
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.schema import References, Table
 from database_handler.models import ENTITIES, Link, Project, Summary, TextSource, Translation, Video
 from database_handler.testing.factories import (
     LinkFactory,
@@ -150,6 +151,25 @@ def test_any_text_and_any_json_come_back(content: str, metadata: dict[str, Any])
     source = TextSourceFactory.build(project_id=project.id, content=content, metadata=metadata)
     [_, back] = found(written([project, stored(TextSource, source, 2)]))
     assert back.draft == source
+
+
+class NewPicture(Draft, frozen=True):
+    """An application's entity, whose bytes are not said to be base64 in JSON."""
+
+    project_id: Annotated[UUID, References("projects")]
+    name: str
+    data: bytes
+
+
+class Picture(NewPicture, Record, frozen=True):
+    table: ClassVar[Table] = Table("pictures", key=("project_id", "name"))
+
+
+def test_what_has_no_form_in_json_is_told(rows: list[Any]) -> None:
+    draft = NewPicture(project_id=rows[0].id, name="p", data=b"secret \xff")
+    with pytest.raises(InvalidValue, match="pictures .* base64") as caught:
+        write(io.BytesIO(), [rows[0], stored(Picture, draft, 5)], [Project, Picture])
+    assert "secret" not in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------- bad files

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -229,7 +230,7 @@ def test_a_folder_is_for_its_owner_alone_and_holds_nothing_unfinished(folder: Fi
         assert path.stat().st_mode & 0o077 == 0, path
     with pytest.raises(FileTooLarge):
         folder.put(io.BytesIO(DATA), limit=1000)
-    assert list((Path(folder.url) / "tmp").iterdir()) == []
+    assert list((Path(folder.url) / "unfinished").iterdir()) == []
 
 
 def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +242,7 @@ def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytes
     assert FileStore((tmp_path / "files").as_uri()).read(uri) == b"x"
 
 
-@pytest.mark.parametrize("step", ["sha256", "sha256/2d", "sha256/2d/71", "tmp"])
+@pytest.mark.parametrize("step", ["sha256", "sha256/2d", "sha256/2d/71", "unfinished"])
 def test_a_link_inside_the_store_is_not_followed(folder: FileStore, step: str, tmp_path: Path) -> None:
     data = b"x"
     assert sha256(data).startswith("2d71")
@@ -281,20 +282,20 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(folder: FileStore) -> None:
     )
     assert done.stdout == "the file store cannot write: file too large\n", done.stderr
     assert (resource.getrlimit(resource.RLIMIT_FSIZE), len(list(folder.iterate()))) == ((soft, hard), 1)
-    assert list((Path(folder.url) / "tmp").iterdir()) == []
+    assert list((Path(folder.url) / "unfinished").iterdir()) == []
 
 
 def test_what_a_dead_writer_left_is_cleared_and_what_is_written_is_not(folder: FileStore) -> None:
     folder.put(b"x")
-    left = Path(folder.url) / "tmp" / "left"
+    left = Path(folder.url) / "unfinished" / "left"
     left.write_bytes(b"half")
-    fresh = Path(folder.url) / "tmp" / "fresh"
+    fresh = Path(folder.url) / "unfinished" / "fresh"
     fresh.write_bytes(b"half")
     os.utime(left, (0, 0))
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            for path in (Path(folder.url) / "tmp").iterdir():
+            for path in (Path(folder.url) / "unfinished").iterdir():
                 if path != fresh:
                     os.utime(path, (0, 0))
             cleared.append(folder.clear_unfinished())
@@ -304,7 +305,7 @@ def test_what_a_dead_writer_left_is_cleared_and_what_is_written_is_not(folder: F
     uri = folder.put(Slow(b"slow")).uri
     assert cleared == [1, 0], "the one being written is left alone"
     assert folder.read(uri) == b"slow"
-    assert [path.name for path in (Path(folder.url) / "tmp").iterdir()] == ["fresh"]
+    assert [path.name for path in (Path(folder.url) / "unfinished").iterdir()] == ["fresh"]
 
 
 def test_many_threads_put_one_content_and_readers_never_see_half_of_it(folder: FileStore) -> None:
@@ -421,6 +422,18 @@ def test_a_failure_of_the_file_system_is_one_typed_error(
     assert "hunter2" not in str(caught.value)
     assert "PermissionError" in str(caught.value)
     assert [file.uri for file in store.iterate()] == [uri]
+
+
+def test_uploads_given_up_long_ago_are_cleared() -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    name = uuid4().hex
+    store, filesystem = FileStore(f"memory://{name}"), MemoryFileSystem()
+    for left in ("old", "fresh"):
+        filesystem.pipe_file(f"/{name}/unfinished/{left}", b"half")
+    filesystem.store[f"/{name}/unfinished/old"].modified = datetime(2020, 1, 1, tzinfo=UTC)
+    assert store.clear_unfinished() == 1
+    assert filesystem.ls(f"/{name}/unfinished", detail=False) == [f"/{name}/unfinished/fresh"]
 
 
 @pytest.mark.parametrize("missing", ["fsspec", "s3fs"])
