@@ -34,7 +34,6 @@ from database_handler.content.folder import (
 from database_handler.core.exceptions import DuplicateRecord, RecordNotFound, StaleRecord
 from database_handler.database import Database
 from database_handler.models import NewProject, NewTextSource, Project, TextSource
-from database_handler.repositories.files import UnitFiles
 from database_handler.unit_of_work import UnitOfWork
 
 __all__ = ["SampleReport", "find_or_create_project", "import_folder", "load_sample"]
@@ -114,7 +113,7 @@ class _Import:
     ) -> None:
         self._db, self._project_id, self._root = db, project_id, root
         self._limits, self._on_progress = limits, on_progress
-        self._originals = db.resources.files
+        self._originals = db.files.store
         self._paths: dict[str, Path] = {}
         self._pending: dict[str, str] = {}  # name to checksum
         self._reports: list[FileReport] = []
@@ -222,7 +221,7 @@ class _Import:
         uris = [file.draft.storage_uri for file in files if file.draft.storage_uri]
 
         def work(unit: UnitOfWork) -> list[TextSource]:
-            UnitFiles(unit.session, unit.resources).hold(*uris)
+            unit.files.hold(*uris)
             return write(unit)
 
         try:

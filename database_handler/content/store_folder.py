@@ -1,8 +1,8 @@
 """A file store in a local folder: a file is there whole, or not at all, also after a power cut.
 
-What is put is written to a file of its own below ``unfinished``, flushed to the disk, and renamed; then the folder
-is flushed. The writer holds a lock on its file, which the kernel takes back when it dies, so that what a
-killed process left can be told from what is being written. No step below the store's folder is taken
+What is put is written to a file of its own below ``unfinished``, flushed to the disk, and renamed; then the
+folder is flushed. The writer holds a lock on its file, which the kernel takes back when it dies, so that
+what a killed process left can be told from what is being written. No step below the store's folder is taken
 through a link, and nobody but the owner may read what is made here.
 """
 

@@ -1,7 +1,8 @@
 """A file store on anything that fsspec reaches: a name is given to a whole file only.
 
 What is put is first written to an unnamed local file, then sent. Object stores show an object when all of it
-has arrived, so it is sent under its name; elsewhere it is sent under a name below ``unfinished`` and then renamed.
+has arrived, so it is sent under its name; elsewhere it is sent under a name below ``unfinished``, and then
+renamed.
 """
 
 import tempfile

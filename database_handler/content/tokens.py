@@ -101,6 +101,7 @@ def _pattern(eliding: bool, colon: bool) -> re.Pattern[str]:
     c = _classes()
     extended = f"[{c['x']}]*(?:{_BEYOND}[{c['X']}]+[{c['x']}]*)*"
     mark = f"[{_JOINERS}]*(?:[{c['m']}]|{_BEYOND}[{c['X']}]){extended}"
+    pictured = f"[^\\w\\s{c['g']}{c['x']}{c['p']}\U0001f1e6-\U0001f1ff]"
     return re.compile(
         f"{_word(c, eliding, colon)}"
         f"|[!-/:-@[-^`{{-~]{extended}"
@@ -109,7 +110,7 @@ def _pattern(eliding: bool, colon: bool) -> re.Pattern[str]:
         f"|(?:[{c['k']}]{extended})+"
         f"|{_FLAG}{extended}"
         f"|(?<![{_JOINERS}]){mark}"
-        f"|[^\\s{c['g']}{_JOINERS}]{extended}(?:(?<=\u200d)[^\\w\\s{c['g']}{c['x']}{c['p']}\U0001f1e6-\U0001f1ff]{extended})*)"
+        f"|[^\\s{c['g']}{_JOINERS}]{extended}(?:(?<=\u200d){pictured}{extended})*)"
         f"|[{_SPACES}](?={mark}){extended}"
     )
 

@@ -302,10 +302,10 @@ def _touched_if(comparison: str) -> str:
 def _checks(table: Table, names: tuple[str, ...]) -> str:
     """Hold a change to the table's moves and to its project's JSON Schema, as an update does."""
     moves = (
-        f" AND {statements._permitted(table, name, 'current', '%s')}"
+        f" AND {statements.permitted(table, name, 'current', '%s')}"
         for name in statements.guarded(table, names)
     )
-    return "".join(moves) + (statements._same_schema(table) if statements.marked(table, names) else "")
+    return "".join(moves) + (statements.same_schema(table) if statements.marked(table, names) else "")
 
 
 @lru_cache(maxsize=256)

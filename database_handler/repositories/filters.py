@@ -12,7 +12,7 @@ from typing import Any
 from database_handler.core.base_model import Record, nearest, validated_field
 from database_handler.core.exceptions import InvalidValue, UnknownField
 from database_handler.core.schema import Table
-from database_handler.utils.validators import verbatim
+from database_handler.utils.validators import json_object, verbatim
 
 __all__ = ["Order", "Where", "parse_filters", "parse_order"]
 
@@ -164,7 +164,16 @@ def _contains(model: type[Record], name: str, value: object) -> Where:
         return Where(f"{name} @> %s::text[]", (_texts(model, name, value),))
     if not isinstance(value, dict):
         raise InvalidValue(f"{model.__name__}.{name}__contains takes a dict")
-    return Where(f"{name} @> %s::jsonb", (validated_field(model, name, value),))
+    return Where(f"{name} @> %s::jsonb", (_part_of_json(model, name, value),))
+
+
+def _part_of_json(model: type[Record], name: str, value: object) -> object:
+    """Check a part of a document: it may lack what the field's own rule wants of the whole."""
+    try:
+        return json_object(value)
+    except InvalidValue as refusal:
+        told = InvalidValue(f"{model.__name__}.{name}: {refusal}", columns=[name])
+    raise told
 
 
 def _texts(model: type[Record], name: str, value: object) -> list[str]:

@@ -167,7 +167,7 @@ def _adding() -> Statement:
     typed = ", ".join(f"{column.name} {column.type}" for column in sent)
     text = (
         f"INSERT INTO links ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS v({typed})"
-        f"{statements._kept(Link.table)} ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
+        f"{statements.kept(Link.table)} ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
         f"SELECT {statements.columns(Link.table)} FROM links WHERE project_id = %s AND url = ANY(%s::text[])"
     )
     return Statement(text, "links.add_many", writes=True)

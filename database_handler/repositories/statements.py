@@ -76,7 +76,7 @@ def create_many(table: Table) -> Statement:
     sent = draft_columns(table)
     text = (
         f"WITH written AS (INSERT INTO {table.name} ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{_kept(table)} RETURNING 1) "
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{kept(table)} RETURNING 1) "
         "SELECT now(), count(*) > 0 FROM written"
     )
     return Statement(text, f"{table.name}.create_many", writes=True)
@@ -110,7 +110,7 @@ def _stale(table: Table) -> str:
     )
 
 
-def _kept(table: Table) -> str:
+def kept(table: Table) -> str:
     return f" WHERE NOT {_stale(table)}" if table.keeps_metadata else ""
 
 
@@ -180,7 +180,7 @@ def marked(table: Table, names: Iterable[str]) -> bool:
     )
 
 
-def _same_schema(table: Table) -> str:
+def same_schema(table: Table) -> str:
     """Hold an update to the JSON Schema that it was checked against."""
     if table.name == PROJECTS:
         return f" AND {schema_mark(table, 'current')} = %s::bigint"
@@ -197,8 +197,8 @@ def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
     The new values of `guarded` come once more, last.
     """
     sets = ", ".join(f"{name} = %s::{table.column(name).type}" for name in names)
-    moves = "".join(f" AND {_permitted(table, name, 'current', '%s')}" for name in guarded(table, names))
-    schema = _same_schema(table) if marked(table, names) else ""
+    moves = "".join(f" AND {permitted(table, name, 'current', '%s')}" for name in guarded(table, names))
+    schema = same_schema(table) if marked(table, names) else ""
     text = (
         f"{_locked(table, scoped)}, changed AS (UPDATE {table.name} AS t "
         f"SET {sets}, version = t.version + 1, updated_at = now() FROM current "
@@ -214,7 +214,7 @@ def guarded(table: Table, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in table.moves)
 
 
-def _permitted(table: Table, name: str, held: str, wanted: str) -> str:
+def permitted(table: Table, name: str, held: str, wanted: str) -> str:
     """Judge a move from the row's state, read under its lock, to the wanted one."""
     pairs = [(state, state) for state in table.moves[name]]
     pairs += [(state, other) for state, following in table.moves[name].items() for other in following]
@@ -263,7 +263,7 @@ def _other_schema(table: Table, partial: Iterable[str]) -> tuple[str, str]:
 
 def _refusing(table: Table, name: str, partial: bool) -> str:
     set_here = f"v.set_{name} AND " if partial else ""
-    return f"bool_or({set_here}NOT {_permitted(table, name, 'c', f'v.{name}')})"
+    return f"bool_or({set_here}NOT {permitted(table, name, 'c', f'v.{name}')})"
 
 
 def _assignment(column: Column, partial: bool) -> str:
@@ -314,7 +314,7 @@ def _refusing_moves(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
     met = " UNION ALL ".join(
         f"SELECT v.place, t.{name} AS held, v.{name} AS wanted FROM v JOIN {table.name} AS t "
         f"ON {_key_condition(table, nulls)} "
-        f"WHERE t.id <> v.new_id AND NOT {_permitted(table, name, 't', f'v.{name}')}"
+        f"WHERE t.id <> v.new_id AND NOT {permitted(table, name, 't', f'v.{name}')}"
         for nulls in patterns
         for name in table.moves
     )
@@ -337,7 +337,7 @@ def _on_conflict(table: Table) -> str:
     if not rest:
         return "DO NOTHING"
     sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
-    moves = "".join(f" AND {_permitted(table, name, 't', f'excluded.{name}')}" for name in table.moves)
+    moves = "".join(f" AND {permitted(table, name, 't', f'excluded.{name}')}" for name in table.moves)
     old, new = ", ".join(f"t.{name}" for name in rest), ", ".join(f"excluded.{name}" for name in rest)
     return (
         f"DO UPDATE SET {sets}, version = t.version + 1, updated_at = now() "

@@ -184,7 +184,7 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
             The file is no longer there, or cannot be read.
         """
         video = self.get_by_id(id)
-        opened = self._kept if _in_store(video.storage_uri) else self._opened
+        opened = self._from_store if _in_store(video.storage_uri) else self._opened
         with opened(video.storage_uri, root, limits) as (_, file):
             sheet = file.thumbnails(count, longest=longest, format=format)
         if to is not None:
@@ -205,7 +205,7 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
             yield name, video
 
     @contextmanager
-    def _kept(
+    def _from_store(
         self, uri: str, root: str | Path | None, limits: "MediaLimits | None"
     ) -> "Iterator[tuple[str, OpenVideo]]":
         """Open a video of the file store, copied out of it, for decoders want a file."""

@@ -231,6 +231,7 @@ WRONG_BY_FIELD: dict[str, list[Any]] = {
     "thumbnail_uri": ["", "x" * 2001, "ü" * 1500],
     "word_count": [-1],
     "char_count": [-1],
+    "tokens": ["", r"\x0102"],
     "token_count": [-1],
     "content_format": ["", "rtf", "HTML"],
     "generator": ["", "x" * 201],

@@ -335,6 +335,14 @@ def test_contact_sheet_of_a_row(db: Database, video: Video, tmp_path: Path) -> N
     assert (sheet.width, sheet.height) == (3 * 102 + 6, 2 * 70 + 6)
 
 
+def test_contact_sheet_of_a_video_in_the_store(db: Database, video: Video, media: Path) -> None:
+    with db.unit_of_work() as uow:
+        kept = uow.files.put(media / video.storage_uri)
+        stored = uow.videos.create(project_id=video.project_id, title="kept", storage_uri=kept.uri)
+    of_folder, of_store = (db.videos.contact_sheet(each.id, 6) for each in (video, stored))
+    assert of_store.data == of_folder.data
+
+
 def test_contact_sheet_of_what_is_not_there(
     db: Database, project: Project, video: Video, media: Path
 ) -> None:

@@ -167,7 +167,7 @@ class Picture(NewPicture, Record, frozen=True):
 
 def test_what_has_no_form_in_json_is_told(rows: list[Any]) -> None:
     draft = NewPicture(project_id=rows[0].id, name="p", data=b"secret \xff")
-    with pytest.raises(InvalidValue, match="pictures .* base64") as caught:
+    with pytest.raises(InvalidValue, match=r"pictures .* base64") as caught:
         write(io.BytesIO(), [rows[0], stored(Picture, draft, 5)], [Project, Picture])
     assert "secret" not in str(caught.value)
 

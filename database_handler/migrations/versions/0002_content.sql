@@ -15,7 +15,7 @@ ALTER TABLE translations
     ADD COLUMN lease_until timestamptz;
 -- Of rows from before the words are counted by white space, which is right for most scripts and low for those
 -- written without it; the next change of a content counts as the library does.
-UPDATE translations SET word_count = coalesce(cardinality(regexp_split_to_array(nullif(btrim(content, E' \t\r\n'), ''), '\s+')), 0);
+UPDATE translations SET word_count = coalesce(cardinality(regexp_split_to_array(nullif(btrim(content, E' \t\r\n'), ''), '[[:space:]]+')), 0);
 ALTER TABLE translations
     ALTER COLUMN word_count DROP DEFAULT,
     ADD CONSTRAINT translations_word_count_check CHECK ((word_count >= 0)),
