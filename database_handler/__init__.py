@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from database_handler.config.database import DatabaseConfig
+    from database_handler.config.files import FilesConfig
     from database_handler.config.settings import Settings
     from database_handler.core import exceptions
     from database_handler.core.base_model import Change, Draft, Record
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from database_handler.database import Database
     from database_handler.migrations import MigrationManager
     from database_handler.models import (
+        STATUS_MOVES,
         ContentFormat,
         Link,
         LinkKind,
@@ -35,17 +37,35 @@ if TYPE_CHECKING:
         Video,
         VideoStatus,
     )
-    from database_handler.repositories import Outcome, Page, Repository, SearchHit, Upserted
+    from database_handler.repositories import (
+        Claim,
+        Coverage,
+        Deleted,
+        Outcome,
+        Page,
+        ProjectCounts,
+        ProjectStatistics,
+        ProjectTree,
+        Repository,
+        SearchHit,
+        SearchPage,
+        Upserted,
+    )
     from database_handler.unit_of_work import Repositories, UnitOfWork
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "STATUS_MOVES",
     "Change",
+    "Claim",
     "ContentFormat",
+    "Coverage",
     "Database",
     "DatabaseConfig",
+    "Deleted",
     "Draft",
+    "FilesConfig",
     "Link",
     "LinkKind",
     "MigrationManager",
@@ -58,11 +78,15 @@ __all__ = [
     "Outcome",
     "Page",
     "Project",
+    "ProjectCounts",
+    "ProjectStatistics",
     "ProjectStatus",
+    "ProjectTree",
     "Record",
     "Repositories",
     "Repository",
     "SearchHit",
+    "SearchPage",
     "Session",
     "Settings",
     "Summary",

@@ -9,6 +9,7 @@ from database_handler.content.documents import (
     register_extractor,
 )
 from database_handler.content.errors import (
+    ChangedFile,
     DamagedFile,
     EmptyFile,
     EncryptedFile,
@@ -19,6 +20,7 @@ from database_handler.content.errors import (
     FileTooLarge,
     NoOriginal,
     NotARegularFile,
+    NotAVideo,
     NoText,
     NotText,
     Refusal,
@@ -26,15 +28,31 @@ from database_handler.content.errors import (
     StoreUnavailable,
     UnreadableFile,
     UnsafeArchive,
+    UnsafeMedia,
     Unstorable,
     UnsupportedType,
     UnusableName,
 )
 from database_handler.content.files import Fingerprint, Original, fingerprint, read_original
 from database_handler.content.folder import FileReport, FolderReport, Outcome
+from database_handler.content.media import MediaInfo, MediaLimits, Picture
+from database_handler.content.project_file import ProjectFileRefused, UnwritableFile
 from database_handler.content.store import FileStore, StoredFile
+from database_handler.content.subtitle_lines import LineRule, line_rule, subtitle_lines
+from database_handler.content.subtitles import (
+    Cue,
+    parse_srt,
+    parse_vtt,
+    reading_speed,
+    timed,
+    to_srt,
+    to_vtt,
+)
+from database_handler.content.tokens import Token, TokenKind, Tokens, detokenize, tokenize
 
 __all__ = [
+    "ChangedFile",
+    "Cue",
     "DamagedFile",
     "Document",
     "EmptyFile",
@@ -50,24 +68,45 @@ __all__ = [
     "Fingerprint",
     "FolderReport",
     "Limits",
+    "LineRule",
+    "MediaInfo",
+    "MediaLimits",
     "NoOriginal",
     "NoText",
     "NotARegularFile",
+    "NotAVideo",
     "NotText",
     "Original",
     "Outcome",
+    "Picture",
+    "ProjectFileRefused",
     "Refusal",
     "StoreError",
     "StoreUnavailable",
     "StoredFile",
+    "Token",
+    "TokenKind",
+    "Tokens",
     "UnreadableFile",
     "UnsafeArchive",
+    "UnsafeMedia",
     "Unstorable",
     "UnsupportedType",
     "UnusableName",
+    "UnwritableFile",
+    "detokenize",
     "extract_document",
     "fingerprint",
+    "line_rule",
+    "parse_srt",
+    "parse_vtt",
     "read_document",
     "read_original",
+    "reading_speed",
     "register_extractor",
+    "subtitle_lines",
+    "timed",
+    "to_srt",
+    "to_vtt",
+    "tokenize",
 ]

@@ -7,7 +7,6 @@ goes on from where the one before ended, and one that finds nothing ends the doc
 Source: WHATWG, "HTML Living Standard", section 13.2.5 "Tokenization", as far as words depend on it.
 """
 
-import html
 import math
 import re
 import string
@@ -16,8 +15,9 @@ from time import monotonic
 from typing import Literal
 
 from database_handler.content.errors import ExtractionTimeout
+from database_handler.utils.text import unescaped
 
-__all__ = ["HtmlText", "html_text", "unescaped"]
+__all__ = ["HtmlText", "html_text"]
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "math", "head", "object", "select"})
 _BLOCKS = frozenset(
@@ -36,12 +36,6 @@ _MARKUP = re.compile(r"<(?=[A-Za-z!?]|/.)", re.DOTALL)
 _NAME = re.compile(r"[^\t\n\f\r />]+")
 _QUOTE_OR_END = re.compile(r"=[ \t\n\f\r]*(?:\"[^\"]*(\")?|'[^']*(')?)|>")
 _COMMENT_END = re.compile(r"--!?>")
-_HUGE_REFERENCE = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
-
-
-def unescaped(text: str) -> str:
-    """Put characters in place of references (``&eacute;``); one to no character at all becomes U+FFFD."""
-    return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text) if "&#" in text else text)
 
 
 _Token = tuple[Literal["text", "start", "end"], str]

@@ -273,12 +273,25 @@ def _atoms(words: Sequence[str], rule: LineRule, known: _Words) -> Iterator[_Ato
 def _fitting(atom: _Atom, rule: LineRule) -> Iterable[_Atom]:
     if atom.cells <= rule.line_cells:
         return [atom]
-    parts = list(clusters(atom.text))
+    parts = list(_shown(atom.text, rule))
     ends = [_CUT] * (len(parts) - 1) + [atom.after]
     return [
         _Atom(part, rule.cells(part), atom.spaced and place == 0, end)
         for place, (part, end) in enumerate(zip(parts, ends, strict=True))
     ]
+
+
+def _shown(text: str, rule: LineRule) -> Iterator[str]:
+    """Give the clusters, those that take no room joined to one that does: no line has endlessly many."""
+    held, seen = "", False
+    for cluster in clusters(text):
+        takes_room = rule.cells(cluster) > 0
+        if seen and takes_room:
+            yield held
+            held, seen = "", False
+        held += cluster
+        seen = seen or takes_room
+    yield held
 
 
 def _pieces(word: str) -> Iterator[str]:

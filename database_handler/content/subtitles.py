@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from database_handler.content.errors import DamagedFile
 from database_handler.content.subtitle_lines import line_rule, subtitle_lines
 from database_handler.core.exceptions import InvalidValue
+from database_handler.utils.text import unescaped
 from database_handler.utils.validators import verbatim
 
 __all__ = ["Cue", "cues", "parse_srt", "parse_vtt", "reading_speed", "timed", "to_srt", "to_vtt"]
@@ -57,7 +58,7 @@ def cues(text: str) -> Iterator[Cue]:
 
 
 def _words(text: str) -> str:
-    return html.unescape(_TAG.sub("", text))
+    return unescaped(_TAG.sub("", text))
 
 
 def _with_newlines(text: str) -> str:

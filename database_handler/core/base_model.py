@@ -72,6 +72,8 @@ class _Refusing(
     validate_default=True,
     allow_inf_nan=False,
     ser_json_inf_nan="constants",
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
 ):
     """Turns pydantic's error into `InvalidValue`, which names the fields and never a value."""
 

@@ -173,6 +173,11 @@ class Table:
         named = {*self.key, *(c for index in self._own_indexes for c in index.columns)}
         if unknown := named - {*self.column_names, *beside}:
             raise ConfigurationError(f"{model.__name__}.table names {sorted(unknown)}, which are no fields")
+        if loose := [n for n in self.moves if n not in self._by_name or self._by_name[n].nullable]:
+            raise ConfigurationError(
+                f"{model.__name__}.table: moves are of fields that are there and never None, "
+                f"not {', '.join(loose)}"
+            )
         uniques = [self.key, *(index.columns for index in self._own_indexes if index.unique)]
         if self.is_child and any(TENANT not in columns for columns in uniques):
             raise ConfigurationError(f"{model.__name__}.table: each unique key of a child holds {TENANT}")

@@ -199,13 +199,13 @@ class Repository(Generic[D, R]):
 
     def find_by_id(self, id: UUID | str) -> R | None:
         """Return the record of an id, or None."""
-        rows = self._session.all(statements.get(self.table, self._scoped), [_uuid(id), *self._scope])
+        rows = self._session.all(statements.get(self.table, self._scoped), [as_uuid(id), *self._scope])
         self._refuse_ambiguous(len(rows))
         return self._fill(rows[0]) if rows else None
 
     def get_many(self, ids: Iterable[UUID | str]) -> builtins.list[R]:
         """Return the records found, in the order asked; an id asked twice comes twice."""
-        asked = [_uuid(id) for id in _each(ids, "get_many")]
+        asked = [as_uuid(id) for id in _each(ids, "get_many")]
         if not asked:
             return []
         rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
@@ -337,7 +337,7 @@ class Repository(Generic[D, R]):
         if twice := fields.keys() & (changes or {}).keys():
             raise InvalidValue(f"update: {', '.join(sorted(twice))} is given twice")
         valid = self._changes({**(changes or {}), **fields})
-        changed, record = self._update(_uuid(id), valid, _version(expected_version))
+        changed, record = self._update(as_uuid(id), valid, as_version(expected_version))
         if not changed:
             raise self._left_alone(record, expected_version, valid)
         return record
@@ -555,7 +555,8 @@ class Repository(Generic[D, R]):
             A record that would not go with it refers to it.
         """
         rows = self._session.all(
-            statements.delete(self.table, self._scoped), [_uuid(id), *self._scope, _version(expected_version)]
+            statements.delete(self.table, self._scoped),
+            [as_uuid(id), *self._scope, as_version(expected_version)],
         )
         self._refuse_ambiguous(len(rows))
         if not rows:
@@ -566,7 +567,7 @@ class Repository(Generic[D, R]):
 
     def delete_many(self, ids: Iterable[UUID | str]) -> int:
         """Take records away in one statement, all or none, and return how many there were."""
-        asked = [_uuid(id) for id in _each(ids, "delete_many")]
+        asked = [as_uuid(id) for id in _each(ids, "delete_many")]
         if not asked:
             return 0
         gone, ambiguous = self._session.one(
@@ -614,7 +615,7 @@ class Repository(Generic[D, R]):
 
     @staticmethod
     def _new_id(id: object) -> UUID:
-        return uuid_utils.compat.uuid7() if id is None else _uuid(id)
+        return uuid_utils.compat.uuid7() if id is None else as_uuid(id)
 
     def _not_found(self, id: object) -> RecordNotFound:
         return RecordNotFound(f"{self.table.name}: no record has the id {id}", table=self.table.name)
@@ -640,7 +641,7 @@ class Repository(Generic[D, R]):
 def _change_row(
     place: int, change: Change, valid: Mapping[str, Any], partial: Sequence[str]
 ) -> dict[str, Any]:
-    given = {"place": place, "id": change.id, "expected": _version(change.expected_version)}
+    given = {"place": place, "id": change.id, "expected": as_version(change.expected_version)}
     return {**given, **valid, **{f"set_{name}": name in valid for name in partial}}
 
 
@@ -657,7 +658,7 @@ def _refuse_repeated(keys: Sequence[Any], call: str, what: str) -> None:
             raise InvalidValue(f"{call}: positions {first[key]} and {place} have the same {what}")
 
 
-def _uuid(value: object) -> UUID:
+def as_uuid(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
     try:
@@ -668,7 +669,7 @@ def _uuid(value: object) -> UUID:
     raise InvalidValue("id: a UUID, or its text, is wanted")
 
 
-def _version(value: object) -> int | None:
+def as_version(value: object) -> int | None:
     if value is None or (type(value) is int and 1 <= value < 2**63):
         return value
     raise InvalidValue("expected_version: a whole number from 1 on is wanted, or None")

@@ -17,7 +17,7 @@ from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Table
 from database_handler.models import ENTITIES, NewProject, Project, ProjectStatus
 from database_handler.repositories import project_cascade, project_clone, project_transfer
-from database_handler.repositories.base import _uuid, _version
+from database_handler.repositories.base import as_uuid, as_version
 from database_handler.repositories.create import Create
 from database_handler.repositories.metadata_reports import MetadataReports
 from database_handler.repositories.project_cascade import Deleted, ProjectCounts
@@ -80,8 +80,8 @@ class ProjectRepository(ProjectReports, MetadataReports):
         RecordNotFound, StaleRecord
             As for `update`; nothing went.
         """
-        asked = _uuid(id)
-        bound = {"id": asked, "version": _version(expected_version), "scope": self._project_id}
+        asked = as_uuid(id)
+        bound = {"id": asked, "version": as_version(expected_version), "scope": self._project_id}
         statement = project_cascade.delete(self.table, self._below, self._scoped)
         row = self._session.maybe(statement, bound)
         if row is None:
@@ -94,7 +94,7 @@ class ProjectRepository(ProjectReports, MetadataReports):
     def delete_preview(self, id: UUID | str) -> Deleted:
         """Return what `delete` would take away, without taking it."""
         statement = project_cascade.preview(self.table, self._below, self._scoped)
-        row = self._session.maybe(statement, {"id": _uuid(id), "scope": self._project_id})
+        row = self._session.maybe(statement, {"id": as_uuid(id), "scope": self._project_id})
         if row is None:
             raise self._not_found(id)
         return self._counts(row)
@@ -132,7 +132,7 @@ class ProjectRepository(ProjectReports, MetadataReports):
         changes = _named(name, slug)
         statement = project_clone.clone(self.table, self._below, tuple(sorted(changes)))
         new_id = uuid_utils.compat.uuid7()
-        bound = project_clone.values(_uuid(id), new_id, self._below, changes)
+        bound = project_clone.values(as_uuid(id), new_id, self._below, changes)
         row = self._session.maybe(statement, bound)
         if row is None:
             raise self._not_found(id)
@@ -159,7 +159,7 @@ class ProjectRepository(ProjectReports, MetadataReports):
         UnwritableFile, NotARegularFile
             The file cannot be written; nothing has its name.
         """
-        asked = _uuid(id)
+        asked = as_uuid(id)
         if self._project_id not in {None, asked}:
             raise self._not_found(id)
         with closing(project_transfer.records(self._session, asked, self.entities, batch)) as rows:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from database_handler.core.schema import TENANT, Column, Table
 from database_handler.core.session import Statement
+from database_handler.repositories.files import while_copying
 from database_handler.repositories.project_ids import NewIds, id_in_sql
 from database_handler.repositories.statements import columns
 
@@ -47,7 +48,7 @@ def clone(project: Table, below: tuple[Table, ...], changed: tuple[str, ...]) ->
         f"SELECT {copied} FROM {project.name} AS t WHERE t.id = %(source)s;"
         f"{_AS_BEFORE};SELECT {columns(project)} FROM {project.name} WHERE id = %(project)s"
     )
-    return Statement(text, f"{project.name}.clone", writes=True)
+    return while_copying(Statement(text, f"{project.name}.clone", writes=True))
 
 
 def values(

@@ -12,7 +12,7 @@ from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Statement
 from database_handler.models.text_source import NewTextSource, TextSource
 from database_handler.repositories import statements
-from database_handler.repositories.base import _uuid
+from database_handler.repositories.base import as_uuid
 from database_handler.repositories.files import KeepsFiles
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TextSourceFiles(KeepsFiles[NewTextSource, TextSource]):
         from database_handler.content.errors import NoOriginal
         from database_handler.content.store import SCHEME
 
-        rows = self._session.all(_original(self._scoped), [_uuid(id), *self._scope])
+        rows = self._session.all(_original(self._scoped), [as_uuid(id), *self._scope])
         self._refuse_ambiguous(len(rows))
         if not rows:
             raise self._not_found(id)

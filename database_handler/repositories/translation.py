@@ -12,7 +12,7 @@ from database_handler.core.exceptions import InvalidValue, RecordNotFound
 from database_handler.core.session import Statement
 from database_handler.models.translation import NewTranslation, Translation, TranslationStatus
 from database_handler.repositories import statements
-from database_handler.repositories.base import _uuid
+from database_handler.repositories.base import as_uuid
 from database_handler.repositories.claims import Claims, Work
 from database_handler.repositories.create import Create
 from database_handler.repositories.missing import MissingPage, cursor_of, missing, place_after
@@ -57,7 +57,7 @@ class TranslationRepository(
         """
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise InvalidValue(f"set_status_many: a list of ids is wanted, not a {type(ids).__name__}")
-        return self.update_many([Change(_uuid(id), {"status": status}) for id in ids])
+        return self.update_many([Change(as_uuid(id), {"status": status}) for id in ids])
 
     def missing(
         self,
@@ -86,7 +86,7 @@ class TranslationRepository(
         RecordNotFound
             There is no such project.
         """
-        project = self._in_project(_uuid(project_id))
+        project = self._in_project(as_uuid(project_id))
         wanted = wanted_languages(languages, "missing")
         if wanted is None:
             raise InvalidValue("missing: the languages that are wanted must be named")
@@ -189,7 +189,7 @@ class TranslationRepository(
             "LEFT JOIN text_sources AS s ON s.project_id = t.project_id AND s.id = t.text_source_id "
             f"WHERE t.id = %s{statements.scope(self.table, self._scoped, 't.')} LIMIT 2"
         )
-        rows = self._session.all(Statement(text, "translations.subtitles"), [_uuid(id), *self._scope])
+        rows = self._session.all(Statement(text, "translations.subtitles"), [as_uuid(id), *self._scope])
         self._refuse_ambiguous(len(rows))
         if not rows:
             raise self._not_found(id)

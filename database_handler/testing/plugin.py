@@ -7,6 +7,7 @@ on a shared one that is rolled back. The server is an embedded one, or the one o
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,8 +16,17 @@ import pytest
 if TYPE_CHECKING:
     from database_handler import Database, UnitOfWork
     from database_handler.config.database import DatabaseConfig
+    from database_handler.config.files import FilesConfig
 
-__all__ = ["database", "database_class", "database_server", "database_template", "prepare_database", "uow"]
+__all__ = [
+    "database",
+    "database_class",
+    "database_server",
+    "database_template",
+    "files_folder",
+    "prepare_database",
+    "uow",
+]
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +54,12 @@ def database_class() -> "type[Database]":
 
 
 @pytest.fixture(scope="session")
+def files_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder below which the databases of this run keep originals, each in its own."""
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="session")
 def prepare_database() -> "Callable[[Database], object]":
     """Return what makes the template ready; an application with migrations of its own overrides this."""
     return lambda database: database.migrate()
@@ -63,18 +79,26 @@ def database_template(
 
 
 @pytest.fixture
-def database(database_template: "DatabaseConfig", database_class: "type[Database]") -> "Iterator[Database]":
+def database(
+    database_template: "DatabaseConfig", database_class: "type[Database]", files_folder: Path
+) -> "Iterator[Database]":
     """Yield a database of the test's own, migrated and empty; dropped afterwards."""
-    with _made(database_template, template=database_template.name) as config, database_class(config) as own:
+    with (
+        _made(database_template, template=database_template.name) as config,
+        database_class(config, files=_files(files_folder, config)) as own,
+    ):
         yield own
 
 
 @pytest.fixture(scope="session")
 def shared_database(
-    database_template: "DatabaseConfig", database_class: "type[Database]"
+    database_template: "DatabaseConfig", database_class: "type[Database]", files_folder: Path
 ) -> "Iterator[Database]":
     """Yield the database that `uow` opens its units on."""
-    with _made(database_template, template=database_template.name) as config, database_class(config) as own:
+    with (
+        _made(database_template, template=database_template.name) as config,
+        database_class(config, files=_files(files_folder, config)) as own,
+    ):
         yield own
 
 
@@ -84,6 +108,12 @@ def uow(shared_database: "Database") -> "Iterator[UnitOfWork]":
     with shared_database.unit_of_work() as unit:
         yield unit
         unit.rollback()
+
+
+def _files(folder: Path, config: "DatabaseConfig") -> "FilesConfig":
+    from database_handler.config.files import FilesConfig
+
+    return FilesConfig(store_url=str(folder / config.name))
 
 
 @contextmanager

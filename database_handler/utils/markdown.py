@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from database_handler.utils.addresses import LINK_REL, safe_address, safe_attribute
+from database_handler.utils.text import unescaped
 
 __all__ = ["INLINE_TAGS", "markdown_items", "markdown_pass", "markdown_text"]
 
@@ -212,7 +213,7 @@ def _written_tag(name: str, closing: bool, attributes: dict[str, str]) -> str:
     if closing:
         return "" if name in {"br", "wbr"} else f"</{name}>"
     given = {each: attributes[each] for each in ("href", "lang", "dir") if each in attributes}
-    kept = {each: safe_attribute(name, each, html.unescape(value)) for each, value in given.items()}
+    kept = {each: safe_attribute(name, each, unescaped(value)) for each, value in given.items()}
     told = "".join(f' {each}="{_quoted(value)}"' for each, value in kept.items() if value is not None)
     return f"<{name}{told}{_REL if name == 'a' else ''}>"
 
@@ -251,7 +252,7 @@ def _read(target: str) -> str:
     """Return the address that a target stands for: entities and escapes taken back."""
     bare = target[1:-1] if target.startswith("<") else target
     plain = re.sub(rf"\\({_PUNCTUATION})", r"\1", bare)
-    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), plain)
+    return _ENTITY.sub(lambda entity: unescaped(entity[0]), plain)
 
 
 def _written(address: str) -> str:
@@ -288,7 +289,7 @@ def _fenced_text(block: str) -> str:
 
 def _chunk_text(chunk: str) -> str:
     bare = _MARKER.sub("", _DEFINED.sub("", chunk))
-    return html.unescape(_TAIL_OR_TAG.sub(lambda found: "\n" if found[0].startswith("<br") else "", bare))
+    return unescaped(_TAIL_OR_TAG.sub(lambda found: "\n" if found[0].startswith("<br") else "", bare))
 
 
 def markdown_items(text: str) -> int:

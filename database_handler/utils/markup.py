@@ -3,7 +3,6 @@
 ``clean(clean(x)) == clean(x)`` by construction: a format's rule is applied until it changes nothing more.
 """
 
-import html
 import re
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +17,7 @@ from database_handler.utils.markdown import (
     markdown_pass,
     markdown_text,
 )
-from database_handler.utils.text import count_words, verbatim
+from database_handler.utils.text import count_words, unescaped, verbatim
 
 if TYPE_CHECKING:
     import nh3
@@ -153,7 +152,7 @@ _TAG: Final = re.compile(r"</?([a-z][a-z0-9]*)(?:[^<>\"]|\"[^\"]*\")*>")
 def visible_text(content: str, content_format: str) -> str:
     """Return the words of a cleaned text that a reader sees, without its marks."""
     if content_format == "html":
-        return html.unescape(_TAG.sub(lambda tag: "" if tag[1] in _WITHIN_WORDS else "\n", content))
+        return unescaped(_TAG.sub(lambda tag: "" if tag[1] in _WITHIN_WORDS else "\n", content))
     return markdown_text(content) if content_format == "markdown" else content
 
 

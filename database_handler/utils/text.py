@@ -4,6 +4,7 @@ Sources: UAX #15 (normalisation); UAX #29 (words).
 """
 
 import hashlib
+import html
 import re
 import unicodedata
 from functools import cache
@@ -22,6 +23,7 @@ __all__ = [
     "plain_text",
     "sha256_hex",
     "slugify",
+    "unescaped",
     "verbatim",
     "within_key",
 ]
@@ -32,6 +34,14 @@ KEY_BYTES: Final = 2_000
 _CHUNK: Final = 1 << 20
 _NOT_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 NOT_IN_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+_HUGE_REFERENCE: Final = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
+
+
+def unescaped(text: str) -> str:
+    """Put characters in place of references (``&eacute;``); one to no character at all becomes U+FFFD."""
+    return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text) if "&#" in text else text)
 
 
 def verbatim(value: object) -> str:

@@ -485,7 +485,7 @@ def test_round_trips_are_few_and_known(database: Database) -> None:
 # ------------------------------------------------------------------------------------ an application's own
 
 
-class NewRemark(Draft, frozen=True, ser_json_bytes="base64", val_json_bytes="base64"):
+class NewRemark(Draft, frozen=True):
     """An application's entity: it keeps a text from being deleted, answers another, and holds bytes."""
 
     project_id: Annotated[UUID, References("projects")]
