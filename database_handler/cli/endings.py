@@ -105,13 +105,22 @@ def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:
     value where the error is none of ours.
     """
     line = "\n".join(str(encoded(part)) for part in _line(error).split("\n"))
-    if as_json:
-        print(json.dumps({"error": line}), flush=True)
-    else:
+    if not (as_json and _printed(json.dumps({"error": line}))):
         print(line, file=sys.stderr)
     if verbose:
         print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
     return _code(error, misuse)
+
+
+def _printed(line: str) -> bool:
+    """Print on standard output; False where that takes nothing, such as on a full disk."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _line(error: Exception) -> str:

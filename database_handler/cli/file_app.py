@@ -24,6 +24,8 @@ def sweep(
     with run.database() as db:
         if not dry_run and not yes:
             found = db.files.sweep(dry_run=True)
+            if not found.removed:
+                return reports.Swept(dry_run=True, report=found)
             run.agree(f"Remove {found.removed:,} files ({found.bytes:,} bytes) that no row refers to?")
         return reports.Swept(dry_run=dry_run, report=db.files.sweep(dry_run=dry_run))
 

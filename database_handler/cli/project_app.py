@@ -26,7 +26,7 @@ def stats(run: Run, project: Slug) -> reports.Measured:
 @command(
     app,
     "database-handler coverage launch-film",
-    "database-handler coverage launch-film --language pt-BR --language ja --limit 20",
+    "database-handler coverage launch-film --language fr --language ja",
 )
 def coverage(
     run: Run,

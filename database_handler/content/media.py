@@ -151,8 +151,8 @@ class Picture:
         InvalidValue
             It cannot be written there.
         """
-        target = Path(path)
-        partial = target.with_name(f".{token_hex(8)}.part")
+        target = path_of(path, "to")
+        partial = target.parent / f".{token_hex(8)}.part"
         try:
             with partial.open("xb") as file:
                 file.write(self.data)
@@ -300,9 +300,11 @@ def open_video(
         The `media` extra is not installed.
     """
     isolation.require(VIDEO)
-    folder = None if root is None else Path(root)
-    with open_regular(path if folder is None else below(path, folder), root=folder) as file:
-        yield OpenVideo(file.fileno(), limits or MediaLimits())
+    allowed = _limits(limits)
+    folder = None if root is None else path_of(root, "root")
+    asked = path_of(path, "path") if folder is None else below(path, folder)
+    with open_regular(asked, root=folder) as file:
+        yield OpenVideo(file.fileno(), allowed)
 
 
 def probe(
@@ -348,14 +350,29 @@ def below(path: str | Path, root: Path) -> Path:
     ------
     NotARegularFile
         It leads out of the root.
+    InvalidValue
+        It is no path.
     """
-    asked = Path(path)
+    asked = path_of(path, "path")
     if asked.is_absolute():
         folder = root.absolute()
         asked = asked.relative_to(folder) if asked.is_relative_to(folder) else Path("..")
     if not asked.parts or ".." in asked.parts:
         raise NotARegularFile("the path leads out of the folder; only files below it are read")
     return asked
+
+
+def path_of(value: object, name: str) -> Path:
+    """Return a path that was given as one or as text, or raise `InvalidValue` with the argument's name."""
+    if isinstance(value, str | Path):
+        return Path(value)
+    raise InvalidValue(f"{name}: a path, or its text, is wanted, not {type(value).__name__}")
+
+
+def _limits(value: object) -> MediaLimits:
+    if value is None or isinstance(value, MediaLimits):
+        return value or MediaLimits()
+    raise InvalidValue(f"limits: MediaLimits are wanted, not {type(value).__name__}")
 
 
 def _seconds(at: object) -> float | None:

@@ -115,10 +115,11 @@ def to_vtt(cues: Iterable[Cue]) -> str:
 
 def _checked(cues: Iterable[Cue]) -> Iterator[tuple[int, int, int, Cue]]:
     """Give each cue with its number and its times in milliseconds, or refuse it."""
+    if not isinstance(cues, Iterable):
+        raise InvalidValue(f"a list of cues is wanted, not a {type(cues).__name__}")
     before = 0
     for number, cue in enumerate(cues, 1):
-        if not isinstance(cue, Cue):
-            raise InvalidValue(f"cue {number}: a Cue is wanted, not a {type(cue).__name__}")
+        _refuse_other(f"cue {number}", cue)
         start, end = _milliseconds(f"cue {number}", cue.start), _milliseconds(f"cue {number}", cue.end)
         if end <= start:
             raise InvalidValue(f"cue {number}: it ends before it starts, or as it does; an end comes later")
@@ -127,6 +128,13 @@ def _checked(cues: Iterable[Cue]) -> Iterator[tuple[int, int, int, Cue]]:
         _refuse_text(number, cue.text)
         before = end
         yield number, start, end, cue
+
+
+def _refuse_other(what: str, cue: object) -> None:
+    if not isinstance(cue, Cue):
+        raise InvalidValue(f"{what}: a Cue is wanted, not a {type(cue).__name__}")
+    if not isinstance(cue.text, str):
+        raise InvalidValue(f"{what}: its text is a {type(cue.text).__name__}; text is wanted")
 
 
 def _milliseconds(what: str, seconds: float) -> int:
@@ -183,8 +191,10 @@ def parse_vtt(text: str) -> tuple[Cue, ...]:
     header, *blocks = [*_blocks(text)] or [(1, [""])]
     if not re.fullmatch(r"WEBVTT(?:[ \t].*)?", header[1][0]):
         raise DamagedFile("line 1: a WebVTT text begins with WEBVTT")
+    below = [place for place, line in enumerate(header[1]) if "-->" in line][:1]  # a cue, in every player
+    first = [(header[0] + place, header[1][place:]) for place in below]
     own = (block for block in blocks if not _ASIDE.match(block[1][0]))
-    return tuple(_parsed(own, _words))
+    return tuple(_parsed((*first, *own), _words))
 
 
 _ASIDE = re.compile(r"(?:NOTE|STYLE|REGION)(?:[ \t]|$)")
@@ -208,7 +218,15 @@ def _parsed(blocks: Iterable[tuple[int, list[str]]], read: Callable[[str], str])
         times = _times(lines[place]) if place < len(lines) else None
         if times is None:
             raise DamagedFile(f"line {number}: a cue's times are wanted, as 00:00:01.000 --> 00:00:02.500")
+        _refuse_times_in(lines[place + 1 :], number + place + 1)
         yield Cue(*times, read("\n".join(lines[place + 1 :])))
+
+
+def _refuse_times_in(lines: list[str], first: int) -> None:
+    """Refuse a cue that holds the times of another, which would be lost as its text."""
+    for number, line in enumerate(lines, first):
+        if _TIMING.match(line):
+            raise DamagedFile(f"line {number}: times within a cue; a blank line is wanted before each cue")
 
 
 # ------------------------------------------------------------------------------------------------------ time
@@ -232,6 +250,8 @@ def timed(
     """
     shown = subtitle_lines(text, language, chars, lines)
     first, last = _milliseconds("start", start), _milliseconds("end", end)
+    if last <= first:
+        raise InvalidValue("end: it comes after the start")
     if last - first < max(len(shown), 1):
         raise InvalidValue(f"from start to end there must be a millisecond for each of {len(shown)} cues")
     rule = line_rule(language)
@@ -256,7 +276,8 @@ def _shares(weights: list[int], span: int) -> list[int]:
 
 def reading_speed(cue: Cue, language: str = "und") -> float:
     """Return the characters a second of a cue, counted by its language's rule (`LineRule.speed` is most)."""
-    duration = cue.end - cue.start
-    if not duration > 0:
+    _refuse_other("reading_speed", cue)
+    duration = _milliseconds("end", cue.end) - _milliseconds("start", cue.start)
+    if duration <= 0:
         raise InvalidValue("a cue that is read takes time: its end comes after its start")
-    return sum(line_rule(language).width(line) for line in cue.lines) / duration
+    return 1000 * sum(line_rule(language).width(line) for line in cue.lines) / duration

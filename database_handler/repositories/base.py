@@ -411,7 +411,7 @@ class Repository(Generic[D, R]):
         met: dict[int, R] = {}  # by place: the records that only a JSON Schema stands in the way of
 
         def send() -> builtins.list[tuple[Any, ...]]:
-            marks = self._metadata.change_marks(names, [valid for _, valid in asked], met)
+            marks = self._metadata.change_marks(names, partial, [valid for _, valid in asked], met)
             rows = self._session.all(statement, [sent, *self._scope, *marks])
             met.clear()
             met.update(self._held_back(rows, asked))

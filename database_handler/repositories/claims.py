@@ -260,7 +260,8 @@ class Claims(Repository[D, R], Generic[D, R]):
         )
 
     def _expect(self, claim: object) -> None:
-        if not isinstance(claim, Claim) or not isinstance(claim.record, self.record):
+        whole = isinstance(claim, Claim) and isinstance(claim.token, UUID)
+        if not whole or not isinstance(claim.record, self.record):
             raise InvalidValue(f"a Claim of {self.table.name} is wanted, as claim() gives it")
         self._in_project(getattr(claim.record, TENANT))
 
@@ -389,7 +390,7 @@ def _seconds(lease: object) -> float:
 def _worker(worker: object) -> str:
     if worker is None:
         return f"{socket.gethostname()}:{os.getpid()}"[:WORKER_CHARS]
-    name = label(worker)
+    name = label(worker) if isinstance(worker, str) else ""
     if 1 <= len(name) <= WORKER_CHARS:
         return name
     raise InvalidValue(f"worker: a name of 1 to {WORKER_CHARS} characters")

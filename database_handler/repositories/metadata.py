@@ -95,16 +95,16 @@ class MetadataCheck:
         return [_UNBOUND if known is None else self.checked(known, valid["metadata"])]
 
     def change_marks(
-        self, names: Sequence[str], changes: Sequence[Schema], met: Mapping[int, Any]
+        self, names: Sequence[str], partial: Sequence[str], changes: Sequence[Schema], met: Mapping[int, Any]
     ) -> list[str]:
         """Check the changes of the records met, by position; return the marks by project as JSON."""
         for place, valid in enumerate(changes):
             self._hold_change(valid, place)
-        if not statements.marked(self._table, names):
+        if not statements.marked(self._table, names, partial):
             return []
         found: dict[str, int] = {}
         for place, record in met.items():
-            if "metadata" in changes[place]:
+            if statements.marked(self._table, changes[place]):
                 project = self.project_of(record)
                 found[str(project)] = self.checked(project, changes[place]["metadata"], place)
         return [to_json(found).decode()]
@@ -143,15 +143,21 @@ class MetadataCheck:
         for _ in range(_TRIES):
             try:
                 answer = send()
-            except BrokenSchema:
+            except BrokenSchema as refused:
                 if read_again:
-                    raise
+                    refusal = InvalidValue(str(refused), columns=refused.columns)
+                    break
             else:
                 if wrote(answer):
                     return answer
             self.learn(set(projects()))
             read_again = True
-        raise TransientError(
+        else:
+            raise self._changing()
+        raise refusal
+
+    def _changing(self) -> TransientError:
+        return TransientError(
             f"{self._table.name}: the project's JSON Schemas were changed again and again while this was "
             "written; nothing was written",
             table=self._table.name,
@@ -173,10 +179,11 @@ def hold(
     refusal: type[InvalidValue] = InvalidValue,
 ) -> None:
     """Refuse a document that breaks the schema, naming where; `place` is its position in a bulk call."""
-    problems = violations(schema, document)
+    try:
+        problems = violations(schema, document)
+        told = f"metadata breaks the JSON Schema of its project: {'; '.join(problems)}"
+    except InvalidValue as error:  # the schema's own fault; it too may be another one by now
+        problems, told = [str(error)], str(error)
     if problems:
         where = "" if place is None else f"position {place}: "
-        raise refusal(
-            f"{entity}: {where}metadata breaks the JSON Schema of its project: {'; '.join(problems)}",
-            columns=["metadata"],
-        )
+        raise refusal(f"{entity}: {where}{told}", columns=["metadata"])

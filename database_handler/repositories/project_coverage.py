@@ -157,7 +157,7 @@ def wanted_languages(languages: object, call: str) -> tuple[str, ...] | None:
         raise InvalidValue(f"{call}: languages are a list of BCP 47 tags, such as ['fr', 'pt-BR']")
     given = list(islice(languages, MOST_LANGUAGES + 1))
     if not 1 <= len(given) <= MOST_LANGUAGES:
-        raise InvalidValue(f"{call}: from 1 to {MOST_LANGUAGES:,} languages are given, or None for all")
+        raise InvalidValue(f"{call}: from 1 to {MOST_LANGUAGES:,} languages are given")
     return tuple(dict.fromkeys(validated_field(NewTranslation, "target_language", code) for code in given))
 
 

@@ -7,7 +7,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from database_handler.config.files import FilesConfig
-from database_handler.core.exceptions import ConfigurationError
+from database_handler.core.exceptions import ConfigurationError, InvalidValue
 from database_handler.repositories.metadata import SchemaBook
 
 if TYPE_CHECKING:  # most programs never touch a file
@@ -64,7 +64,11 @@ class Resources:
         ------
         ConfigurationError
             There is neither.
+        InvalidValue
+            It is no path.
         """
+        if not isinstance(root, str | Path | None):
+            raise InvalidValue(f"root: a path, or its text, is wanted, not {type(root).__name__}")
         found = self.config.media_root if root is None else Path(root).absolute()
         if found is None:
             raise ConfigurationError(

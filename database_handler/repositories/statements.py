@@ -173,10 +173,14 @@ def _same_row(table: Table, other: str) -> str:
 _EXPECTED = "(SELECT count(*) FROM current) = 1 AND current.version = coalesce(%s::bigint, current.version)"
 
 
-def marked(table: Table, names: Iterable[str]) -> bool:
-    """Tell whether an update of these fields carries the mark of a JSON Schema."""
+def marked(table: Table, names: Iterable[str], partial: Iterable[str] = ()) -> bool:
+    """Tell whether an update of these fields carries the mark of a JSON Schema.
+
+    A project whose change brings its schemas too is held to those; `partial` are not brought by all.
+    """
     return "metadata" in names and (
-        table.keeps_metadata or (table.name == PROJECTS and "metadata_schemas" not in names)
+        table.keeps_metadata
+        or (table.name == PROJECTS and ("metadata_schemas" not in names or "metadata_schemas" in partial))
     )
 
 
@@ -232,7 +236,7 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
     sent = tuple(column for column in table.columns if column.name in names)
     given = ("place integer", "id uuid", "expected bigint", *(f"set_{name} boolean" for name in partial))
     sets = ", ".join(_assignment(table.column(name), name in partial) for name in names)
-    joined, other = _other_schema(table, partial) if marked(table, names) else ("", "")
+    joined, other = _other_schema(table, partial) if marked(table, names, partial) else ("", "")
     refused = "".join(f" OR {_refusing(table, name, name in partial)}" for name in guarded(table, names))
     text = (
         f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(sent, *given)}), "
@@ -258,6 +262,7 @@ def _other_schema(table: Table, partial: Iterable[str]) -> tuple[str, str]:
         "LEFT JOIN json_each_text(%s::json) AS k ON k.key = p.id::text"
     )
     changed = " AND v.set_metadata" if "metadata" in partial else ""
+    changed += " AND NOT v.set_metadata_schemas" if "metadata_schemas" in partial else ""
     return joined, f" OR bool_or({schema_mark(table)} <> coalesce(k.value::bigint, 0){changed})"
 
 

@@ -19,14 +19,13 @@ from database_handler.models.summary import (
 )
 from database_handler.repositories.create import Create
 from database_handler.repositories.search import Searched
-from database_handler.utils.markup import clean_markup
 from database_handler.utils.text import letters_a_word
 
 __all__ = ["Compression", "SummaryRepository"]
 
 T = TypeVar("T")
 
-_TRIES = 10  # so often a row may be changed by others between its reading and its change
+_TRIES = 100  # so often a row may be changed by others between its reading and its change
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class SummaryRepository(Searched[NewSummary, Summary]):
         if wrong or not given.keys() & TOGETHER or given.keys() >= TOGETHER:
             return False
         for name, value in given.items():
-            plain = clean_markup(value, ContentFormat.PLAIN) if name == "content" else value
+            plain = prepared({name: value})[name] if name == "content" else value
             validated_field(NewSummary, name, plain)
         return True
 

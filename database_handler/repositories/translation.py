@@ -169,7 +169,7 @@ class TranslationRepository(
         InvalidValue
             No times are there, or not as many as the content has paragraphs or lines.
         """
-        if format not in {"srt", "vtt", "cues", "lines"}:
+        if format not in ("srt", "vtt", "cues", "lines"):
             raise InvalidValue("subtitles: format is one of srt, vtt, cues and lines")
         record, stored = self._with_times(id)
         if format == "lines":
@@ -184,7 +184,7 @@ class TranslationRepository(
 
     def _with_times(self, id: UUID | str) -> tuple[Translation, object]:
         text = (
-            f"SELECT coalesce(t.metadata -> 'times', s.metadata -> 'times'), "
+            "SELECT coalesce(nullif(t.metadata -> 'times', 'null'), s.metadata -> 'times'), "
             f"{statements.columns(self.table, 't.')} FROM translations AS t "
             "LEFT JOIN text_sources AS s ON s.project_id = t.project_id AND s.id = t.text_source_id "
             f"WHERE t.id = %s{statements.scope(self.table, self._scoped, 't.')} LIMIT 2"

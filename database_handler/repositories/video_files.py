@@ -62,11 +62,12 @@ class VideoFilesReport:
     Attributes
     ----------
     checked : int
-        Videos looked at.
+        Videos gone through.
     fine : int
         Those of them whose file and thumbnail are as the row says.
     elsewhere : int
-        Files that are neither below the media folder nor in the file store; they were not looked at.
+        Those whose file is neither below the media folder nor in the file store; only the thumbnail was
+        looked at, so they are never `fine`.
     problems : tuple of VideoFileProblem
         In the order of the rows.
     """
@@ -255,17 +256,18 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         folder = self._resources.media_root(root)
         if not folder.is_dir():
             raise UnreadableFile("the media folder is not there, or is no folder; see MEDIA_ROOT")
-        checked = elsewhere = broken = 0
+        checked = elsewhere = fine = 0
         problems: list[VideoFileProblem] = []
         for video, total in self._each_video(project_id):
-            elsewhere += not (_in_store(video.storage_uri) or _in_folder(video.storage_uri))
+            seen = _in_store(video.storage_uri) or _in_folder(video.storage_uri)
             found = list(self._problems(video, folder, deep=deep))
             problems += found
-            broken += bool(found)
+            elsewhere += not seen
+            fine += seen and not found
             checked += 1
             if on_progress is not None:
                 on_progress(checked, total)
-        return VideoFilesReport(checked, checked - broken, elsewhere, tuple(problems))
+        return VideoFilesReport(checked, fine, elsewhere, tuple(problems))
 
     def _each_video(self, project_id: UUID | None) -> Iterator[tuple[Video, int]]:
         wanted: dict[str, Any] = {} if project_id is None else {"project_id": project_id}

@@ -7,6 +7,7 @@ Nothing is fetched: a schema that refers outside itself is refused.
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ _TOLD: Final = 10
 """The most violations that one refusal tells."""
 _SHOWN: Final = 80
 """The most characters of a schema's own words, or of a key, that a refusal repeats."""
+_REFERENCES: Final = frozenset({"$ref", "$dynamicRef"})
 _INSTALL: Final = "JSON Schemas need: pip install 'database-handler[jsonschema]'"
 
 
@@ -36,8 +38,21 @@ def metadata_schemas(value: object) -> dict[str, Any]:
             raise InvalidValue("a JSON Schema is kept by its entity's name, such as text_sources")
         if not isinstance(schema, dict):
             raise InvalidValue(f"{entity}: a JSON Schema is a JSON object, not {type(schema).__name__}")
-        _compiled(to_json(schema))
+        _refuse_unusable(entity, schema)
     return given
+
+
+def _refuse_unusable(entity: str, schema: Mapping[str, Any]) -> None:
+    try:
+        validator = _compiled(to_json(schema))
+        with _followed():
+            _look_up_references(validator.schema)
+        violations(schema, {})  # one that refers to nothing but itself ends here
+    except InvalidValue as error:
+        refusal = InvalidValue(f"{entity}: {error}")
+    else:
+        return
+    raise refusal
 
 
 def violations(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
@@ -49,14 +64,42 @@ def violations(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[s
         The schema refers outside itself, or to itself without end.
     """
     validator = _compiled(to_json(schema))
+    with _followed():
+        try:
+            errors = zip(validator.iter_errors(document), range(_TOLD), strict=False)
+            return [_told(error) for error, _ in errors]
+        except ArithmeticError:
+            return ["the whole: holds a number too large to be compared with the schema's"]
+
+
+@contextmanager
+def _followed() -> Iterator[None]:
+    """Say in one error of ours what a schema that leads nowhere, or round and round, ends in."""
     try:
-        return [_told(error) for error, _ in zip(validator.iter_errors(document), range(_TOLD), strict=False)]
-    except RecursionError:
-        pass
+        yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in {"referencing", "jsonschema"}:
+        known = isinstance(error, RecursionError | re.error)
+        if not known and type(error).__module__.partition(".")[0] not in {"referencing", "jsonschema"}:
             raise
+    else:
+        return
     raise InvalidValue("the JSON Schema cannot be followed: it refers outside itself, or to itself")
+
+
+def _look_up_references(schema: Any) -> None:
+    """Go through a schema and all within it, and look up whatever it refers to in the whole."""
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT202012
+
+    whole: Resource[Any] = Resource.from_contents(schema, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource(whole.id() or "", whole)
+    pending = [(registry.resolver_with_root(whole), whole)]
+    while pending:
+        resolver, part = pending.pop()
+        if isinstance(part.contents, dict):
+            for name in _REFERENCES & part.contents.keys():
+                resolver.lookup(part.contents[name])
+        pending += [(resolver.in_subresource(each), each) for each in part.subresources()]
 
 
 @lru_cache(maxsize=256)
@@ -70,7 +113,10 @@ def _compiled(schema: bytes) -> "Validator":
     from referencing import Registry
 
     content = from_json(schema)
-    dialect = validator_for(content, default=Draft202012Validator)
+    named = content.get("$schema", Draft202012Validator.META_SCHEMA["$id"])
+    dialect = validator_for({"$schema": named}, default=None) if isinstance(named, str) else None
+    if dialect is None:
+        raise InvalidValue("this is no JSON Schema: its $schema names no dialect that is known")
     try:
         dialect.check_schema(content)
     except SchemaError as error:

@@ -14,9 +14,10 @@ LANGUAGE_CHARS: Final = 63
 
 _LANGUAGE_NAMES: Final = {  # for suggestions only: langcodes has no names of its own
     "arabic": "ar", "bengali": "bn", "bulgarian": "bg", "catalan": "ca", "chinese": "zh", "croatian": "hr",
-    "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "estonian": "et", "finnish": "fi",
-    "french": "fr", "german": "de", "greek": "el", "hebrew": "he", "hindi": "hi", "hungarian": "hu",
-    "indonesian": "id", "italian": "it", "japanese": "ja", "korean": "ko", "latvian": "lv",
+    "czech": "cs", "danish": "da", "deutsch": "de", "dutch": "nl", "english": "en", "espanol": "es",
+    "estonian": "et", "finnish": "fi", "francais": "fr", "french": "fr", "german": "de", "greek": "el",
+    "hebrew": "he", "hindi": "hi", "hungarian": "hu",
+    "indonesian": "id", "italian": "it", "italiano": "it", "japanese": "ja", "korean": "ko", "latvian": "lv",
     "lithuanian": "lt", "malay": "ms", "norwegian": "no", "persian": "fa", "polish": "pl",
     "portuguese": "pt", "romanian": "ro", "russian": "ru", "serbian": "sr", "slovak": "sk",
     "slovenian": "sl", "spanish": "es", "swahili": "sw", "swedish": "sv", "tamil": "ta", "thai": "th",
@@ -24,6 +25,7 @@ _LANGUAGE_NAMES: Final = {  # for suggestions only: langcodes has no names of it
 }  # fmt: skip
 _COUNTRIES: Final = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk"}  # no languages
 _EXTENDED: Final = frozenset({"ar", "kok", "lv", "ms", "sgn", "sw", "uz", "zh"})  # have extended subtags
+_MANDARIN: Final = re.compile(r"zh[-_]cmn(?![^-_])", re.IGNORECASE)  # langcodes would make it zh
 _SUBTAG_NAMES: Final = {  # scripts and regions, as they are often written
     "arab": "Arab", "arabic": "Arab", "bra": "BR", "brazil": "BR", "cht": "Hant", "chs": "Hans",
     "cyrillic": "Cyrl", "cyrl": "Cyrl", "deva": "Deva", "gbr": "GB", "hans": "Hans", "hant": "Hant",
@@ -49,6 +51,7 @@ def canonical_language(tag: object) -> str:
 def _language(text: str) -> str | None:
     if re.match(r"[A-Za-z]{4}", text):  # no language has such a code; langcodes makes "und" of "root"
         return None
+    text = _MANDARIN.sub("cmn", text)
     # Here, for its tables take a while to load, and most programs import this module long before a language.
     from langcodes import Language
     from langcodes.tag_parser import LanguageTagError

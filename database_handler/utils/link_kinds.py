@@ -76,6 +76,8 @@ class LinkRule:
             raise InvalidValue(
                 "a link rule's hosts are such as example.com, its endings such as .pdf, in small letters"
             )
+        if not isinstance(self.path, str):
+            raise InvalidValue("a link rule's path must be a regular expression, written as text")
         _compiled(self.path)
 
     def matches(self, host: str, path: str) -> bool:
@@ -105,7 +107,7 @@ def _plain(values: object, form: re.Pattern[str]) -> bool:
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
-    except (re.error, TypeError):
+    except re.error:
         pass
     raise InvalidValue("a link rule's path must be a regular expression")
 

@@ -155,9 +155,12 @@ def configure(level: str = "INFO", format: LogFormat = "console", stream: TextIO
     if format not in LOG_FORMATS:
         raise ConfigurationError(f"the log format must be one of {', '.join(LOG_FORMATS)}")
     target = stream or sys.stderr
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(_Formatter(_renderer(format, target)))
-    _ROOT.handlers[:] = [handler]
+    if target is None:  # standard error was closed by whoever started the process
+        _ROOT.handlers[:] = [logging.NullHandler()]
+    else:
+        handler = logging.StreamHandler(target)
+        handler.setFormatter(_Formatter(_renderer(format, target)))
+        _ROOT.handlers[:] = [handler]
     _ROOT.setLevel(level.upper())
     _ROOT.propagate = False  # or an application with handlers on the root logger would print each event twice
 

@@ -30,7 +30,9 @@ def take_in_a_unit(url: str, lease: float, answer: Connection) -> None:
 
 
 def work(url: str, lease: float, answer: Connection) -> None:
-    """Take and finish two at a time, and say which are done, until nothing waits."""
+    """When told to, take and finish two at a time, and say which are done, until nothing waits."""
+    answer.send("ready")
+    answer.recv()
     with Database(url) as database:
         while claims := database.translations.claim(2, lease=lease):
             for claim in claims:
@@ -50,6 +52,15 @@ class Worker:
         self.process = _server.Process(target=task, args=(url, lease, there))
         self.process.start()
         there.close()
+
+    def go(self) -> None:
+        """Let it begin."""
+        self.here.send("go")
+
+    def wait(self) -> "Worker":
+        """Wait until it is ready to begin."""
+        assert self.said() == "ready"
+        return self
 
     def said(self) -> Any:
         assert self.here.poll(PATIENCE)

@@ -62,16 +62,23 @@ def test_work_of_a_worker_killed_inside_its_unit_is_free_at_once(own: Database) 
 
 
 def test_all_work_is_done_once_though_workers_are_killed(own: Database) -> None:
-    stored = {record.id for record in drafts(own, 60)}
+    stored = {record.id for record in drafts(own, 150)}
     with closing(Worker(work, own, 0.7)) as first, closing(Worker(work, own, 0.7)) as second:
-        told = [first.said() for _ in range(3)] + [second.said() for _ in range(5)]
+        for worker in (
+            first.wait(),
+            second.wait(),
+        ):  # so that neither has done it all before the other is there
+            worker.go()
+        told = [worker.said() for _ in range(4) for worker in (first, second)]
         first.kill()
         second.kill()
         told += [*first.rest(), *second.rest()]
     with closing(Worker(work, own, 30)) as third:
+        third.wait().go()
         told += third.rest()
     wait_for_leases(own)
     with closing(Worker(work, own, 30)) as last:
+        last.wait().go()
         told += last.rest()
     done = [id for id in told if id is not None]
     assert len(done) == len(set(done))

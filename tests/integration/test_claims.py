@@ -1,6 +1,7 @@
 """Work is taken under a lease: by one worker only, for as long as the lease lasts, by the server's clock."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
 from typing import Any
@@ -111,6 +112,7 @@ def test_a_unit_held_to_a_project_takes_of_that_alone(own: Database) -> None:
         ({"worker": ""}, "1 to 200"),
         ({"worker": "x" * 201}, "1 to 200"),
         ({"worker": "a\nb"}, "one line"),
+        ({"worker": 5}, "worker: a name of 1 to 200"),
         ({"status": "done"}, "status"),
     ],
 )
@@ -193,6 +195,18 @@ def test_only_the_holder_can_finish_extend_and_give_back(uow: UnitOfWork) -> Non
     uow.translations.delete(stored.id)
     with pytest.raises(RecordNotFound):
         uow.translations.finish(holder)
+
+
+def test_what_is_no_claim_of_the_entity_is_refused(uow: UnitOfWork) -> None:
+    drafts(uow, 1)
+    [claim] = uow.translations.claim()
+    wrong: list[Any] = [None, "claim", claim.record, claim.token, replace(claim, token="a token")]
+    for call in (uow.translations.finish, uow.translations.extend, uow.translations.give_back):
+        for each in wrong:
+            with pytest.raises(InvalidValue, match="a Claim of translations is wanted"):
+                call(each)
+    with pytest.raises(InvalidValue, match="a Claim of videos is wanted"):
+        uow.videos.finish(claim)  # type: ignore[arg-type]
 
 
 def test_a_lease_that_ran_out_and_was_not_taken_is_still_the_holders(uow: UnitOfWork) -> None:

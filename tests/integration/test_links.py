@@ -105,6 +105,8 @@ def test_an_application_adds_rules_of_its_own() -> None:
         {"kind": LinkKind.VIDEO, "hosts": ("",)},
         {"kind": LinkKind.VIDEO, "endings": ("mp4",)},
         {"kind": LinkKind.VIDEO, "path": "("},
+        {"kind": LinkKind.VIDEO, "path": ["/video"]},
+        {"kind": LinkKind.VIDEO, "hosts": ("a.example",), "path": None},
     ],
 )
 def test_a_rule_that_could_never_be_meant_is_refused(wrong: dict[str, Any]) -> None:

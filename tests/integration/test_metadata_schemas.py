@@ -134,6 +134,17 @@ def test_project_keeps_to_its_own(database: Database) -> None:
             other.projects.update(project.id, metadata=BAD)
         with pytest.raises(InvalidValue, match="rating: type integer"):
             other.projects.update_many([Change(project.id, {"metadata": BAD})])
+        free = other.projects.create(name="free")
+        with pytest.raises(InvalidValue, match=r"position 0: .*rating: type integer"):
+            other.projects.update_many(
+                [Change(project.id, {"metadata": BAD}), Change(free.id, {"metadata_schemas": bound})]
+            )
+        assert other.projects.update_many(
+            [
+                Change(project.id, {"metadata": GOOD}),
+                Change(free.id, {"metadata": GOOD, "metadata_schemas": bound}),
+            ]
+        )
         with pytest.raises(InvalidValue, match="rating: type integer"):
             other.projects.update(project.id, metadata=BAD, metadata_schemas=bound)
         with pytest.raises(InvalidValue, match="rating: type integer"):
@@ -159,10 +170,12 @@ def test_projects_of_one_call_keep_each_to_its_own(database: Database, project: 
 @pytest.mark.parametrize(
     ("schemas", "match"),
     [
-        ({"text_sources": {"type": 5}}, "this is no JSON Schema: type"),
+        ({"text_sources": {"type": 5}}, "text_sources: this is no JSON Schema: type"),
         ({"text_sources": []}, "a JSON Schema is a JSON object"),
         ({"Text Sources": {}}, "entity's name"),
         ({"texts": {}}, "no entity.*text_sources"),
+        ({"text_sources": {"$schema": 5}}, "text_sources: .*names no dialect that is known"),
+        ({"text_sources": {"$schema": "https://example.com/mine"}}, "names no dialect that is known"),
     ],
 )
 def test_wrong_schema_is_refused(uow: UnitOfWork, schemas: dict[str, Any], match: str) -> None:
@@ -170,11 +183,51 @@ def test_wrong_schema_is_refused(uow: UnitOfWork, schemas: dict[str, Any], match
         uow.projects.create(name="p", metadata_schemas=schemas)
 
 
-@pytest.mark.parametrize("reference", ["#", "https://example.com/s.json", "file:///etc/passwd", "#/nowhere"])
-def test_schema_that_cannot_be_followed_is_refused_when_used(uow: UnitOfWork, reference: str) -> None:
-    project = uow.projects.create(name="p", metadata_schemas={"text_sources": {"$ref": reference}})
-    with pytest.raises(InvalidValue, match="cannot be followed"):
-        uow.text_sources.create(text(project, 1, GOOD))
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"properties": {"a": {"$ref": "#/properties/a"}}, "$ref": "#/properties/a"},
+        {"$ref": "https://example.com/s.json"},
+        {"properties": {"a": {"allOf": [{"$ref": "file:///etc/passwd"}]}}},
+        {"properties": {"a": {"items": {"$ref": "#/nowhere"}}}},
+    ],
+    ids=["itself", "round and round", "elsewhere", "elsewhere within", "nowhere"],
+)
+def test_schema_that_cannot_be_followed_is_refused(uow: UnitOfWork, schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match="text_sources: the JSON Schema cannot be followed"):
+        uow.projects.create(name="p", metadata_schemas={"text_sources": schema})
+
+
+def test_schema_may_refer_within_itself(uow: UnitOfWork) -> None:
+    tree = {"$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}, "maxProperties": 1}}}
+    project = uow.projects.create(
+        name="p", metadata_schemas={"text_sources": {**tree, "$ref": "#/$defs/node"}}
+    )
+    uow.text_sources.create(text(project, 1, {"next": {"next": {}}}))
+    with pytest.raises(InvalidValue, match="next: maxProperties 1 is wanted"):
+        uow.text_sources.create(text(project, 2, {"next": {"next": {}, "other": 1}}))
+
+
+def test_repaired_schema_counts_at_once(database: Database, project: Project) -> None:
+    """One that cannot be followed after all stops the writes of a program only as long as it stands."""
+    hidden = {
+        "$ref": "#/x/a",
+        "x": {"a": {"if": {"required": ["rating"]}, "then": {"$ref": "urn:elsewhere"}}},
+    }
+    database.projects.update(project.id, metadata_schemas={"text_sources": hidden})
+    with Database(database.config) as other:
+        with pytest.raises(InvalidValue, match="cannot be followed"):
+            other.text_sources.create(text(project, 1, GOOD))
+        database.projects.update(project.id, metadata_schemas={"text_sources": SCHEMA})
+        other.text_sources.create(text(project, 2, GOOD))
+
+
+def test_number_beyond_comparison_is_a_violation(uow: UnitOfWork) -> None:
+    schema = {"properties": {"rating": {"multipleOf": 0.5}}}
+    project = uow.projects.create(name="p", metadata_schemas={"text_sources": schema})
+    with pytest.raises(InvalidValue, match="a number too large to be compared"):
+        uow.text_sources.create(text(project, 1, {"rating": 10**400}))
 
 
 def test_existing_rows_can_be_checked(database: Database) -> None:

@@ -155,7 +155,9 @@ def test_missing_tells_no_project_from_nothing_missing(uow: UnitOfWork, project:
     assert uow.translations.missing(project.id, ["de"]).items == []
     with pytest.raises(RecordNotFound, match="projects"):
         uow.translations.missing(uuid4(), ["de"])
-    for languages, limit in (("de", 5), ([], 5), (None, 5), (["de"], 0), (["de"], True)):
+    with pytest.raises(InvalidValue, match="missing: from 1 to 1,000 languages are given$"):
+        uow.translations.missing(project.id, [])
+    for languages, limit in (("de", 5), (None, 5), (["de"], 0), (["de"], True)):
         with pytest.raises(InvalidValue):
             uow.translations.missing(project.id, languages, limit=limit)  # type: ignore[arg-type]
 
@@ -191,6 +193,8 @@ def test_subtitles_find_stored_times(uow: UnitOfWork, project: Project) -> None:
     uow.translations.update(record.id, metadata={"times": [[0, 1], [1, 2]]})
     assert uow.translations.subtitles(record.id, "cues") == (Cue(0.0, 1.0, "eins"), Cue(1.0, 2.0, "zwei"))
     assert uow.translations.subtitles(record.id, "cues", [(7, 8), (8, 9)])[0] == Cue(7.0, 8.0, "eins")
+    uow.translations.update(record.id, metadata={"times": None})  # says nothing, as if it were not there
+    assert uow.translations.subtitles(record.id, "cues")[0] == Cue(1.0, 4.0, "eins")
 
 
 def test_a_piece_longer_than_a_cue_shares_its_time(uow: UnitOfWork, source: TextSource) -> None:
@@ -213,7 +217,8 @@ def test_a_piece_longer_than_a_cue_shares_its_time(uow: UnitOfWork, source: Text
         ("srt", "times are \\(start, end\\)"),
         ([], "times are \\(start, end\\)"),
         (7, "times are \\(start, end\\)"),
-        ((2, 1), "a millisecond for each"),
+        ((2, 1), "end: it comes after the start"),
+        ((0, 0.0001), "it comes after the start"),
     ],
 )
 def test_times_that_do_not_fit_are_refused(
@@ -227,5 +232,6 @@ def test_times_that_do_not_fit_are_refused(
 def test_subtitles_of_nothing_and_of_another_format_are_refused(uow: UnitOfWork) -> None:
     with pytest.raises(RecordNotFound):
         uow.translations.subtitles(uuid4(), times=(0, 1))
-    with pytest.raises(InvalidValue, match="srt, vtt, cues and lines"):
-        uow.translations.subtitles(TranslationFactory.create(uow).id, "ass")  # type: ignore[call-overload]
+    for wrong in ("ass", ["srt"], None):
+        with pytest.raises(InvalidValue, match="srt, vtt, cues and lines"):
+            uow.translations.subtitles(uuid4(), wrong)  # type: ignore[call-overload]

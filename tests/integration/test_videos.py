@@ -321,8 +321,24 @@ def test_check_looks_at_many_rows_and_tells_how_far_it_is(
         "../0.mp4",
         lost,
     ]
-    assert report.fine == 608 - 5
+    assert report.fine == 608 - 602 - 5  # what was not looked at is not called fine
     assert db.videos.check_files().checked == 609
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "match"),
+    [
+        (5, {}, "path: a path, or its text"),
+        (b"scenes", {}, "path: a path, or its text"),
+        (OPENING, {"root": 5}, "root: a path, or its text"),
+        (OPENING, {"limits": 5}, "limits: MediaLimits"),
+    ],
+)
+def test_what_is_no_path_is_refused_as_one(
+    db: Database, project: Project, media: Path, path: Any, more: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(InvalidValue, match=match):
+        db.videos.create_from_file(project.id, path, **{"root": media, **more})
 
 
 # --------------------------------------------------------------------------------------------------- sheets

@@ -4,7 +4,9 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +89,18 @@ def test_an_error_is_told_safely(
     assert (told.out, "hunter2" in told.err, "Traceback" in told.err) == ("", False, False)
     assert tell(error, as_json=True, verbose=False, misuse=7) == code
     assert json.loads(capsys.readouterr().out)["error"].startswith(line)
+
+
+def test_an_error_is_told_where_standard_output_takes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert tell(RecordNotFound("no such"), as_json=True, verbose=False, misuse=1) == 1
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()  # what it could not take is lost
+    assert capsys.readouterr().err == "RecordNotFound: no such\n"
 
 
 def test_verbose_shows_where_an_error_arose_and_not_what_it_quotes(

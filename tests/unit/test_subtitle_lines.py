@@ -1,6 +1,7 @@
 """Texts of many scripts become subtitle lines as long as their guides allow, broken at good places."""
 
 import re
+import time
 import unicodedata
 from typing import Any
 
@@ -133,6 +134,14 @@ def test_a_word_longer_than_a_line_is_cut_between_its_characters() -> None:
     assert all(unicodedata.category(line[0]) != "Mn" and line[0] != "\u200d" for line in cue)
 
 
+def test_a_word_of_characters_that_take_no_room_is_cut_in_bounded_time() -> None:
+    word = "\u200b" * 5_000 + "a" * 30 + "\u200b" * 5_000 + "b" * 30
+    began = time.process_time()
+    [cue] = subtitle_lines(word)
+    assert ("".join(cue), len(cue)) == (word, 2)
+    assert time.process_time() - began < 5
+
+
 def test_chars_and_lines_can_be_chosen() -> None:
     text = TEXTS["en"]
     assert all(len(line) <= 20 for cue in subtitle_lines(text, "en", 20, 1) for line in cue)
@@ -159,7 +168,7 @@ def test_clusters_are_what_a_reader_takes_for_one_character() -> None:
     assert list(clusters("".join(whole))) == whole
 
 
-LETTERS = st.sampled_from("aé.、。「」ーっ漢かカกเำ่ 한ᄒ👩\u200d🇯\u0301\n\t-—\u00a0\u2060क्ष")
+LETTERS = st.sampled_from("\u200baé.、。「」ーっ漢かカกเำ่ 한ᄒ👩\u200d🇯\u0301\n\t-—\u00a0\u2060क्ष")
 
 
 @given(

@@ -1,5 +1,7 @@
 """Subtitles go out as SRT and WebVTT and come back equal, or are refused with the cue's number."""
 
+import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +25,7 @@ WRITERS = {"srt": (to_srt, parse_srt), "vtt": (to_vtt, parse_vtt)}
 TWO = (Cue(1.0, 2.5, "One & <two>\n- three"), Cue(2.5, 3661.007, "Четыре"))
 
 SEEN_AS_TIMES = "00:00:01,000 --> 00:00:02,000"
+BEGINS_WITH_TIMES = re.compile(rf"\s*\d?{SEEN_AS_TIMES}")  # hours may have three digits
 MARKS = "--> & &amp; &lt < </c> <i> {\\an8} WEBVTT STYLE 1 שלום é 👩‍👩‍👧 &#0; &nbsp"
 SPACES = ("\ufeff", "\n", "\r", "\0", "\u2028", "\x85", "\x0b", "\u3000", " ", "\t")
 HOSTILE = st.sampled_from([*MARKS.split(), "NOTE x", SEEN_AS_TIMES, *SPACES])
@@ -59,7 +62,7 @@ def test_what_is_written_is_read_back_equal_or_was_refused(form: str, cues: list
 def can_carry(form: str, text: str) -> bool:
     """What the documentation says that a format cannot."""
     blank = text != "" and any(not line.strip(" \t") for line in text.split("\n"))
-    times = form == "srt" and any(line.strip().startswith(SEEN_AS_TIMES) for line in text.split("\n"))
+    times = form == "srt" and any(BEGINS_WITH_TIMES.match(line) for line in text.split("\n"))
     return not (blank or times or "\r" in text or "\0" in text)
 
 
@@ -138,6 +141,27 @@ def test_damage_is_named_by_its_line(text: str) -> None:
         parse_srt("\n\n" + text)
 
 
+@pytest.mark.parametrize("read", [parse_srt, parse_vtt])
+def test_times_within_a_cue_are_damage_and_no_text_of_it(read: Callable[[str], tuple[Cue, ...]]) -> None:
+    text = "WEBVTT\n\n1\n00:00:01,000 --> 00:00:02,000\none\n2\n00:00:03,000 --> 00:00:04,000\ntwo"
+    with pytest.raises(DamagedFile, match="line 7: times within a cue"):
+        read(text if read is parse_vtt else text.replace("WEBVTT", ""))
+
+
+def test_a_cue_right_below_the_header_is_one() -> None:
+    text = "WEBVTT\nKind: captions\n00:01.000 --> 00:02.000\none\n\n00:03.000 --> 00:04.000\ntwo"
+    assert [cue.text for cue in parse_vtt(text)] == ["one", "two"]
+    with pytest.raises(DamagedFile, match="line 2: "):
+        parse_vtt("WEBVTT\n00:01 --> 00:02\none")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [Cue(0, 1, None)], [Cue(0, 1, b"x")]])  # type: ignore[arg-type]
+def test_what_is_no_list_of_cues_is_refused(wrong: Any) -> None:
+    for write in (to_srt, to_vtt):
+        with pytest.raises(InvalidValue, match="is wanted"):
+            write(wrong)
+
+
 def test_a_text_is_spread_over_a_span_by_its_characters() -> None:
     shown = timed("Short one.\n\nA second cue that is much longer.", 10, 20, "en")
     assert [(cue.start, cue.end) for cue in shown] == [(10.0, 12.326), (12.326, 20.0)]
@@ -165,3 +189,6 @@ def test_reading_speed_counts_as_the_language_does() -> None:
     assert reading_speed(Cue(1, 3, "駅前のA4"), "ja") == 2.0
     with pytest.raises(InvalidValue, match="its end comes after"):
         reading_speed(Cue(1, 1, "x"))
+    for no_cue in (5, Cue("1", 2, "x")):  # type: ignore[arg-type]
+        with pytest.raises(InvalidValue):
+            reading_speed(no_cue)  # type: ignore[arg-type]

@@ -179,6 +179,8 @@ def test_checksums() -> None:
         ("deu", "de"),
         ("iw", "he"),
         ("cmn", "cmn"),
+        ("ZH_cmn", "cmn"),
+        ("zh-cmn-hans", "cmn-Hans"),
         ("yue", "yue"),
         ("nb", "nb"),
         ("no", "no"),
@@ -198,6 +200,9 @@ def test_languages_have_one_form(tag: str, canonical: str) -> None:
     [
         ("english", "en?"),
         ("Portugese", "pt?"),
+        ("Deutsch", "de?"),
+        ("Français", "fr?"),
+        ("zh-cmnx", "zh?"),
         ("en_US.UTF-8", "en-US?"),
         ("zh-Hanz", "zh-Hans?"),
         ("zh-CHT", "zh-Hant?"),
