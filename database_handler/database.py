@@ -158,7 +158,8 @@ class Database(Repositories):
         """The originals and pictures that rows refer to: sweep what no row needs, check what rows need."""
         from database_handler.repositories.files import Files
 
-        records = [repository.record for repository in self.entities().values()]
+        kinds = self.entities().values()
+        records = [kind.record for kind in kinds]  # pyright: ignore[reportGeneralTypeIssues]  # each has its own
         return Files(self.session, self.resources, records)
 
     def unit_of_work(

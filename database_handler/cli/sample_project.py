@@ -173,7 +173,7 @@ class _Sample:
             source_language=entry.source_language,
             target_language=entry.target_language,
             content=entry.content,
-            tokens=tokenize(entry.content, entry.target_language),
+            tokens=tokenize(entry.content, entry.target_language).packed,
             status=TranslationStatus(entry.status),
             generator=entry.generator,
             metadata={} if text_source_id is None else {"passage": self._entries.passage},

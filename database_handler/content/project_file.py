@@ -195,7 +195,7 @@ def opened_for_writing(target: str | os.PathLike[str] | Writable) -> Iterator[Wr
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Write beside the path, under a name of its own, and rename at the end; a failure leaves nothing."""
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    partial = path.parent / f".{secrets.token_hex(8)}.partial"
     with _writing():
         _refuse_special(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -16,7 +16,7 @@ from database_handler.core.base_model import Change, Record, validated_changes
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Table
 from database_handler.models import ENTITIES, NewProject, Project, ProjectStatus
-from database_handler.repositories import project_cascade, project_clone, project_transfer
+from database_handler.repositories import project_cascade, project_clone, project_transfer, statements
 from database_handler.repositories.base import as_uuid, as_version
 from database_handler.repositories.create import Create
 from database_handler.repositories.metadata_reports import MetadataReports
@@ -201,9 +201,14 @@ class ProjectRepository(ProjectReports, MetadataReports):
             with closing(rows), self._session.undoable() as session:
                 first = next(rows)
                 draft = first.draft.model_copy(update=changes)
-                project = type(self)(session).create_one(draft)
+                project = type(self)(session)._taken_over(draft)
                 project_transfer.ProjectImport(session, project).store(rows)
         return project
+
+    def _taken_over(self, draft: Any) -> Project:
+        """Store a project whose metadata may break its own JSON Schema, as those of its rows may."""
+        values = [self._sent(value) for value in self._values(draft, self._new_id(None))]
+        return self._fill(self._session.one(statements.create(self.table), values))
 
     def _refuse_scope(self, call: str) -> None:
         if self._scoped:

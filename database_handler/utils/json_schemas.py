@@ -7,7 +7,7 @@ Nothing is fetched: a schema that refers outside itself is refused.
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +78,8 @@ def _followed() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, RecursionError | re.error)
+        # The last two are the packages' own, over parts that an older dialect's rules do not look at.
+        known = isinstance(error, RecursionError | re.error | AttributeError | TypeError)
         if not known and type(error).__module__.partition(".")[0] not in {"referencing", "jsonschema"}:
             raise
     else:
@@ -98,7 +99,7 @@ def _look_up_references(schema: Any) -> None:
         resolver, part = pending.pop()
         if isinstance(part.contents, dict):
             for name in _REFERENCES & part.contents.keys():
-                resolver.lookup(part.contents[name])
+                resolver.lookup(str(part.contents[name]))
         pending += [(resolver.in_subresource(each), each) for each in part.subresources()]
 
 
@@ -107,16 +108,12 @@ def _compiled(schema: bytes) -> "Validator":
     """Return the validator of a schema, given as JSON text so that an equal one is met again."""
     if importlib.util.find_spec("jsonschema") is None:
         raise MissingExtra(_INSTALL)
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.validators import validator_for
+    from jsonschema import SchemaError
     from pydantic_core import from_json
     from referencing import Registry
 
     content = from_json(schema)
-    named = content.get("$schema", Draft202012Validator.META_SCHEMA["$id"])
-    dialect = validator_for({"$schema": named}, default=None) if isinstance(named, str) else None
-    if dialect is None:
-        raise InvalidValue("this is no JSON Schema: its $schema names no dialect that is known")
+    dialect = _dialect(content)
     try:
         dialect.check_schema(content)
     except SchemaError as error:
@@ -125,6 +122,20 @@ def _compiled(schema: bytes) -> "Validator":
         # An empty registry of its own: the package's default one fetches what it does not know.
         return dialect(content, registry=Registry())
     raise refusal
+
+
+def _dialect(schema: Mapping[str, Any]) -> "type[Validator]":
+    """Return the class of validators for what a schema says that it is written in; 2020-12 unless it does."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+
+    named = schema.get("$schema", Draft202012Validator.META_SCHEMA["$id"])
+    if isinstance(named, str):
+        with suppress(ValueError):  # no URL at all
+            found: type[Validator] = validator_for({"$schema": named}, default=Draft202012Validator)
+            if found.ID_OF(found.META_SCHEMA).rstrip("#") == named.rstrip("#"):
+                return found
+    raise InvalidValue("this is no JSON Schema: its $schema names no dialect that is known")
 
 
 def _told(error: Any) -> str:

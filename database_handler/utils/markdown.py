@@ -54,6 +54,8 @@ _TAIL: Final = re.compile(
     rf"\]\([ \t]*\n?[ \t]*({_TARGET})((?:[ \t]*\n?[ \t]+(?:{_TITLE}))?)[ \t]*\n?[ \t]*\)"
 )
 _DEFINITION: Final = re.compile(r"\]:[ \t]*\n?[ \t]*(<[^<>\n\\`]*>|[^\s<>`]+)")
+# A word and another after it are no address and its title: a footnote, or a sentence.
+_WORDS_FOLLOW: Final = re.compile(r"""\]:[ \t]+[^\s<>:/\\`&"'()\[\]]+[ \t]+[^\s"'(<`\\]""")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
 
 Replaced = tuple[str, int]  # what to write, and where to go on
@@ -243,6 +245,8 @@ def _target(chunk: str, place: int) -> Replaced:
 
 
 def _definition(chunk: str, place: int) -> Replaced:
+    if _WORDS_FOLLOW.match(chunk, place):
+        return "]:", place + 2
     found = _DEFINITION.match(chunk, place)
     address = safe_address(_read(found[1])) if found else None
     return (f"]: {_written(address)}", found.end()) if found and address else ("]\\:", place + 2)
@@ -274,7 +278,7 @@ _RULES: Final[dict[str, Callable[[str, int], Replaced]]] = {
 
 _ITEM: Final = re.compile(r"[ \t>]*(?:[-*+]|[0-9]{1,9}[.)])[ \t]+\S")
 _MARKER: Final = re.compile(r"^[ \t>]*(?:[-*+]|[0-9]{1,9}[.)])[ \t]+", re.MULTILINE)
-_DEFINED: Final = re.compile(r"^[ \t>]*\[[^\]\n]+\]: \S+.*$", re.MULTILINE)
+_DEFINED: Final = re.compile(rf"^[ \t>]*\[[^\]\n]+\]: \S+(?:[ \t]+(?:{_TITLE}))?[ \t]*$", re.MULTILINE)
 _TAIL_OR_TAG: Final = re.compile(rf"{_TAIL.pattern}|</?(?:{'|'.join(sorted(INLINE_TAGS))})(?:\s[^<>]*)?>")
 
 

@@ -204,6 +204,7 @@ def _read_alike(text: str) -> bool:
         unicodedata.normalize("NFKC", text) == text == text.lower() == text.casefold()
         and not _IGNORED.search(text)
         and not _DEVIATIONS.intersection(text)
+        and text == text.strip("-")
         and all(_in_host(character) for character in text)
         and unicodedata.category(text[0])[0] != "M"
         and _one_direction(text)

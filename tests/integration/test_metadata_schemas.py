@@ -11,7 +11,7 @@ from database_handler.core.exceptions import InvalidValue, StaleRecord
 from database_handler.testing.factories import TextSourceFactory
 from tests.support.wire import CountingProxy
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "rating": {"type": "integer", "maximum": 5},
@@ -123,7 +123,7 @@ def test_schema_of_today_counts(database: Database, project: Project) -> None:
 
 
 def test_project_keeps_to_its_own(database: Database) -> None:
-    bound = {"projects": SCHEMA}
+    bound: dict[str, Any] = {"projects": SCHEMA}
     with pytest.raises(InvalidValue, match="rating is required"):
         database.projects.create(name="p", metadata_schemas=bound)
     with pytest.raises(InvalidValue, match=r"position 1: .*rating is required"):
@@ -176,6 +176,7 @@ def test_projects_of_one_call_keep_each_to_its_own(database: Database, project: 
         ({"texts": {}}, "no entity.*text_sources"),
         ({"text_sources": {"$schema": 5}}, "text_sources: .*names no dialect that is known"),
         ({"text_sources": {"$schema": "https://example.com/mine"}}, "names no dialect that is known"),
+        ({"text_sources": {"$schema": "https://[bad"}}, "names no dialect that is known"),
     ],
 )
 def test_wrong_schema_is_refused(uow: UnitOfWork, schemas: dict[str, Any], match: str) -> None:
@@ -200,7 +201,9 @@ def test_schema_that_cannot_be_followed_is_refused(uow: UnitOfWork, schema: dict
 
 
 def test_schema_may_refer_within_itself(uow: UnitOfWork) -> None:
-    tree = {"$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}, "maxProperties": 1}}}
+    tree: dict[str, Any] = {
+        "$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}, "maxProperties": 1}}
+    }
     project = uow.projects.create(
         name="p", metadata_schemas={"text_sources": {**tree, "$ref": "#/$defs/node"}}
     )
@@ -224,7 +227,7 @@ def test_repaired_schema_counts_at_once(database: Database, project: Project) ->
 
 
 def test_number_beyond_comparison_is_a_violation(uow: UnitOfWork) -> None:
-    schema = {"properties": {"rating": {"multipleOf": 0.5}}}
+    schema: dict[str, Any] = {"properties": {"rating": {"multipleOf": 0.5}}}
     project = uow.projects.create(name="p", metadata_schemas={"text_sources": schema})
     with pytest.raises(InvalidValue, match="a number too large to be compared"):
         uow.text_sources.create(text(project, 1, {"rating": 10**400}))

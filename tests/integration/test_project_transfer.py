@@ -335,9 +335,10 @@ def test_an_export_is_of_one_moment(database: Database) -> None:
 
 def test_metadata_is_taken_as_it_is(database: Database) -> None:
     """Rows may be older than the JSON Schema that their project has since."""
-    project = database.projects.create(name="bound")
+    project = database.projects.create(name="bound", metadata={"n": "old"})
     database.links.create(project_id=project.id, url="https://example.com/", metadata={"n": "old"})
-    bound = {"links": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    rule = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    bound = {"links": rule, "projects": rule}
     project = database.projects.update(project.id, metadata_schemas=bound)
     copies = [
         database.projects.clone(project.id, name="clone"),

@@ -19,7 +19,7 @@ from database_handler import (
 from database_handler.content.subtitles import Cue, parse_srt, parse_vtt
 from database_handler.core.exceptions import InvalidValue, RecordNotFound
 from database_handler.models import SummaryKind
-from database_handler.testing.factories import ProjectFactory, TextSourceFactory, TranslationFactory
+from database_handler.testing.factories import ProjectFactory, TextSourceFactory
 
 APART = ["zh-Hans", "zh-Hant", "pt-BR", "pt-PT", "pt", "sr-Latn", "sr-Cyrl", "sr"]
 
@@ -155,7 +155,7 @@ def test_missing_tells_no_project_from_nothing_missing(uow: UnitOfWork, project:
     assert uow.translations.missing(project.id, ["de"]).items == []
     with pytest.raises(RecordNotFound, match="projects"):
         uow.translations.missing(uuid4(), ["de"])
-    with pytest.raises(InvalidValue, match="missing: from 1 to 1,000 languages are given$"):
+    with pytest.raises(InvalidValue, match=r"missing: from 1 to 1,000 languages are given$"):
         uow.translations.missing(project.id, [])
     for languages, limit in (("de", 5), (None, 5), (["de"], 0), (["de"], True)):
         with pytest.raises(InvalidValue):

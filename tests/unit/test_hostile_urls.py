@@ -164,6 +164,9 @@ REFUSED = {
         "http://google.com\u201aevil.example/",
         "http://Ⅷ.example/",
         "http://\ufeffa.example/",
+        "http://ü-.example/",
+        "http://-ü.example/",
+        "http://א-.example/",
     ],
     "starts with xn--": [
         "http://xn--a.example/",

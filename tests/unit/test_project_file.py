@@ -488,6 +488,9 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path, rows: list[Any]
     for name in ("pipe", "link", "."):
         with pytest.raises(NotARegularFile, match="stream"), opened_for_writing(tmp_path / name):
             pass
+    for nameless in (".", "", "/"):
+        with pytest.raises(NotARegularFile, match="stream"), opened_for_writing(nameless):
+            pass
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "pipe"]
 
 
