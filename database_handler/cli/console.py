@@ -31,8 +31,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[FileReport, int, int], object]]:
-    """Show on standard error how far an import is: a bar on a terminal, otherwise a line now and then."""
+def progress() -> Iterator[Callable[[FileReport | None, int, int], object]]:
+    """Show on standard error how far reading is: a bar on a terminal, otherwise a line now and then."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _plain_progress(screen)
@@ -43,10 +43,10 @@ def progress() -> Iterator[Callable[[FileReport, int, int], object]]:
         yield lambda _, done, total: bar.update(task, completed=done, total=total)
 
 
-def _plain_progress(screen: Console) -> Callable[[FileReport, int, int], None]:
+def _plain_progress(screen: Console) -> Callable[[FileReport | None, int, int], None]:
     last = time.monotonic()
 
-    def show(_: FileReport, done: int, total: int) -> None:
+    def show(_: FileReport | None, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last >= PLAIN_EVERY:
             last = time.monotonic()

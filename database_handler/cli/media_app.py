@@ -1,6 +1,7 @@
 """The commands on videos and subtitles."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import typer
 
 from database_handler.cli import reports
+from database_handler.cli.console import progress
 from database_handler.cli.options import Run
 from database_handler.cli.program import app, command, group
 from database_handler.core.exceptions import InvalidValue
@@ -42,13 +44,20 @@ def add(
     run: Run,
     project: Slug,
     file: Annotated[Path, typer.Argument(help="A video below the media folder; it stays where it is.")],
+    *,
     root: Root = None,
     title: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="The time of the thumbnail; default: the sharpest of a few."),
+    ] = None,
 ) -> reports.Filmed:
     """Store what a video file is, with a thumbnail of it."""
+    thumbnail = True if at is None else at
     with run.database() as db:
         found = reports.project_of(db, project)
-        return reports.Filmed(video=db.videos.create_from_file(found.id, file, root=root, title=title))
+        video = db.videos.create_from_file(found.id, file, root=root, title=title, thumbnail=thumbnail)
+        return reports.Filmed(video=video)
 
 
 @command(videos, "database-handler videos check launch-film --root films", name="check")
@@ -56,7 +65,9 @@ def check_videos(run: Run, project: Slug, root: Root = None) -> reports.CheckedV
     """Find videos whose file is missing, changed or unreadable. Exit code 1 when there are any."""
     with run.database() as db:
         found = reports.project_of(db, project)
-        return reports.CheckedVideos(report=db.videos.check_files(found.id, root=root))
+        with progress() as told:
+            report = db.videos.check_files(found.id, partial(told, None), root=root)
+        return reports.CheckedVideos(report=report)
 
 
 @command(

@@ -116,6 +116,20 @@ def delete(
         return reports.Counted(project=project, done="deleted", rows=db.projects.delete(found.id))
 
 
+@command(app, "database-handler metadata launch-film", "database-handler metadata launch-film --depth 1")
+def metadata(
+    run: Run,
+    project: Slug,
+    depth: Annotated[int, typer.Option(min=1, max=20, help="Levels of objects to look into.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many keys.")] = 50,
+) -> reports.Described:
+    """Show which keys the metadata of a project's rows have, how often, and with what types of value."""
+    with run.database() as db:
+        found = reports.project_of(db, project)
+        summary = db.projects.metadata_summary(found.id, depth=depth, limit=limit)
+        return reports.Described(project=project, summary=summary)
+
+
 @command(app, "database-handler check-metadata launch-film", name="check-metadata")
 def check_metadata(run: Run, project: Slug) -> reports.CheckedMetadata:
     """Hold a project's rows to its JSON Schemas for metadata. Exit code 2 when some break them."""

@@ -17,6 +17,7 @@ from database_handler.repositories.files import FilesReport, SweepReport
 from database_handler.repositories.metadata_reports import Violation
 from database_handler.repositories.project_cascade import ProjectCounts
 from database_handler.repositories.project_coverage import Coverage
+from database_handler.repositories.project_metadata import MetadataSummary
 from database_handler.repositories.project_statistics import ProjectStatistics
 from database_handler.repositories.video_files import VideoFilesReport
 
@@ -26,6 +27,7 @@ __all__ = [
     "CheckedVideos",
     "Counted",
     "Covered",
+    "Described",
     "Diagram",
     "Drawn",
     "Filmed",
@@ -74,6 +76,13 @@ class Made(BaseModel, frozen=True):
     slug: str
     name: str
     rows: ProjectCounts
+
+
+class Described(BaseModel, frozen=True):
+    """The keys in the metadata of a project's rows."""
+
+    project: str
+    summary: MetadataSummary
 
 
 class CheckedMetadata(BaseModel, frozen=True):

@@ -19,6 +19,7 @@ from database_handler.cli.reports import (
     CheckedVideos,
     Counted,
     Covered,
+    Described,
     Diagram,
     Drawn,
     Filmed,
@@ -45,6 +46,9 @@ _STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "change
 
 def show(screen: Console, value: object) -> None:
     """Print a value; where there is no terminal, without the blanks that fill up a column."""
+    if isinstance(value, Subtitled) and value.file is None and not screen.is_terminal:
+        print(value.text, end="")  # it goes into a file, and marks of direction belong to it
+        return
     for part in laid_out(value, screen.is_terminal):
         if screen.is_terminal:
             screen.print(part, soft_wrap=isinstance(part, Text))
@@ -279,6 +283,18 @@ def _(value: Counted, lines: bool) -> Iterator[RenderableType]:
 def _(value: Made, lines: bool) -> Iterator[RenderableType]:
     del lines
     yield _text(f"{value.slug} ({value.name}): {value.rows.total:,} rows, id {value.id}")
+
+
+@laid_out.register
+def _(value: Described, lines: bool) -> Iterator[RenderableType]:
+    table = _table(lines, "key", "rows", "types", "in", right=["rows"])
+    for path in value.summary.paths:
+        types = ", ".join(f"{count:,} {kind}" for kind, count in path.types.items())
+        entities = ", ".join(entity.replace("_", " ") for entity in path.entities)
+        table.add_row(_text(path.path), f"{path.rows:,}", types, _text(entities))
+    yield table
+    if value.summary.truncated:
+        yield Text("... and more; --limit shows them")
 
 
 @laid_out.register

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
@@ -68,6 +68,11 @@ class MediaLimits:
         Pictures, sound, subtitles and data together.
     file_bytes : int
         The size of the file.
+
+    Raises
+    ------
+    InvalidValue
+        One of them is no number above 0.
     """
 
     seconds: float = 30.0
@@ -75,6 +80,12 @@ class MediaLimits:
     pixels: int = 40_000_000
     streams: int = 100
     file_bytes: int = 1 << 40
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            kinds = (int, float) if name == "seconds" else (int,)
+            if type(value) not in kinds or not 0 < value < math.inf:
+                raise InvalidValue(f"limits: {name} is a{' whole' * (kinds == (int,))} number above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,10 +260,10 @@ class Claims(Repository[D, R], Generic[D, R]):
         )
 
     def _expect(self, claim: object) -> None:
-        whole = isinstance(claim, Claim) and isinstance(claim.token, UUID)
-        if not whole or not isinstance(claim.record, self.record):
+        if isinstance(claim, Claim) and isinstance(claim.record, self.record) and type(claim.token) is UUID:
+            self._in_project(getattr(claim.record, TENANT))
+        else:
             raise InvalidValue(f"a Claim of {self.table.name} is wanted, as claim() gives it")
-        self._in_project(getattr(claim.record, TENANT))
 
     def _in_project(self, project_id: object) -> UUID | None:
         if project_id is None:

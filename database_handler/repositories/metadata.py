@@ -164,11 +164,12 @@ class MetadataCheck:
         )
 
     def learn(self, projects: Iterable[UUID]) -> None:
-        """Read the schemas of some projects as they stand."""
+        """Read the schemas of some projects as they stand; one that is gone has none."""
         asked = list(projects)
         rows = self._session.all(statements.schemas(self._table), [asked])
-        for project, mark, schema in rows:
-            self._book.put(project, self._table.name, mark, schema)
+        found = {project: (mark, schema) for project, mark, schema in rows}
+        for project in asked:
+            self._book.put(project, self._table.name, *found.get(project, (_UNBOUND, None)))
 
 
 def hold(

@@ -72,6 +72,7 @@ class Resources:
         found = self.config.media_root if root is None else Path(root).absolute()
         if found is None:
             raise ConfigurationError(
-                "media files are read below one folder only, and none is named: give root=, or set MEDIA_ROOT"
+                "media files are read below one folder only, and none is named: give root= (--root), "
+                "or set MEDIA_ROOT"
             )
         return found

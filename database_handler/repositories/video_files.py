@@ -250,12 +250,10 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         ------
         UnreadableFile
             The media folder itself is not there: nothing can be said of what lies below it.
+        ConfigurationError
+            A row names a file below it, and there is neither `root` nor `MEDIA_ROOT`.
         """
-        from database_handler.content.errors import UnreadableFile
-
-        folder = self._resources.media_root(root)
-        if not folder.is_dir():
-            raise UnreadableFile("the media folder is not there, or is no folder; see MEDIA_ROOT")
+        folder = self._media_folder(root)
         checked = elsewhere = fine = 0
         problems: list[VideoFileProblem] = []
         for video, total in self._each_video(project_id):
@@ -269,6 +267,17 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
                 on_progress(checked, total)
         return VideoFilesReport(checked, fine, elsewhere, tuple(problems))
 
+    def _media_folder(self, root: str | Path | None) -> Path | None:
+        """Return the folder to look below; None where none is named: files in the store need none."""
+        from database_handler.content.errors import UnreadableFile
+
+        if root is None and self._resources.config.media_root is None:
+            return None
+        folder = self._resources.media_root(root)
+        if not folder.is_dir():
+            raise UnreadableFile("the media folder is not there, or is no folder; see MEDIA_ROOT")
+        return folder
+
     def _each_video(self, project_id: UUID | None) -> Iterator[tuple[Video, int]]:
         wanted: dict[str, Any] = {} if project_id is None else {"project_id": project_id}
         page = self.page(limit=_PAGE, total="exact", **wanted)
@@ -280,12 +289,13 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
                 return
             page = self.page(limit=_PAGE, after=page.next_cursor, **wanted)
 
-    def _problems(self, video: Video, folder: Path, *, deep: bool) -> Iterator[VideoFileProblem]:
+    def _problems(self, video: Video, folder: Path | None, *, deep: bool) -> Iterator[VideoFileProblem]:
         uri, thumbnail = video.storage_uri, video.thumbnail_uri
+        found = None
         if _in_store(uri):
             found = self._stored_fault(uri, deep=deep)
-        else:
-            found = _fault(video, folder, deep=deep) if _in_folder(uri) else None
+        elif _in_folder(uri):
+            found = _fault(video, folder or self._resources.media_root(), deep=deep)
         if found is not None:
             yield VideoFileProblem(video.id, "video", uri, *found)
         if thumbnail is not None and _in_store(thumbnail):

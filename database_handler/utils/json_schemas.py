@@ -67,7 +67,7 @@ def violations(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[s
     with _followed():
         try:
             errors = zip(validator.iter_errors(document), range(_TOLD), strict=False)
-            return [_told(error) for error, _ in errors]
+            return list(dict.fromkeys(_told(error) for error, _ in errors))
         except ArithmeticError:
             return ["the whole: holds a number too large to be compared with the schema's"]
 
@@ -133,7 +133,8 @@ def _dialect(schema: Mapping[str, Any]) -> "type[Validator]":
     if isinstance(named, str):
         with suppress(ValueError):  # no URL at all
             found: type[Validator] = validator_for({"$schema": named}, default=Draft202012Validator)
-            if found.ID_OF(found.META_SCHEMA).rstrip("#") == named.rstrip("#"):
+            known = found.META_SCHEMA.get("$id") or found.META_SCHEMA["id"]
+            if known.rstrip("#") == named.rstrip("#"):
                 return found
     raise InvalidValue("this is no JSON Schema: its $schema names no dialect that is known")
 
@@ -145,7 +146,7 @@ def _told(error: Any) -> str:
 def _rule(error: Any) -> str:
     """Say the rule in the schema's own words; the package's message holds the value."""
     if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
+        missing = [name for name in error.validator_value if name not in error.instance][:_TOLD]
         return f"{', '.join(map(_short, missing))} is required"
     if error.validator == "additionalProperties":
         return "holds a key that is not allowed"

@@ -50,10 +50,9 @@ _EMAIL: Final = re.compile(r"<([a-zA-Z0-9.!#$%&'*+/=?^_{|}~-]+@[a-zA-Z0-9-]+(?:\
 
 _TARGET: Final = rf"<[^<>\n\\`]*>|(?:[^\s()<>\\`]|\\{_PUNCTUATION}|\([^\s()<>\\`]*\))+"
 _TITLE: Final = r""""[^"\n\\`<>]*"|'[^'\n\\`<>]*'|\([^()\n\\`<>]*\)"""
-_TAIL: Final = re.compile(
-    rf"\]\([ \t]*\n?[ \t]*({_TARGET})((?:[ \t]*\n?[ \t]+(?:{_TITLE}))?)[ \t]*\n?[ \t]*\)"
-)
-_DEFINITION: Final = re.compile(r"\]:[ \t]*\n?[ \t]*(<[^<>\n\\`]*>|[^\s<>`]+)")
+_SPACE: Final = r"[ \t]*(?:\n[ \t]*)?"  # written so that there is one way alone to read it
+_TAIL: Final = re.compile(rf"\]\({_SPACE}({_TARGET})((?:(?:[ \t]*\n)?[ \t]+(?:{_TITLE}))?){_SPACE}\)")
+_DEFINITION: Final = re.compile(rf"\]:{_SPACE}(<[^<>\n\\`]*>|[^\s<>`]{{1,2000}}+(?![^\s<>`]))")
 # A word and another after it are no address and its title: a footnote, or a sentence.
 _WORDS_FOLLOW: Final = re.compile(r"""\]:[ \t]+[^\s<>:/\\`&"'()\[\]]+[ \t]+[^\s"'(<`\\]""")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")

@@ -200,7 +200,8 @@ def test_only_the_holder_can_finish_extend_and_give_back(uow: UnitOfWork) -> Non
 def test_what_is_no_claim_of_the_entity_is_refused(uow: UnitOfWork) -> None:
     drafts(uow, 1)
     [claim] = uow.translations.claim()
-    wrong: list[Any] = [None, "claim", claim.record, claim.token, replace(claim, token="a token")]
+    token: Any = "a token"
+    wrong: list[Any] = [None, "claim", claim.record, claim.token, replace(claim, token=token)]
     for call in (uow.translations.finish, uow.translations.extend, uow.translations.give_back):
         for each in wrong:
             with pytest.raises(InvalidValue, match="a Claim of translations is wanted"):

@@ -336,6 +336,35 @@ def test_a_sweep_that_would_remove_nothing_asks_nothing(
     assert (told.code, "would remove 0 files" in told.out, told.err) == (0, True, "")
 
 
+def test_videos_are_added_with_a_chosen_thumbnail_and_checked_with_progress(
+    run: Run, database: Database, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database.projects.create(name="Films")
+    shutil.copy(sample.FOLDER / "film.mp4", tmp_path / "cut.mp4")
+    monkeypatch.setenv("FILE_STORE_URL", (tmp_path / "store").as_uri())
+    monkeypatch.setattr("database_handler.cli.console.PLAIN_EVERY", 0.0)
+    options = ("--root", str(tmp_path), "--database-url", url)
+    late = run("videos", "add", "films", "cut.mp4", "--at", "99", *options)
+    assert (late.code, "the video ends at" in late.err) == (1, True)
+    assert run("videos", "add", "films", "cut.mp4", "--at", "0.5", *options).code == 0
+    told = run("videos", "check", "films", *options)
+    assert (told.code, told.out, told.err) == (0, "1 of 1 videos are fine\n", "1 of 1 files\n")
+
+
+def test_the_keys_of_metadata_are_shown_safely(run: Run, database: Database, url: str) -> None:
+    project = database.projects.create(name="Films", metadata={"client": {"a.b": 1}, "\x1b[31m[b]": None})
+    database.links.create(project_id=project.id, url="https://example.org/", metadata={"client": "x"})
+    told = run("metadata", "films", "--database-url", url)
+    assert [line.split() for line in told.out.splitlines()] == [
+        ["key", "rows", "types", "in"],
+        ["client", "2", "1", "string,", "1", "object", "links,", "projects"],
+        ['"\\u001b[31m[b]"', "1", "1", "null", "projects"],
+        ['client."a.b"', "1", "1", "number", "projects"],
+    ]
+    short = run("metadata", "films", "--limit", "1", "--database-url", url)
+    assert (short.code, "... and more" in short.out) == (0, True)
+
+
 def test_a_program_without_standard_error_works(url: str) -> None:
     command = f'exec "{PROGRAM}" health --database-url "{url}" 2>&-'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -405,6 +434,7 @@ def test_every_command_has_an_example_of_itself() -> None:
         ("import",),
         ("clone",),
         ("delete",),
+        ("metadata",),
         ("check-metadata",),
         ("files", "sweep"),
         ("files", "check"),
@@ -462,6 +492,7 @@ def test_every_documented_command_runs(
         "videos sheet",
         "tokenize",
         "subtitles",
+        "metadata",
         "check-metadata",
         "files check",
         "files sweep",

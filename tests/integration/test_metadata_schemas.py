@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from database_handler import Change, Database, NewProject, NewTextSource, Project, UnitOfWork
-from database_handler.core.exceptions import InvalidValue, StaleRecord
+from database_handler.core.exceptions import InvalidValue, MissingReference, StaleRecord
 from database_handler.testing.factories import TextSourceFactory
 from tests.support.wire import CountingProxy
 
@@ -210,6 +210,21 @@ def test_schema_may_refer_within_itself(uow: UnitOfWork) -> None:
     uow.text_sources.create(text(project, 1, {"next": {"next": {}}}))
     with pytest.raises(InvalidValue, match="next: maxProperties 1 is wanted"):
         uow.text_sources.create(text(project, 2, {"next": {"next": {}, "other": 1}}))
+
+
+def test_schema_of_a_project_that_is_gone_is_forgotten(database: Database, project: Project) -> None:
+    database.text_sources.create(text(project, 1, GOOD))
+    with Database(database.config) as other:
+        other.text_sources.update(other.text_sources.list()[0].id, metadata=GOOD)
+        database.projects.delete(project.id)
+        with pytest.raises(MissingReference):
+            other.text_sources.create(text(project, 2, BAD))
+
+
+def test_a_problem_is_told_once(uow: UnitOfWork) -> None:
+    project = uow.projects.create(name="p", metadata_schemas={"text_sources": {"required": ["a", "b"]}})
+    with pytest.raises(InvalidValue, match=r"project: the whole: a, b is required$"):
+        uow.text_sources.create(text(project, 1, GOOD))
 
 
 def test_repaired_schema_counts_at_once(database: Database, project: Project) -> None:

@@ -161,7 +161,13 @@ def test_without_a_media_folder_a_root_must_be_given(
     with Database(shared_database.config, files=store) as bare:
         with pytest.raises(ConfigurationError, match="MEDIA_ROOT"):
             bare.videos.create_from_file(project.id, OPENING)
+        with bare.unit_of_work() as uow:
+            stored = uow.files.put(media / OPENING)
+            uow.videos.create(project_id=project.id, title="Stored", storage_uri=stored.uri)
+        assert bare.videos.check_files(project.id).fine == 1  # it is in the store, so no folder is wanted
         assert bare.videos.create_from_file(project.id, OPENING, root=media).storage_uri == OPENING
+        with pytest.raises(ConfigurationError, match="MEDIA_ROOT"):
+            bare.videos.check_files(project.id)
 
 
 # ------------------------------------------------------------------------------------------- all or nothing

@@ -17,6 +17,7 @@ from rich.console import Console
 from database_handler.cli.commands import Found, Hit, Imported, Initialised, Sampled, to_roll_back
 from database_handler.cli.endings import DecisionNeeded, Ending, ending, tell
 from database_handler.cli.options import Chosen
+from database_handler.cli.reports import Subtitled
 from database_handler.cli.tables import show
 from database_handler.content.folder import FileReport, Outcome
 from database_handler.core.connection import PoolStats
@@ -211,6 +212,16 @@ def test_every_value_has_a_layout(
         Console(file=terminal, force_terminal=True, color_system="standard", width=80, highlight=False), value
     )
     assert "\x1b[31m.txt" not in terminal.getvalue()
+
+
+def test_subtitles_go_into_a_file_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "1\n00:00:00,000 --> 00:00:03,000\n\u200fשלום, [b]a\u2028b[/b] \n"
+    value = Subtitled(translation=UUID(int=0), format="srt", text=text)
+    show(Console(force_terminal=False, width=20), value)
+    assert capsys.readouterr().out == text
+    terminal = io.StringIO()
+    show(Console(file=terminal, force_terminal=True, width=80), value)
+    assert "\\u200f" in terminal.getvalue()
 
 
 def test_times_are_shown_in_utc(capsys: pytest.CaptureFixture[str]) -> None:

@@ -437,6 +437,7 @@ def test_allowed_html_stays_as_it_is() -> None:
         "```html\n<script>alert(1)</script>\n\n[x](javascript:1)\n```\n\n~~~~\n```\n<b>\n~~~~",
         '[x](https://example.org/a_%28b%29 "title") <https://example.org/?a=1&b=2> <a@b.example>',
         "[a]: https://example.org/ 'title'\n\nsee [a] and [b][a], array[0]",
+        "A fact.[^1]\n\n[^1]: Said by the keeper.\n\n[Note]: read on",
         "&lt;b&gt; &amp;amp; \\* \\[x\\](y) é 日本語 שלום \u200f",
     ],
 )
@@ -454,6 +455,7 @@ def test_markdown_and_its_code_stay_as_they_are(kept: str) -> None:
         ("Wow![1]", "Wow\\![1]"),
         ("[x](HTTPS://Example.ORG:443/a)", "[x](https://example.org/a)"),
         ("<HTTPS://Example.ORG>", "<https://example.org/>"),
+        ("[a]: about 'us'\n[b]: javascript:x() y", "[a]\\: about 'us'\n[b]\\: javascript:x() y"),
         ("<img src=x onerror=alert(1)//", "&lt;img src=x onerror=alert(1)//"),
         ("a\r\nb\rc", "a\nb\nc"),
     ],
@@ -488,6 +490,8 @@ WORST = {
     "hidden elements without an end": "<script>" * 12_000,
     "comments without an end": "<!--" * 24_000,
     "targets": "[a](" + "(" * 90_000,
+    "white space after a target": "[a](x" + " " * 90_000,
+    "white space for a definition": "[a]:" + " " * 90_000,
 }
 
 
@@ -514,6 +518,8 @@ def test_the_worst_texts_are_cleaned_in_bounded_time(name: str, content_format: 
         ("markdown", "```python\nx = 1\n```\n- <b>a</b> `b`", 4, 1),
         ("markdown", 'see [a]\n\n[a]: https://x.example/ "title"', 2, 2),
         ("markdown", "日本語と <b>words</b>", 5, 1),
+        ("markdown", "a[^1]\n\n[^1]: two words", 5, 2),
+        ("markdown", "[Read]: https://x.example/ shows all", 6, 1),
     ],
 )
 def test_what_a_reader_sees_is_counted(content_format: str, text: str, words: int, items: int) -> None:

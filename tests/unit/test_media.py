@@ -240,6 +240,11 @@ def test_picture_is_written_whole_or_not_at_all(folder: Path, clip: Path) -> Non
         (lambda path: media.thumbnails(path, 0), "1 to 100 frames"),
         (lambda path: media.thumbnails(path, 101), "1 to 100 frames"),
         (lambda path: media.thumbnails(path, format=UNKNOWN_FORMAT), "webp, jpeg or png"),
+        (
+            lambda path: media.probe(path, limits=MediaLimits(seconds=float("nan"))),
+            "seconds is a number above",
+        ),
+        (lambda path: media.probe(path, limits=MediaLimits(pixels=0)), "pixels is a whole number above 0"),
     ],
 )
 def test_wrong_arguments_are_named(clip: Path, call: Callable[[Path], object], message: str) -> None:
