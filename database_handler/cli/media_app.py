@@ -105,10 +105,13 @@ def subtitles(
     start: Annotated[float | None, typer.Option(help="Seconds; with --end: spread over this time.")] = None,
     end: Annotated[float | None, typer.Option(help="Seconds.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> reports.Subtitled:
     """Give a translation as subtitles, its lines broken by the rules of its language."""
     if (start is None) != (end is None):
         raise InvalidValue("--start and --end go together")
+    if output is not None and output.exists() and not overwrite:
+        raise InvalidValue(f"{output} is there already: --overwrite replaces it")
     times = None if start is None or end is None else (start, end)
     kind: Literal["srt", "vtt"] = "srt" if format is Format.SRT else "vtt"
     with run.database() as db:

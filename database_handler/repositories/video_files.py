@@ -108,6 +108,7 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         title: str | None = None,
         translation_id: UUID | None = None,
         thumbnail: bool | float = True,
+        thumbnail_format: "PictureFormat" = "webp",
         metadata: Mapping[str, Any] | None = None,
         limits: "MediaLimits | None" = None,
         id: UUID | None = None,
@@ -128,6 +129,8 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
             Else the file's name without its ending.
         thumbnail : bool or float
             The second of the frame to keep as a picture; True for the sharpest of a few, False for none.
+        thumbnail_format : {"webp", "jpeg", "png"}
+            What the picture is kept as.
         limits : MediaLimits, optional
             What the file may cost: seconds, memory, pixels, streams, bytes.
 
@@ -149,7 +152,8 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         picture: Picture | None = None
         with self._opened(path, root, limits) as (name, video):
             if thumbnail is not False:
-                picture = video.thumbnail(None if thumbnail is True else thumbnail)
+                at = None if thumbnail is True else thumbnail
+                picture = video.thumbnail(at, format=thumbnail_format)
             facts = _facts(name, video.info, video.fingerprint())
         draft = self.draft(**{**facts, **given, "thumbnail_uri": _uri(picture)})
         if picture is None:

@@ -350,6 +350,11 @@ def test_what_is_no_path_is_refused_as_one(
 # --------------------------------------------------------------------------------------------------- sheets
 
 
+def test_thumbnail_is_kept_as_jpeg_where_that_is_wanted(db: Database, project: Project) -> None:
+    video = db.videos.create_from_file(project.id, OPENING, thumbnail=0, thumbnail_format="jpeg")
+    assert db.files.store.read(video.thumbnail_uri or "").startswith(b"\xff\xd8\xff")
+
+
 def test_contact_sheet_of_a_row(db: Database, video: Video, tmp_path: Path) -> None:
     target = tmp_path / "sheet.jpeg"
     sheet = db.videos.contact_sheet(video.id, 6, to=target, format="jpeg", longest=96)
