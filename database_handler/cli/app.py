@@ -1,6 +1,6 @@
 """The commands with their options: each opens the database, calls one function, and prints what it returns.
 
-The modules beside this one, imported here, register those on projects, files, media and the schema.
+The modules beside this one, imported here, register those on projects, files, media, the schema and work.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from database_handler.cli import commands, file_app, media_app, project_app, schema_app
+from database_handler.cli import commands, file_app, media_app, project_app, schema_app, work_app
 from database_handler.cli.console import progress
 from database_handler.cli.options import Run
 from database_handler.cli.program import VERSION, app, command, group, run
@@ -17,7 +17,7 @@ from database_handler.core.exceptions import InvalidValue
 from database_handler.migrations import MigrationManager, MigrationReport, MigrationStatus
 from database_handler.operations.health import Health
 
-__all__ = ["app", "file_app", "media_app", "project_app", "run", "schema_app"]
+__all__ = ["app", "file_app", "media_app", "project_app", "run", "schema_app", "work_app"]
 
 _CODES = (
     "Exit codes: 0 done, 1 error, 2 something is pending, 4 a decision is needed, 6 a lock was not had, "

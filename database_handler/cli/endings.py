@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Protocol, runtime_checkable
 
 from database_handler.cli.commands import Initialised
-from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered
+from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered, Linked
 from database_handler.core.exceptions import (
     ConfigurationError,
     DatabaseHandlerError,
@@ -89,6 +89,11 @@ def _(value: Checked) -> Ending:
 @ending.register
 def _(value: CheckedVideos) -> Ending:
     return Ending.ERROR if value.report.problems else Ending.DONE
+
+
+@ending.register
+def _(value: Linked) -> Ending:
+    return Ending.ERROR if value.added.refused else Ending.DONE
 
 
 @ending.register

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from database_handler.core.ddl import tables_of
 from database_handler.core.exceptions import RecordNotFound
 from database_handler.database import Database
-from database_handler.models import ENTITIES, Project, Video
+from database_handler.models import ENTITIES, Link, LinkKind, Project, Video
 from database_handler.operations.schema_documents import json_schemas, mermaid, svg
+from database_handler.repositories.claims import HeldLease
 from database_handler.repositories.files import FilesReport, SweepReport
+from database_handler.repositories.link import AddedLinks
 from database_handler.repositories.metadata_reports import Violation
 from database_handler.repositories.project_cascade import ProjectCounts
 from database_handler.repositories.project_coverage import Coverage
@@ -25,6 +27,7 @@ __all__ = [
     "Checked",
     "CheckedMetadata",
     "CheckedVideos",
+    "Claimed",
     "Counted",
     "Covered",
     "Described",
@@ -32,6 +35,8 @@ __all__ = [
     "Drawn",
     "Filmed",
     "JsonSchemas",
+    "Linked",
+    "LinksByKind",
     "Made",
     "Measured",
     "Subtitled",
@@ -141,6 +146,27 @@ class Tokenized(BaseModel, frozen=True):
 
     project: str
     translations: int
+
+
+class Linked(BaseModel, frozen=True):
+    """What became of each URL that was given."""
+
+    urls: tuple[str, ...]
+    added: AddedLinks
+
+
+class LinksByKind(BaseModel, frozen=True):
+    """The links of a project by what they lead to."""
+
+    project: str
+    kinds: dict[LinkKind, tuple[Link, ...]]
+
+
+class Claimed(BaseModel, frozen=True):
+    """Who works on what of a project, by entity."""
+
+    project: str
+    held: dict[str, tuple[HeldLease, ...]]
 
 
 class JsonSchemas(BaseModel, frozen=True):

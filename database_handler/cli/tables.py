@@ -17,6 +17,7 @@ from database_handler.cli.reports import (
     Checked,
     CheckedMetadata,
     CheckedVideos,
+    Claimed,
     Counted,
     Covered,
     Described,
@@ -24,6 +25,8 @@ from database_handler.cli.reports import (
     Drawn,
     Filmed,
     JsonSchemas,
+    Linked,
+    LinksByKind,
     Made,
     Measured,
     Subtitled,
@@ -390,3 +393,40 @@ def _(value: Subtitled, lines: bool) -> Iterator[RenderableType]:
 def _(value: Tokenized, lines: bool) -> Iterator[RenderableType]:
     del lines
     yield _text(f"{value.project}: {value.translations:,} translations tokenized")
+
+
+# -------------------------------------------------------------------------------------------- links, claims
+
+
+@laid_out.register
+def _(value: Linked, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    added = value.added
+    for link in (*added.created, *added.existing):
+        yield _text(f"{'known' if link in added.existing else 'added'}: {link.url} ({link.kind})")
+    for repeated in added.repeated:
+        yield _text(f"given twice: {value.urls[repeated.place]}")
+    for refused in added.refused:
+        yield _text(f"refused: {value.urls[refused.place]}: {refused.reason}", "red")
+
+
+@laid_out.register
+def _(value: LinksByKind, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for kind, links in value.kinds.items():
+        yield _text(kind, "bold")
+        for link in links:
+            yield Padding(_text(f"{link.url}{f' ({link.title})' if link.title else ''}"), (0, 0, 0, 2))
+    if not value.kinds:
+        yield _text(f"{value.project} has no links")
+
+
+@laid_out.register
+def _(value: Claimed, lines: bool) -> Iterator[RenderableType]:
+    table = _table(lines, "entity", "id", "worker", "until (UTC)", "state")
+    for entity, leases in value.held.items():
+        for lease in leases:
+            until = f"{lease.until.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+            state = _text("expired", "yellow") if lease.expired else _text("at work")
+            table.add_row(entity, _text(lease.id), _text(lease.worker), until, state)
+    yield table if any(value.held.values()) else _text(f"nobody works on {value.project}")

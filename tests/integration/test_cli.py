@@ -202,6 +202,24 @@ def test_a_project_is_measured_copied_and_deleted(
     assert "no project has the slug" in run("stats", "copy").err
 
 
+def test_links_are_added_and_told_apart_and_work_is_shown(run: Run, database: Database, url: str) -> None:
+    project = database.projects.create(name="Film")
+    where = ("--database-url", url)
+    urls = ["https://example.org/A.mp4", "HTTPS://EXAMPLE.org:443/A.mp4", "javascript:alert(1)"]
+    added = run("links", "add", "film", *urls, *where)
+    assert added.code == 1
+    assert "added: https://example.org/A.mp4 (video)" in added.out
+    assert "given twice: HTTPS://EXAMPLE.org:443/A.mp4" in added.out
+    assert "refused: javascript:alert(1): " in added.out
+    assert "known: https://example.org/A.mp4" in run("links", "add", "film", urls[0], *where).out
+    assert run("links", "list", "film", *where).out == "video\n  https://example.org/A.mp4\n"
+    assert run("claims", "film", *where).out == "nobody works on film\n"
+    database.videos.create(project_id=project.id, title="v", storage_uri="v.mp4")
+    [claim] = database.videos.claim(worker="render-7", lease=3600)
+    shown = run("claims", "film", *where).out
+    assert re.search(rf"videos +{claim.record.id} +render-7 +\d{{4}}-.* at work\n", shown)
+
+
 def test_misspelt_words_are_met_with_near_ones(run: Run, url: str) -> None:
     assert run("seed", "--sample", "--database-url", url).code == 0
     near = run("search", "lighthuose", "--database-url", url)
@@ -445,6 +463,9 @@ def test_every_command_has_an_example_of_itself() -> None:
         ("videos", "sheet"),
         ("subtitles",),
         ("tokenize",),
+        ("links", "add"),
+        ("links", "list"),
+        ("claims",),
     }
     for words, text in helps.items():
         shown = examples(text)
@@ -492,6 +513,9 @@ def test_every_documented_command_runs(
         "videos sheet",
         "tokenize",
         "subtitles",
+        "links add",
+        "links list",
+        "claims",
         "metadata",
         "check-metadata",
         "files check",
