@@ -43,7 +43,7 @@ def _as_it_is(url: str) -> str:
 
 
 class NewLink(Draft, frozen=True):
-    """A link to be stored; host, kind and the URL as it was given follow from the URL unless given."""
+    """A link to be stored: its host is its URL's; kind and original follow from the URL unless given."""
 
     project_id: Annotated[UUID, References("projects")]
     url: Url
@@ -59,6 +59,12 @@ class NewLink(Draft, frozen=True):
     def _keep_original(cls, given: Any) -> Any:
         """Take down the URL before it is normalised."""
         return with_original(given)
+
+    @model_validator(mode="after")
+    def _of_its_url(self) -> Self:
+        if self.host != url_host(self.url):
+            raise ValueError("host is that of the URL; leave it out")
+        return self
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; another URL brings its own host, kind and original with it."""

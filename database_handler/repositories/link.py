@@ -14,6 +14,7 @@ from database_handler.models.link import Link, LinkKind, NewLink, with_original
 from database_handler.repositories import statements
 from database_handler.repositories.base import Repository
 from database_handler.repositories.create import Create
+from database_handler.utils.validators import url_host
 
 __all__ = ["AddedLinks", "LinkRepository", "RefusedUrl", "RepeatedUrl"]
 
@@ -63,7 +64,10 @@ class LinkRepository(Repository[NewLink, Link]):
     create = Create(NewLink, Link)
 
     def _changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        return super()._changes(with_original(changes))
+        valid = super()._changes(with_original(changes))
+        if "host" in changes and not ("url" in valid and valid["host"] == url_host(valid["url"])):
+            raise InvalidValue("Link: host is that of the URL; change the URL, and leave the host out")
+        return valid
 
     def add_many(self, project_id: UUID | str, urls: Iterable[str]) -> AddedLinks:
         """Store those of some URLs that are acceptable and new, and tell what became of each.

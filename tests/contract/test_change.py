@@ -121,8 +121,8 @@ def test_what_is_derived_can_be_given(subject: Subject) -> None:
     for source, name in subject.derived():
         first, second = subject.records(2)
         value = getattr(second, name)
-        if name in subject.table.key:
-            continue
+        if name in subject.table.key or (subject.name, name) == ("links", "host"):
+            continue  # a link's host is its URL's, and nothing else
         changed = subject.repository.update(first.id, {source: getattr(subject.draft(), source), name: value})
         assert getattr(changed, name) == value
 

@@ -136,6 +136,24 @@ def test_the_normal_form_is_stored_and_the_original_kept(uow: UnitOfWork) -> Non
     assert "example.org" not in str(caught.value)
 
 
+def test_a_host_is_that_of_the_url(uow: UnitOfWork) -> None:
+    project = uow.projects.create(name="p")
+    url = "https://example.org/a"
+    with pytest.raises(InvalidValue, match="host is that of the URL"):
+        NewLink(project_id=project.id, url=url, host="evil.example")
+    stored = uow.links.create(project_id=project.id, url=url, host="example.org")
+    for changes in (
+        {"host": "evil.example"},
+        {"host": "example.org"},
+        {"url": url + "b", "host": "evil.example"},
+    ):
+        with pytest.raises(InvalidValue, match="host is that of the URL"):
+            uow.links.update(stored.id, changes)
+    with pytest.raises(InvalidValue, match="host is that of the URL"):
+        stored.model_copy(update={"host": "evil.example"})
+    assert uow.links.save(stored.model_copy(update={"title": "t"})).host == "example.org"
+
+
 def test_another_url_brings_its_own_original_host_and_kind(uow: UnitOfWork) -> None:
     one, other, third = (LinkFactory.create(uow, kind="news") for _ in range(3))
     saved = uow.links.save(third.model_copy(update={"url": GIVEN}))

@@ -71,7 +71,7 @@ def drafts(draw: st.DrawFn, model: Any) -> Draft:
 
 def _free(model: Any, draft: type[Draft]) -> set[str]:
     """The fields that no rule ties to others."""
-    tied = {"text_source_id", "summary_id", "tokens", "token_count", "status", "kind"}
+    tied = {"text_source_id", "summary_id", "tokens", "token_count", "status", "kind", "host"}
     return set(draft.model_fields) - tied
 
 
