@@ -49,6 +49,8 @@ def claims(run: Run, project: Slug) -> reports.Claimed:
     """Show which translations and videos are being worked on: by whom, and until when."""
     with run.database() as db:
         found = reports.project_of(db, project)
-        repositories = {"translations": db.translations, "videos": db.videos}
-        held = {name: tuple(each.claims(found.id)) for name, each in repositories.items()}
+        held = {
+            "translations": tuple(db.translations.claims(found.id)),
+            "videos": tuple(db.videos.claims(found.id)),
+        }
         return reports.Claimed(project=project, held=held)
