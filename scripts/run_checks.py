@@ -1,6 +1,6 @@
 """Run every check of the project and say in one closing line what passed.
 
-The static checks run beside each other, then pytest alone, for some tests measure time.
+The static checks run beside each other, then pytest alone, whose tests share the processors.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ PYRIGHT_OTHER_VERSIONS = (
 )
 
 SET_CHILD_SUBREAPER = 36  # prctl(2)
+MOST_WORKERS = 4  # each has a PostgreSQL of its own
 GRACE = 15.0  # seconds in which a server whose last user has gone stops by itself
 
 
@@ -189,6 +190,11 @@ def left_over() -> list[str]:
     return named
 
 
+def workers(arguments: Sequence[str]) -> list[str]:
+    """Let all tests share the processors, and those that were asked for run in one process."""
+    return [] if arguments else ["-n", str(max(1, min(MOST_WORKERS, os.cpu_count() or 1)))]
+
+
 def run_pytest(arguments: Sequence[str]) -> tuple[bool, str]:
     """Run the tests in a random order; say whether all is well, and the words of the closing line."""
     seed = (
@@ -208,6 +214,7 @@ def run_pytest(arguments: Sequence[str]) -> tuple[bool, str]:
             "-o",
             "junit_logging=no",
             *seed,
+            *workers(arguments),
             *arguments,
         ]
         status = run_and_reap(command)
