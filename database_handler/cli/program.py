@@ -17,7 +17,7 @@ from database_handler.cli.console import console
 from database_handler.cli.endings import Ending, ending, silence_stdout, tell
 from database_handler.cli.interrupts import interruptible
 from database_handler.cli.options import Chosen, Run
-from database_handler.cli.tables import show
+from database_handler.cli.report_tables import show
 
 __all__ = ["VERSION", "app", "command", "group", "run"]
 
