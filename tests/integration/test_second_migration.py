@@ -14,7 +14,8 @@ BEFORE: list[tuple[str, list[UUID]]] = [
     ),
     (
         "INSERT INTO text_sources (project_id, id, title, content, content_type, language, size_bytes, "
-        "checksum, word_count, char_count, metadata) VALUES (%s, %s, 'Opening', 'The lighthouses of the résumé 灯台', "
+        "checksum, word_count, char_count, metadata) "
+        "VALUES (%s, %s, 'Opening', 'The lighthouses of the résumé 灯台', "
         "'text/plain', 'en', 33, repeat('a', 64), 6, 33, '{}')",
         [PROJECT, TEXT],
     ),
@@ -25,7 +26,8 @@ BEFORE: list[tuple[str, list[UUID]]] = [
     ),
     (
         "INSERT INTO translations (project_id, id, text_source_id, source_language, target_language, "
-        "content, status, metadata) VALUES (%s, %s, %s, 'en', 'fr', E' Le  phare\\n de là-bas ', 'draft', '{}')",
+        "content, status, metadata) "
+        "VALUES (%s, %s, %s, 'en', 'fr', E' Le  phare\\n de là-bas ', 'draft', '{}')",
         [PROJECT, TRANSLATION, TEXT],
     ),
     (
