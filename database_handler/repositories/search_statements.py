@@ -350,12 +350,20 @@ def _near(scope: Scope, words: int, gate: str) -> str:
         for table in scope.tables
     )
     return (
-        "forms AS MATERIALIZED (SELECT DISTINCT w.place, w.letters, form "
+        "forms AS MATERIALIZED (SELECT DISTINCT w.place, w.word, w.letters, form "
         f"FROM (VALUES {given}) AS w(place, word, letters), asked AS a, "
         "unnest(tsvector_to_array(to_tsvector(a.configuration, w.word))) AS form"
-        f"{gate}), near AS MATERIALIZED (SELECT f.place, array_agg(DISTINCT c.lexeme) AS lexemes "
-        f"FROM forms AS f, LATERAL ({found}) AS c GROUP BY f.place)"
+        f"{gate}), met AS (SELECT f.place, c.lexeme, {_AS_LONG} AS as_long, "
+        f"bool_or({_AS_LONG}) OVER (PARTITION BY f.place) AS any_as_long "
+        f"FROM forms AS f, LATERAL ({found}) AS c), "
+        "near AS MATERIALIZED (SELECT place, array_agg(DISTINCT lexeme) AS lexemes "
+        "FROM met WHERE as_long OR NOT any_as_long GROUP BY place)"
     )
+
+
+# A stemmer of another language may cut a word so short that shorter ones are near to it: such are taken only
+# where none is about as long as the word (the difference is what a stemmer takes off, and a slip).
+_AS_LONG = "abs(length(c.lexeme) - length(f.word)) < 4"
 
 
 def _given(corrected: int) -> str:

@@ -428,3 +428,16 @@ def test_what_is_stored_follows_no_search_path(uow: UnitOfWork, project: Project
     uow.session.run(Statement("SET LOCAL search_path TO DEFAULT", "test"))
     assert "'crep':" in rows[0][0]
     assert "'東京':" in rows[0][0]
+
+
+def test_a_slip_is_not_taken_for_the_beginning_of_the_word(uow: UnitOfWork) -> None:
+    """Stemmers of other languages cut the misspelt word so short that a shorter one seems near to it."""
+    project = uow.projects.create(name="slips")
+    house, _ = (
+        uow.text_sources.create(project_id=project.id, title=title, content=content, language="en")
+        for title, content in (("One", "A lighthouse on the rock."), ("Two", "The light goes out."))
+    )
+    for misspelt in ("lighthuose", "lighthose", "lighthousse"):
+        page = uow.text_sources.search(misspelt, project_id=project.id)
+        assert [(hit.record.id, hit.fuzzy) for hit in page] == [(house.id, True)]
+        assert "**lighthouse**" in page[0].snippet
