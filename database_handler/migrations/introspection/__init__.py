@@ -1,0 +1,1 @@
+"""Reads a schema out of the catalogue: `introspect`."""

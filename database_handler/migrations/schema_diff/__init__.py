@@ -1,0 +1,1 @@
+"""Turns one snapshot into another: `diff`."""
