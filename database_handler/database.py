@@ -3,12 +3,13 @@
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import copy
 from itertools import count
 from os import PathLike
 from pathlib import Path
 from time import sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar, Unpack, get_args
 from uuid import UUID
 
 from psycopg2 import sql
@@ -16,8 +17,10 @@ from psycopg2 import sql
 from database_handler.config.database import DatabaseConfig
 from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
+from database_handler.core.base_model import Record
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
 from database_handler.core.exceptions import (
+    ConfigurationError,
     DatabaseHandlerError,
     InvalidValue,
     LockTimeout,
@@ -25,20 +28,28 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
+from database_handler.models import ENTITIES
 from database_handler.repositories.resources import Resources
 from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
 from database_handler.utils.logger import get_logger
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
+    import typing_extensions
+
     from database_handler.content.store import FileStore
     from database_handler.embedded import EmbeddedServer
-    from database_handler.migrations import MigrationReport
+    from database_handler.migrations import MigrationManager, MigrationReport
     from database_handler.operations.health import Health
     from database_handler.repositories.files import Files
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
+# `Database` alone is one of `UnitOfWork`: at run time Python can say such a default from 3.13 on (PEP 696).
+if TYPE_CHECKING:
+    U_co = typing_extensions.TypeVar("U_co", bound=UnitOfWork, default=UnitOfWork, covariant=True)
+else:
+    U_co = TypeVar("U_co", bound=UnitOfWork, covariant=True)
 _log = get_logger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds
 
@@ -55,8 +66,18 @@ class UnitOptions(TypedDict, total=False):
     resolve: bool
 
 
-class Database(Repositories):
+class Database(Repositories, Generic[U_co]):
     """A database, its repositories, and its units of work. It connects when it is first used.
+
+    An application with entities of its own makes a subclass, ``class NewsroomDatabase(Newsroom,
+    Database[NewsroomUnit])``; `Newsroom` has the entities, `NewsroomUnit` is a `UnitOfWork` with them.
+
+    Attributes
+    ----------
+    versions : path, optional
+        The folder of the application's migrations, which come after the library's. None: it has none.
+    history_table : str, optional
+        The table that says which of them are applied; left out, ``application_migrations``.
 
     Parameters
     ----------
@@ -73,11 +94,21 @@ class Database(Repositories):
     ...     project = uow.projects.create(name="Launch film")
     """
 
+    versions: ClassVar[str | PathLike[str] | None] = None
+    history_table: ClassVar[str | None] = None
+    _unit_class: ClassVar[type[UnitOfWork]] = UnitOfWork
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take the class of the units from the type argument; it has the same entities."""
+        super().__init_subclass__(**options)
+        cls._unit_class = _unit_class(cls)
+        _refuse_other_entities(cls, cls._unit_class)
+
     def __init__(
         self, config: DatabaseConfig | str, *, files: "FilesConfig | FileStore | None" = None
     ) -> None:
         self.config = _config(config)
-        shared = _resources(files)
+        shared = _resources(files, type(self).records())
         self.pool = ConnectionPool(self.config)
         self._units = OpenUnits()
         self._server: EmbeddedServer | None = None
@@ -138,7 +169,12 @@ class Database(Repositories):
             )
         return self.pool.borrow(purpose="single statement")
 
-    def repositories(self, *, outside_unit: bool = False) -> Repositories:
+    @classmethod
+    def models(cls) -> tuple[type[Record], ...]:
+        """Return the record classes that are an application's own, each after those it refers to."""
+        return tuple(record for record in cls.records() if record not in ENTITIES)
+
+    def repositories(self, *, outside_unit: bool = False) -> Self:
         """Return the repositories that send each statement by itself.
 
         Parameters
@@ -150,21 +186,20 @@ class Database(Repositories):
         if not outside_unit:
             return self
         lend = _lender(self.pool, "outside the unit")
-        session = Autocommit(lend, self._options, self._limits).session
-        return Repositories(session, resources=self.resources)
+        outside = copy(self)
+        outside.session = Autocommit(lend, self._options, self._limits).session
+        return outside
 
     @property
     def files(self) -> "Files":
         """The originals and pictures that rows refer to: sweep what no row needs, check what rows need."""
         from database_handler.repositories.files import Files
 
-        kinds = self.entities().values()
-        records = [kind.record for kind in kinds]  # pyright: ignore[reportGeneralTypeIssues]  # each has its own
-        return Files(self.session, self.resources, records)
+        return Files(self.session, self.resources, self.resources.records)
 
     def unit_of_work(
         self, *, savepoint: bool = False, **options: Unpack[UnitOptions]
-    ) -> AbstractContextManager[UnitOfWork]:
+    ) -> AbstractContextManager[U_co]:
         """Open a unit: it commits on a clean exit and rolls back on an error.
 
         Parameters
@@ -186,23 +221,20 @@ class Database(Repositories):
             return self._nested(savepoint, options)
         transaction, project_id = self._unit_options(options)
         lend = _lender(self.pool, "unit of work")
-        return Unopened(
-            UnitOfWork(
-                lend,
-                transaction,
-                self._limits,
-                self._units,
-                project_id=project_id,
-                resources=self.resources,
-            )
+        unit: Any = self._unit_class(
+            lend, transaction, self._limits, self._units, project_id=project_id, resources=self.resources
         )
+        opened: Unopened[U_co] = Unopened(unit)  # `_unit_class` is the type argument
+        return opened
 
-    def _nested(self, savepoint: bool, options: UnitOptions) -> AbstractContextManager[UnitOfWork]:
+    def _nested(self, savepoint: bool, options: UnitOptions) -> AbstractContextManager[U_co]:
         if not savepoint:
             raise InvalidValue(ALREADY_OPEN)
         if options:
             raise InvalidValue(f"a savepoint takes no {', '.join(options)}: these are the whole unit's")
-        return self._units.stack[-1].savepoint()
+        innermost: Any = self._units.stack[-1]  # one of this database's
+        part: AbstractContextManager[U_co] = innermost.savepoint()
+        return part
 
     def _unit_options(self, options: UnitOptions) -> tuple[TransactionOptions, UUID | None]:
         given: dict[str, Any] = {
@@ -220,7 +252,7 @@ class Database(Repositories):
 
     def run(
         self,
-        work: Callable[[UnitOfWork], T],
+        work: Callable[[U_co], T],
         *,
         retries: int = 3,
         retry_lock_timeouts: bool = False,
@@ -270,17 +302,37 @@ class Database(Repositories):
         return _created(Autocommit(lambda: dedicated(maintenance)).session, self.config.name)
 
     def migrate(self, target: str | None = None) -> "MigrationReport":
-        """Bring the schema to the newest version, or to `target`; any number of processes may call it."""
+        """Bring the schema to the newest version, or to `target`; any number of processes may call it.
+
+        Where an application has versions of its own, the library's are all applied first, `target` is one of
+        the application's, and the report is of both, its `head` the application's.
+        """
+        *before, last = self._migrations()
+        reports = [*(manager.migrate() for manager in before), last.migrate(target)]
+        return reports[-1].model_copy(
+            update={
+                "applied": tuple(name for report in reports for name in report.applied),
+                "seconds": sum(report.seconds for report in reports),
+            }
+        )
+
+    def _migrations(self) -> "list[MigrationManager]":
+        """Return what runs the library's versions, and what runs the application's where it has some."""
         from database_handler.migrations import MigrationManager
 
-        return MigrationManager(self.config).migrate(target)
+        library = MigrationManager(self.config)
+        if self.versions is None:
+            return [library]
+        own = MigrationManager(
+            self.config, Path(self.versions), self.models(), history_table=self.history_table
+        )
+        return [library, own]
 
     def health(self) -> "Health":
         """Return how the database is; never raises, and takes no longer than a few seconds."""
-        from database_handler.migrations import MigrationManager
         from database_handler.operations.health import check
 
-        return check(self.pool, MigrationManager(self.config).heads)
+        return check(self.pool, *(manager.heads for manager in self._migrations()))
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""
@@ -301,7 +353,7 @@ class Database(Repositories):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Database({self.config.url()!r})"
+        return f"{type(self).__name__}({self.config.url()!r})"
 
 
 def _config(config: DatabaseConfig | str) -> DatabaseConfig:
@@ -312,10 +364,32 @@ def _config(config: DatabaseConfig | str) -> DatabaseConfig:
     raise InvalidValue(f"Database takes a URL or a DatabaseConfig, not a {type(config).__name__}")
 
 
-def _resources(files: "FilesConfig | FileStore | None") -> Resources:
+def _resources(files: "FilesConfig | FileStore | None", records: tuple[type[Record], ...]) -> Resources:
     if files is None:
-        return Resources()
-    return Resources(files) if isinstance(files, FilesConfig) else Resources(given=files)
+        return Resources(records=records)
+    if isinstance(files, FilesConfig):
+        return Resources(files, records=records)
+    return Resources(given=files, records=records)
+
+
+def _unit_class(kind: type[Database[Any]]) -> type[UnitOfWork]:
+    """Return the type argument that a subclass gives to `Database`, else the class its base has."""
+    for base in vars(kind).get("__orig_bases__", ()):
+        for argument in get_args(base):
+            if isinstance(argument, type) and issubclass(argument, UnitOfWork):
+                return argument
+    return kind._unit_class
+
+
+def _refuse_other_entities(database: type[Repositories], unit: type[Repositories]) -> None:
+    if database.entities() == unit.entities():
+        return
+    named = sorted(database.entities().keys() ^ unit.entities().keys()) or ["the classes of repositories"]
+    raise ConfigurationError(
+        f"{database.__name__} and its units, {unit.__name__}, differ in {', '.join(named)}: declare the "
+        "entities in one subclass of Repositories that is a base of both, as in class App(Repositories), "
+        "class AppUnit(App, UnitOfWork), class AppDatabase(App, Database[AppUnit])"
+    )
 
 
 def _lender(pool: ConnectionPool, purpose: str) -> Callable[[], Lease]:

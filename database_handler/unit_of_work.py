@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from uuid import UUID
 
+from database_handler.core.base_model import Record
+from database_handler.core.ddl import ordered
 from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Lend, Transaction, TransactionOptions
@@ -50,7 +52,10 @@ class Entity(Generic[T]):
 
 
 class Repositories:
-    """The entities: an application adds its own in a subclass.
+    """The entities: an application adds its own in a subclass, one line each.
+
+    ``class Newsroom(Repositories): notes = Entity(NoteRepository)``, which then is a base of the
+    application's unit of work and of its database beside `UnitOfWork` and `Database`.
 
     Parameters
     ----------
@@ -74,7 +79,7 @@ class Repositories:
     ) -> None:
         self.session = session
         self.project_id = project_id
-        self.resources = resources or Resources()
+        self.resources = resources or Resources(records=type(self).records())
 
     def search(
         self,
@@ -106,6 +111,12 @@ class Repositories:
         for owner in reversed(cls.__mro__):
             found |= {n: e.repository for n, e in vars(owner).items() if isinstance(e, Entity)}
         return found
+
+    @classmethod
+    def records(cls) -> tuple[type[Record], ...]:
+        """Return the record classes of the entities, each after those it refers to."""
+        by_table = {each.record.table: each.record for each in cls.entities().values()}  # pyright: ignore[reportGeneralTypeIssues]  # each has its own
+        return tuple(by_table[table] for table in ordered(list(by_table)))
 
 
 ALREADY_OPEN = (
@@ -219,13 +230,16 @@ class UnitOfWork(Repositories):
             raise AfterCommitFailed from failures[0]
 
 
-class Unopened(AbstractContextManager[UnitOfWork]):
+U = TypeVar("U", bound=UnitOfWork)
+
+
+class Unopened(AbstractContextManager[U]):
     """A unit that ``with`` opens; dropped while it is open, it is rolled back."""
 
-    def __init__(self, unit: UnitOfWork) -> None:
+    def __init__(self, unit: U) -> None:
         self._unit = unit
 
-    def __enter__(self) -> UnitOfWork:
+    def __enter__(self) -> U:
         """Open the unit."""
         return self._unit.__enter__()
 

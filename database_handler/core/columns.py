@@ -2,9 +2,10 @@
 
 import datetime as dt
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
@@ -12,9 +13,10 @@ import annotated_types
 from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
+from database_handler.core.backfill import Backfill, constant, literal
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["Column", "SqlType", "column_of", "literal", "peeled", "unwrapped"]
+__all__ = ["Backfill", "Column", "RenamedFrom", "SqlType", "column_of", "literal", "peeled", "unwrapped"]
 
 _DEFAULTS = {"created_at": "now()", "updated_at": "now()", "version": "1"}
 
@@ -27,14 +29,44 @@ class SqlType:
 
 
 @dataclass(frozen=True, slots=True)
+class RenamedFrom:
+    """Marker on a field: its column had this name before, and keeps its values under the new one.
+
+    It is read when a migration is generated, and says nothing any more once the column has its new name;
+    then it can be taken away.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """One column, as its field says."""
+    """One column, as its field says.
+
+    Attributes
+    ----------
+    renamed_from : str, optional
+        The name that it had before.
+    filling : callable
+        Gives `backfill`; called when that is asked for.
+    """
 
     name: str
     type: str
     nullable: bool = False
     default: str | None = None
     checks: tuple[str, ...] = ()
+    renamed_from: str | None = field(default=None, compare=False)
+    filling: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+
+    @property
+    def backfill(self) -> str | None:
+        """What rows get that are there before the column is, as SQL; None where the model does not say it.
+
+        The expression of the field's `Backfill`, else its default as a constant. A field that may be None
+        has no constant: NULL says of such rows what is known.
+        """
+        return self.filling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +121,30 @@ def column_of(model: type[BaseModel], name: str, field: FieldInfo) -> Column:
             'or Annotated[..., SqlType("...")]'
         )
     checks = tuple(_checks(name, found.type, sql_type, markers))
-    return Column(name, sql_type, found.nullable, _DEFAULTS.get(name), checks)
+    return Column(
+        name,
+        sql_type,
+        found.nullable,
+        _DEFAULTS.get(name),
+        checks,
+        renamed_from=_old_name(model, name, markers),
+        filling=partial(_backfill, field, found.nullable, markers),
+    )
+
+
+def _old_name(model: type[BaseModel], name: str, markers: Sequence[Any]) -> str | None:
+    names = [marker.name for marker in markers if isinstance(marker, RenamedFrom)]
+    if len(names) > 1:
+        raise ConfigurationError(
+            f"{model.__name__}.{name}: one RenamedFrom is allowed, and there are {len(names)}; leave the one "
+            "with the name that the column has in the newest migration"
+        )
+    return names[0] if names else None
+
+
+def _backfill(field: FieldInfo, nullable: bool, markers: Sequence[Any]) -> str | None:
+    told = [marker.expression for marker in markers if isinstance(marker, Backfill)]
+    return told[-1] if told else None if nullable else constant(field)
 
 
 def _flat(markers: Iterable[Any]) -> Iterator[Any]:
@@ -167,8 +222,3 @@ def _check_of(name: str, sql_type: str, marker: Any) -> Iterator[str]:
     pattern = getattr(marker, "pattern", None)
     if pattern is not None:
         yield f"{name} ~ {literal(getattr(pattern, 'pattern', pattern))}"
-
-
-def literal(text: str) -> str:
-    """Quote a constant of the model's own for SQL text."""
-    return "'" + text.replace("'", "''") + "'"

@@ -7,7 +7,7 @@ from database_handler.core.schema import Column, Computed, ForeignKey, Index, Se
 from database_handler.core.text_search import create_text_search, drop_text_search
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["create_tables", "drop_tables", "tables_of"]
+__all__ = ["create_tables", "drop_tables", "ordered", "tables_of"]
 
 LONGEST_NAME = 63
 
@@ -15,14 +15,14 @@ LONGEST_NAME = 63
 def create_tables(tables: Sequence[Table]) -> str:
     """Return the statements that make `tables`, referenced ones first, and before them what search needs."""
     search = create_text_search() if _searched(tables) else ()
-    made = (statement for table in _ordered(tables) for statement in _statements(table))
+    made = (statement for table in ordered(tables) for statement in _statements(table))
     return "\n\n".join((*search, *made)) + "\n"
 
 
 def drop_tables(tables: Sequence[Table]) -> str:
     """Return the statements that drop `tables`, referencing ones first, and then what search needed."""
     search = drop_text_search() if _searched(tables) else ()
-    dropped = (f"DROP TABLE {table.name};" for table in reversed(_ordered(tables)))
+    dropped = (f"DROP TABLE {table.name};" for table in reversed(ordered(tables)))
     return "\n".join((*dropped, *search)) + "\n"
 
 
@@ -30,16 +30,17 @@ def _searched(tables: Iterable[Table]) -> bool:
     return any(isinstance(computed, SearchVector) for table in tables for computed in table.computed)
 
 
-def _ordered(tables: Sequence[Table]) -> list[Table]:
-    """Order by references; those outside of `tables` are there already."""
+def ordered(tables: Sequence[Table]) -> list[Table]:
+    """Return tables after those they refer to, else in their order; those outside of `tables` are there."""
     names = {table.name for table in tables}
     waiting, done = list(tables), list[Table]()
     while waiting:
-        ready = [t for t in waiting if not _needs(t) & (names - {d.name for d in done})]
-        if not ready:
+        missing = names - {table.name for table in done}
+        ready = next((table for table in waiting if not _needs(table) & missing), None)
+        if ready is None:
             raise ConfigurationError(f"tables refer to each other in a circle: {[t.name for t in waiting]}")
-        done += ready
-        waiting = [t for t in waiting if t not in ready]
+        done.append(ready)
+        waiting.remove(ready)
     return done
 
 

@@ -12,18 +12,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from database_handler.core.columns import Column, SqlType, column_of, unwrapped
+from database_handler.core.columns import Backfill, Column, RenamedFrom, SqlType, column_of, unwrapped
 from database_handler.core.text_search import VECTOR_FUNCTION
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = [
     "LEASE",
+    "Backfill",
     "Check",
     "Column",
     "Computed",
     "ForeignKey",
     "Index",
     "References",
+    "RenamedFrom",
     "SearchVector",
     "SqlType",
     "Table",
@@ -126,6 +128,12 @@ class Table:
         repository keeps to it; a state may always be written over itself.
     operational : sequence of Column
         Columns of the table that no model carries, such as a lease; they are neither copied nor exported.
+    renamed_from : str, optional
+        The name that the table had before: a generated migration renames it, and says nothing any more once
+        it has its new name.
+    by_hand : sequence of str
+        Names of columns, constraints, indexes and triggers of the table that migrations make by hand and no
+        model describes: a generated migration leaves them as they are.
     """
 
     def __init__(
@@ -138,6 +146,8 @@ class Table:
         checks: Sequence[Check] = (),
         moves: Mapping[str, Mapping[Any, Iterable[Any]]] | None = None,
         operational: Sequence[Column] = (),
+        renamed_from: str | None = None,
+        by_hand: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.key = tuple(key)
@@ -145,6 +155,8 @@ class Table:
         self.checks = tuple(checks)
         self.moves = {field: _moves(allowed) for field, allowed in (moves or {}).items()}
         self.operational = tuple(operational)
+        self.renamed_from = renamed_from
+        self.by_hand = _names(name, by_hand)
         self.columns: tuple[Column, ...] = ()
         self.column_names: tuple[str, ...] = ()
         self.foreign_keys: tuple[ForeignKey, ...] = ()
@@ -170,6 +182,7 @@ class Table:
                 f"{model.__name__}: {', '.join(wrong)} cannot name a table or a column; use small letters, "
                 "digits and underscores, at most 63, and no word that SQL or the repositories keep"
             )
+        self._check_history(model)
         named = {*self.key, *(c for index in self._own_indexes for c in index.columns)}
         if unknown := named - {*self.column_names, *beside}:
             raise ConfigurationError(f"{model.__name__}.table names {sorted(unknown)}, which are no fields")
@@ -181,6 +194,25 @@ class Table:
         uniques = [self.key, *(index.columns for index in self._own_indexes if index.unique)]
         if self.is_child and any(TENANT not in columns for columns in uniques):
             raise ConfigurationError(f"{model.__name__}.table: each unique key of a child holds {TENANT}")
+
+    def _check_history(self, model: type[BaseModel]) -> None:
+        """Refuse old names that cannot have been, and names made by hand that a field makes."""
+        old = [column.renamed_from for column in self.columns if column.renamed_from is not None]
+        beside = {each.name for each in self.computed} | {each.name for each in self.operational}
+        there = {*self.column_names, *beside}
+        wrong = sorted({name for name in old if name in there or old.count(name) > 1})
+        if self.renamed_from == self.name:
+            wrong.append(self.name)
+        if wrong:
+            raise ConfigurationError(
+                f"{model.__name__}: RenamedFrom({wrong[0]!r}) names what is there now, or stands twice; it "
+                "names what the column or table was called before"
+            )
+        if both := sorted(there & {*self.by_hand}):
+            raise ConfigurationError(
+                f"{model.__name__}.table: by_hand names {', '.join(both)}, which the model makes; "
+                "leave one of the two out"
+            )
 
     @property
     def is_child(self) -> bool:
@@ -225,6 +257,12 @@ class Table:
         # reference reads all of a project's rows where statistics say that a project has few.
         by_id = [Index(("id",))] if self.is_child else []
         return (*own, *unserved, *by_id)
+
+
+def _names(table: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ConfigurationError(f"table {table}: by_hand is a list of names, such as [{names!r}]")
+    return tuple(names)
 
 
 def _moves(allowed: Mapping[Any, Iterable[Any]]) -> dict[str, tuple[str, ...]]:

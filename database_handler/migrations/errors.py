@@ -7,6 +7,7 @@ from database_handler.core.exceptions import MigrationError
 
 __all__ = [
     "ChangedMigration",
+    "DecisionNeeded",
     "DuplicateMigration",
     "IrreversibleMigration",
     "LockFileMismatch",
@@ -18,7 +19,9 @@ __all__ = [
     "OutOfOrderMigration",
     "PartialMigration",
     "PoolerInTheWay",
+    "ProofFailed",
     "ReadOnlyTarget",
+    "ScratchUnavailable",
     "UnusableTarget",
     "raise_first",
 ]
@@ -123,6 +126,39 @@ class MigrationFailed(_OfVersions):
         self.path = path
         self.line = line
         self.column = column
+
+
+class DecisionNeeded(_OfVersions):
+    """The models and the versions differ in a way that only their author can decide.
+
+    Attributes
+    ----------
+    decisions : tuple of str
+        What to decide, each with the exact thing to write.
+    """
+
+    def __init__(self, decisions: Sequence[str]) -> None:
+        told = "\n".join(f"* {decision}" for decision in decisions)
+        super().__init__(f"nothing was written; a decision is needed:\n{told}")
+        self.decisions = tuple(decisions)
+
+
+class ProofFailed(_OfVersions):
+    """A version does not do on a scratch copy what it is there for.
+
+    Attributes
+    ----------
+    residue : tuple of str
+        What is still to be done after it: the statements, in order.
+    """
+
+    def __init__(self, message: str, versions: Sequence[str] = (), residue: Sequence[str] = ()) -> None:
+        super().__init__(message, versions)
+        self.residue = tuple(residue)
+
+
+class ScratchUnavailable(_OfVersions):
+    """There is no place to try versions in, or they reach beyond it."""
 
 
 def raise_first(problems: Sequence[_OfVersions]) -> None:

@@ -32,6 +32,8 @@ class Health(BaseModel, frozen=True):
         As the server says it, such as "18.6".
     head, expected_head : str or None
         The newest migration that is applied, and the newest that there is.
+    application_head, expected_application_head : str or None
+        The same of an application's own migrations; None where it has none.
     replica : bool or None
         Whether the server is a standby.
     replica_lag : float or None
@@ -44,19 +46,24 @@ class Health(BaseModel, frozen=True):
     server_version: str | None = None
     head: str | None = None
     expected_head: str | None = None
+    application_head: str | None = None
+    expected_application_head: str | None = None
     replica: bool | None = None
     replica_lag: float | None = None
     pool: PoolStats
     error: str | None = None
 
 
-def check(pool: ConnectionPool, heads: Callable[[Session], tuple[str | None, str | None]]) -> Health:
+Heads = Callable[[Session], tuple[str | None, str | None]]
+
+
+def check(pool: ConnectionPool, heads: Heads, application_heads: Heads | None = None) -> Health:
     """Ask the server how it is.
 
     Parameters
     ----------
-    heads : callable
-        Gives the applied and the expected newest migration.
+    heads, application_heads : callable
+        Gives the applied and the expected newest migration, of the library and of an application.
     """
     session = Autocommit(
         lambda: pool.borrow(timeout=SECONDS, purpose="health"),
@@ -66,13 +73,16 @@ def check(pool: ConnectionPool, heads: Callable[[Session], tuple[str | None, str
     try:
         version, encoding, replica, lag = session.one(_ASK)
         head, expected = heads(session)
+        own, own_expected = application_heads(session) if application_heads else (None, None)
     except DatabaseHandlerError as failure:
         return Health(ok=False, pool=pool.stats(), error=f"{type(failure).__name__}: {failure}")
     return Health(
-        ok=head == expected and encoding == "UTF8",
+        ok=(head, own) == (expected, own_expected) and encoding == "UTF8",
         server_version=version.split(" ")[0],
         head=head,
         expected_head=expected,
+        application_head=own,
+        expected_application_head=own_expected,
         replica=replica,
         replica_lag=lag,
         pool=pool.stats(),

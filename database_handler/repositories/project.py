@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from itertools import chain
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
@@ -12,10 +12,9 @@ import uuid_utils.compat
 from database_handler.content import project_file
 from database_handler.content.files import Readable
 from database_handler.content.project_file import Writable
-from database_handler.core.base_model import Change, Record, validated_changes
+from database_handler.core.base_model import Change, validated_changes
 from database_handler.core.exceptions import InvalidValue
-from database_handler.core.schema import Table
-from database_handler.models import ENTITIES, NewProject, Project, ProjectStatus
+from database_handler.models import NewProject, Project, ProjectStatus
 from database_handler.repositories import project_cascade, project_clone, project_transfer, statements
 from database_handler.repositories.base import as_uuid, as_version
 from database_handler.repositories.create import Create
@@ -27,19 +26,11 @@ __all__ = ["Deleted", "ProjectCounts", "ProjectRepository"]
 
 
 class ProjectRepository(ProjectReports, MetadataReports):
-    """Reads and writes `Project` records, and whole projects.
-
-    Attributes
-    ----------
-    entities : tuple of Record classes
-        What a project is made of, itself first, each after those it refers to. An application that adds
-        entities without adding them to the library's list overrides it.
-    """
+    """Reads and writes `Project` records, and whole projects."""
 
     draft = NewProject
     record = Project
     create = Create(NewProject, Project)
-    entities: ClassVar[tuple[type[Record], ...]] = ENTITIES
 
     # --------------------------------------------------------------------------------------------- status
 
@@ -98,10 +89,6 @@ class ProjectRepository(ProjectReports, MetadataReports):
         if row is None:
             raise self._not_found(id)
         return self._counts(row)
-
-    @property
-    def _below(self) -> tuple[Table, ...]:
-        return tuple(entity.table for entity in self.entities if entity.table.is_child)
 
     def _counts(self, row: tuple[Any, ...]) -> Deleted:
         return Deleted.of(project_cascade.counted((self.table, *self._below), row))

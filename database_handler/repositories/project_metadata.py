@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
+from database_handler.core.base_model import Record
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Table
 from database_handler.core.session import Statement
-from database_handler.models import ENTITIES
 
 __all__ = [
     "JsonType",
@@ -91,18 +91,18 @@ def metadata_limits(depth: object, limit: object) -> tuple[int, int]:
 # ----------------------------------------------------------------------------------------------- statement
 
 
-def described() -> tuple[Table, ...]:
+def described(entities: Iterable[type[Record]]) -> tuple[Table, ...]:
     """Return the tables whose rows have metadata."""
-    return tuple(model.table for model in ENTITIES if COLUMN in model.table.column_names)
+    return tuple(model.table for model in entities if COLUMN in model.table.column_names)
 
 
-@lru_cache(maxsize=1)
-def metadata_summary() -> Statement:
+@lru_cache(maxsize=64)
+def metadata_summary(tables: tuple[Table, ...]) -> Statement:
     """Paths, types and counts; binds the project once for each table, then the depth and the limit."""
     documents = " UNION ALL ".join(
         f"SELECT '{table.name}' AS entity, {COLUMN} AS value FROM {table.name} "
         f"WHERE {table.scope_column} = %s::uuid"
-        for table in described()
+        for table in tables
     )
     # First the objects alone, level by level; then what stands in each, which is never stored.
     text = (
@@ -127,7 +127,11 @@ def metadata_summary() -> Statement:
 
 
 def summarised(
-    project_id: UUID, depth: int, limit: int, rows: Sequence[tuple[Any, ...]]
+    project_id: UUID,
+    depth: int,
+    limit: int,
+    asked: Iterable[Table],
+    rows: Sequence[tuple[Any, ...]],
 ) -> MetadataSummary | None:
     """Read the answer to `metadata_summary`; None where the project is not there."""
     tables = {entity: number for entity, _, number, _ in rows if entity is not None}
@@ -135,7 +139,7 @@ def summarised(
         return None
     paths = [_path(tuple(keys), number, counts) for entity, keys, number, counts in rows if entity is None]
     paths.sort(key=lambda path: (-path.rows, path.keys))
-    there = {table.name: tables.get(table.name, 0) for table in described()}
+    there = {table.name: tables.get(table.name, 0) for table in asked}
     return MetadataSummary(project_id, depth, there, tuple(paths[:limit]), len(paths) > limit)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from database_handler.core.base_model import validated_field
+from database_handler.core.base_model import Record, validated_field
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.schema import Table
 from database_handler.core.session import Statement
 from database_handler.models import NewProject, Project
 from database_handler.repositories.base import Repository
@@ -27,18 +28,27 @@ from database_handler.repositories.project_metadata import (
     summarised,
 )
 from database_handler.repositories.project_statistics import (
-    STATISTICS_TABLES,
     ProjectStatistics,
     counted,
     statistics,
 )
-from database_handler.repositories.project_tree import TREE_ENTITIES, ProjectTree, planted, tree
+from database_handler.repositories.project_tree import ProjectTree, planted, tree
 
 __all__ = ["ProjectReports"]
 
 
 class ProjectReports(Repository[NewProject, Project]):
-    """The reports of a project, as a part of its repository."""
+    """The reports of a project, as a part of its repository; an application's own entities are in them."""
+
+    @property
+    def entities(self) -> tuple[type[Record], ...]:
+        """What a project is made of, itself first, each after those it refers to."""
+        below = (record for record in self._resources.records if record.table.is_child)
+        return (Project, *below)
+
+    @property
+    def _below(self) -> tuple[Table, ...]:
+        return tuple(entity.table for entity in self.entities if entity.table.is_child)
 
     def statistics(self, id: UUID | str) -> ProjectStatistics:
         """Return what a project holds, in figures, or raise `RecordNotFound`."""
@@ -58,7 +68,9 @@ class ProjectReports(Repository[NewProject, Project]):
         sought = sorted({id for id in asked if self._sees(id)})
         if not sought:
             return []
-        found = counted(self._session.all(statistics(), [sought] * STATISTICS_TABLES))
+        found = counted(
+            self._session.all(statistics(self._below), [sought] * (1 + len(self._below))), self._below
+        )
         return [found[id] for id in asked if id in found]
 
     def coverage(
@@ -111,8 +123,10 @@ class ProjectReports(Repository[NewProject, Project]):
         """
         depth, limit = metadata_limits(depth, limit)
         project = _id(id)
-        values = [*([project] * len(described())), depth, limit + 1]
-        found = summarised(project, depth, limit, self._report(project, metadata_summary(), values))
+        tables = described(self.entities)
+        values = [*([project] * len(tables)), depth, limit + 1]
+        rows = self._report(project, metadata_summary(tables), values)
+        found = summarised(project, depth, limit, tables, rows)
         if found is None:
             raise self._not_found(id)
         return found
@@ -124,7 +138,8 @@ class ProjectReports(Repository[NewProject, Project]):
         repository in a unit of isolation ``repeatable read``.
         """
         project = _id(id)
-        found = planted(self._report(project, tree(), [project] * len(TREE_ENTITIES)))
+        entities = self.entities
+        found = planted(self._report(project, tree(entities), [project] * len(entities)), entities)
         if found is None:
             raise self._not_found(id)
         return found

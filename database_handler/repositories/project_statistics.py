@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from database_handler.core.schema import Table
 from database_handler.core.session import Statement
 from database_handler.models import LinkKind, TranslationStatus, VideoStatus
 
@@ -114,6 +115,8 @@ class ProjectStatistics:
         Words of text sources, summaries and translations together.
     last_activity : datetime
         The latest `updated_at` of the project and everything below it.
+    others : mapping
+        Rows of an application's own entities, by the names of their tables (each is there).
     """
 
     project_id: UUID
@@ -125,6 +128,7 @@ class ProjectStatistics:
     translations: TranslationStatistics
     videos: VideoStatistics
     links: LinkStatistics
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 # ----------------------------------------------------------------------------------------------- statement
@@ -149,17 +153,19 @@ _PARTS = (
 )
 
 
-@lru_cache(maxsize=1)
-def statistics() -> Statement:
-    """Groups of every table for some projects; binds their ids once for each table, projects first."""
+@lru_cache(maxsize=64)
+def statistics(below: tuple[Table, ...]) -> Statement:
+    """Groups of every table for some projects; binds their ids once for each table, projects first.
+
+    A table that an application adds is one group for each project; the project names it where it has no row.
+    """
+    parts = {part.table: part for part in _PARTS}
+    branches = (_branch(parts.get(table.name, _Part(table.name, ()))) for table in below)
     project = (
         "SELECT 'projects' AS part, id, NULL AS one, NULL AS two, 1::bigint, updated_at, "
         "0::numeric, 0::numeric, 0::numeric FROM projects WHERE id = ANY(%s::uuid[])"
     )
-    return Statement(" UNION ALL ".join((project, *map(_branch, _PARTS))), "projects.statistics")
-
-
-STATISTICS_TABLES = 1 + len(_PARTS)
+    return Statement(" UNION ALL ".join((project, *branches)), "projects.statistics")
 
 
 def _branch(part: _Part) -> str:
@@ -169,7 +175,7 @@ def _branch(part: _Part) -> str:
     return (
         f"SELECT '{part.table}', project_id, {groups}, count(*), max(updated_at), "
         f"{', '.join(filter(None, (sums, rest)))} FROM {part.table} WHERE project_id = ANY(%s::uuid[]) "
-        f"GROUP BY project_id, {', '.join(part.groups)}"
+        f"GROUP BY {', '.join(('project_id', *part.groups))}"
     )
 
 
@@ -194,22 +200,26 @@ A = TypeVar("A")
 Amounts = Callable[[Sequence[_Group]], A]
 
 
-def counted(rows: Iterable[tuple[Any, ...]]) -> dict[UUID, ProjectStatistics]:
+def counted(rows: Iterable[tuple[Any, ...]], below: Iterable[Table]) -> dict[UUID, ProjectStatistics]:
     """Read the answer to `statistics`: the figures of each project that is there."""
+    known = {part.table for part in _PARTS}
+    own = tuple(table.name for table in below if table.name not in known)
     projects: dict[UUID, dict[str, list[_Group]]] = defaultdict(lambda: defaultdict(list))
     for group in map(_Group._make, rows):
         projects[group.project_id][group.part].append(group)
-    return {id: _read(id, parts) for id, parts in projects.items()}
+    return {id: _read(id, parts, own) for id, parts in projects.items()}
 
 
-def _read(id: UUID, parts: Mapping[str, list[_Group]]) -> ProjectStatistics:
+def _read(id: UUID, parts: Mapping[str, list[_Group]], own: Iterable[str]) -> ProjectStatistics:
+    others = {name: _rows(parts.get(name, ())) for name in own}
     sources = _text_sources(parts.get("text_sources", []))
     summaries = _summaries(parts.get("summaries", []))
     translations = _translations(parts.get("translations", []))
     videos, links = _videos(parts.get("videos", [])), _links(parts.get("links", []))
     return ProjectStatistics(
         project_id=id,
-        rows=sum(part.rows for part in (sources, summaries, translations, videos, links)),
+        rows=sum(part.rows for part in (sources, summaries, translations, videos, links))
+        + sum(others.values()),
         words=sources.words + summaries.words + translations.words,
         last_activity=max(group.last for groups in parts.values() for group in groups),
         text_sources=sources,
@@ -217,6 +227,7 @@ def _read(id: UUID, parts: Mapping[str, list[_Group]]) -> ProjectStatistics:
         translations=translations,
         videos=videos,
         links=links,
+        others=others,
     )
 
 

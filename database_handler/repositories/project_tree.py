@@ -5,8 +5,8 @@ own type, shared between the tables, so that the driver reads every value as it 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -17,10 +17,7 @@ from database_handler.core.schema import Table
 from database_handler.core.session import Statement
 from database_handler.models import Link, Project, Summary, TextSource, Translation, Video
 
-__all__ = ["TREE_ENTITIES", "ProjectTree", "SummaryNode", "TextSourceNode", "planted", "tree"]
-
-# What the tree has a place for: an entity that an application adds is not in it.
-TREE_ENTITIES: tuple[type[Record], ...] = (Project, TextSource, Summary, Translation, Video, Link)
+__all__ = ["ProjectTree", "SummaryNode", "TextSourceNode", "planted", "tree"]
 
 R = TypeVar("R", bound=Record)
 Row = tuple[Any, ...]
@@ -45,12 +42,19 @@ class TextSourceNode:
 
 @dataclass(frozen=True, slots=True)
 class ProjectTree:
-    """A project and all that stands below it, as it was at one moment; everything in the order of ids."""
+    """A project and all that stands below it, as it was at one moment; everything in the order of ids.
+
+    Attributes
+    ----------
+    others : mapping
+        The records of an application's own entities, by the names of their tables (each is there).
+    """
 
     project: Project
     text_sources: tuple[TextSourceNode, ...]
     videos: tuple[Video, ...]
     links: tuple[Link, ...]
+    others: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
 
     def records(self) -> Iterator[Record]:
         """Iterate over every record, what is referred to before what refers to it."""
@@ -63,6 +67,8 @@ class ProjectTree:
                 yield from summary.translations
         yield from self.videos
         yield from self.links
+        for records in self.others.values():
+            yield from records
 
 
 # ----------------------------------------------------------------------------------------------- statement
@@ -78,33 +84,37 @@ def _slots(table: Table) -> list[tuple[str, int]]:
     return slots
 
 
-@lru_cache(maxsize=1)
-def _all_slots() -> tuple[tuple[str, int], ...]:
-    return tuple(sorted({slot for model in TREE_ENTITIES for slot in _slots(model.table)}))
+Entities = tuple[type[Record], ...]
 
 
-@lru_cache(maxsize=1)
-def tree() -> Statement:
+@lru_cache(maxsize=64)
+def _all_slots(entities: Entities) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted({slot for model in entities for slot in _slots(model.table)}))
+
+
+@lru_cache(maxsize=64)
+def tree(entities: Entities) -> Statement:
     """Every row of a project; the first column says of which entity. Binds the project once for each."""
-    branches = (_branch(place, model.table) for place, model in enumerate(TREE_ENTITIES))
+    slots = _all_slots(entities)
+    branches = (_branch(place, model.table, slots) for place, model in enumerate(entities))
     return Statement(" UNION ALL ".join(branches), "projects.tree")
 
 
-def _branch(place: int, table: Table) -> str:
+def _branch(place: int, table: Table, slots: Iterable[tuple[str, int]]) -> str:
     named = dict(zip(_slots(table), table.column_names, strict=True))
-    columns = ", ".join(named.get(slot, f"NULL::{slot[0]}") for slot in _all_slots())
+    columns = ", ".join(named.get(slot, f"NULL::{slot[0]}") for slot in slots)
     return f"SELECT {place}, {columns} FROM {table.name} WHERE {table.scope_column} = %s::uuid"
 
 
 # ------------------------------------------------------------------------------------------------- reading
 
 
-@lru_cache(maxsize=1)
-def _makers() -> tuple[Callable[[Row], Record], ...]:
+@lru_cache(maxsize=64)
+def _makers(entities: Entities) -> tuple[Callable[[Row], Record], ...]:
     """Return what makes a record of a row, for each entity by its place."""
-    places = {slot: place for place, slot in enumerate(_all_slots(), 1)}
+    places = {slot: place for place, slot in enumerate(_all_slots(entities), 1)}
     return tuple(
-        _maker(model, itemgetter(*(places[slot] for slot in _slots(model.table)))) for model in TREE_ENTITIES
+        _maker(model, itemgetter(*(places[slot] for slot in _slots(model.table)))) for model in entities
     )
 
 
@@ -113,9 +123,9 @@ def _maker(model: type[R], columns: Callable[[Row], Row]) -> Callable[[Row], R]:
     return lambda row: fill(columns(row))
 
 
-def planted(rows: list[Row]) -> ProjectTree | None:
+def planted(rows: list[Row], entities: Entities) -> ProjectTree | None:
     """Make the tree of the rows of `tree`, which are used up; None where the project is not there."""
-    makers = _makers()
+    makers = _makers(entities)
     found: dict[type[Record], list[Record]] = defaultdict(list)
     # Each row is let go at once: with all of them alive beside their records the collector takes as long
     # again as the reading.
@@ -125,7 +135,7 @@ def planted(rows: list[Row]) -> ProjectTree | None:
         found[type(record)].append(record)
     for records in found.values():
         records.sort(key=lambda record: record.id.int)
-    return _nested(_Found(found)) if found[Project] else None
+    return _nested(_Found(found), entities) if found[Project] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,10 @@ class _Found:
         return [record for record in self.records[model] if isinstance(record, model)]
 
 
-def _nested(found: _Found) -> ProjectTree:
+_PLACED = (Project, TextSource, Summary, Translation, Video, Link)  # what the tree has a place of its own for
+
+
+def _nested(found: _Found, entities: Entities) -> ProjectTree:
     # By both references: a text and a summary may have one id.
     translations: dict[tuple[UUID | None, UUID | None], list[Translation]] = defaultdict(list)
     for translation in found.of(Translation):
@@ -153,7 +166,8 @@ def _nested(found: _Found) -> ProjectTree:
         for source in found.of(TextSource)
     )
     [project] = found.of(Project)
-    return ProjectTree(project, tuple(sources), tuple(found.of(Video)), tuple(found.of(Link)))
+    own = {model.table.name: tuple(found.records[model]) for model in entities if model not in _PLACED}
+    return ProjectTree(project, tuple(sources), tuple(found.of(Video)), tuple(found.of(Link)), own)
 
 
 T = TypeVar("T")

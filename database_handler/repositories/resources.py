@@ -7,7 +7,9 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from database_handler.config.files import FilesConfig
+from database_handler.core.base_model import Record
 from database_handler.core.exceptions import ConfigurationError, InvalidValue
+from database_handler.models import ENTITIES
 from database_handler.repositories.metadata import SchemaBook
 
 if TYPE_CHECKING:  # most programs never touch a file
@@ -18,7 +20,7 @@ __all__ = ["Resources"]
 
 @dataclass(frozen=True)
 class Resources:
-    """The file store and the folder of media files.
+    """The file store, the folder of media files, and which entities there are.
 
     Attributes
     ----------
@@ -30,12 +32,15 @@ class Resources:
         The JSON Schemas of metadata that were met so far.
     noted : Event
         Set once the store knows that this database refers to files in it.
+    records : tuple of Record classes
+        The entities, an application's own among them, each after those it refers to.
     """
 
     config: FilesConfig = field(default_factory=FilesConfig)
     given: "FileStore | None" = None
     schemas: SchemaBook = field(default_factory=SchemaBook)
     noted: Event = field(default_factory=Event, compare=False, repr=False)
+    records: tuple[type[Record], ...] = ENTITIES
 
     @cached_property
     def files(self) -> "FileStore":

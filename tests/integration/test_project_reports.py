@@ -31,9 +31,13 @@ from database_handler.core.session import Statement
 from database_handler.models import ENTITIES, Link, Summary, Translation, Video
 from database_handler.repositories.project import ProjectRepository
 from database_handler.repositories.project_coverage import Coverage, LanguageCoverage, coverage
-from database_handler.repositories.project_metadata import MetadataSummary, metadata_summary, shown_path
+from database_handler.repositories.project_metadata import (
+    MetadataSummary,
+    described,
+    metadata_summary,
+    shown_path,
+)
 from database_handler.repositories.project_statistics import (
-    STATISTICS_TABLES,
     ProjectStatistics,
     statistics,
 )
@@ -495,11 +499,12 @@ def test_each_report_is_one_round_trip(shared_database: Database) -> None:
         counted.projects.delete(link.project_id)
 
 
+BELOW = tuple(entity.table for entity in ENTITIES[1:])
 STATEMENTS: dict[str, tuple[Statement, Callable[[UUID], list[Any]]]] = {
-    "statistics": (statistics(), lambda id: [[id]] * STATISTICS_TABLES),
+    "statistics": (statistics(BELOW), lambda id: [[id]] * len(ENTITIES)),
     "coverage": (coverage("text_sources", False, False), lambda id: [id] * 4 + [10, id]),
-    "metadata_summary": (metadata_summary(), lambda id: [id] * len(ENTITIES) + [3, 10]),
-    "tree": (tree(), lambda id: [id] * len(ENTITIES)),
+    "metadata_summary": (metadata_summary(described(ENTITIES)), lambda id: [id] * len(ENTITIES) + [3, 10]),
+    "tree": (tree(ENTITIES), lambda id: [id] * len(ENTITIES)),
 }
 
 

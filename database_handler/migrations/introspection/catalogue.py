@@ -1,0 +1,179 @@
+"""The catalogue while it is read: rows in, drafts of objects out, with every server id mapped to an `ObjectId`.
+
+An object is drafted while its kind is read, and made once all kinds were read: only then are the names known
+that it needs, and its comment.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from database_handler.core.session import Session, Statement
+from database_handler.migrations.snapshot import Grant, ObjectId, SchemaObject, Unmodelled
+
+__all__ = ["Catalogue", "Class", "Draft", "Key", "acl", "grants_of", "not_of_extension", "options_of", "owner"]
+
+
+class Class:
+    """The fixed ids of the system catalogues, as pg_depend and pg_description name them."""
+
+    RELATION = 1259
+    TYPE = 1247
+    FUNCTION = 1255
+    DEFAULT = 2604
+    CONSTRAINT = 2606
+    REWRITE = 2618
+    TRIGGER = 2620
+    SCHEMA = 2615
+    DEFAULT_ACL = 826
+    EXTENSION = 3079
+    POLICY = 3256
+    STATISTICS = 3381
+    DICTIONARY = 3600
+    CONFIGURATION = 3602
+
+
+class Key(NamedTuple):
+    """What the server calls a thing: the catalogue it is in, its number there, and the column's in it."""
+
+    catalogue: int
+    oid: int
+    column: int = 0
+
+
+@dataclass(slots=True)
+class Draft:
+    """An object that lacks only what it needs and its comment."""
+
+    type: type[SchemaObject]
+    id: ObjectId
+    key: Key
+    fields: dict[str, Any]
+    needs: set[ObjectId] = field(default_factory=set)
+
+
+class Catalogue:
+    """One reading of some schemas.
+
+    Parameters
+    ----------
+    session : Session
+        In a transaction whose search_path is set already.
+    schemas : mapping
+        The schemas to read: their numbers, and their names as SQL spells them.
+    qualified : bool
+        Whether names are written with their schema; not when one schema is read.
+    """
+
+    def __init__(self, session: Session, schemas: Mapping[int, str], *, qualified: bool, version: int) -> None:
+        self.session = session
+        self.schemas = dict(schemas)
+        self.qualified = qualified
+        self.version = version
+        self.drafts: list[Draft] = []
+        self.ids: dict[Key, ObjectId] = {}
+        self.relations: dict[int, str] = {}  # names as they go into ids
+        self.places: dict[int, str] = {}  # names as the server qualifies them where it always does
+        self.columns: dict[int, dict[int, str]] = {}
+        self.unmodelled: set[Unmodelled] = set()
+
+    def rows(self, query: str, name: str, **parameters: object) -> list[tuple[Any, ...]]:
+        """Return what `query` finds in the schemas, which it names ``%(schemas)s``."""
+        values = {"schemas": list(self.schemas), **parameters}
+        return self.session.all(Statement(query, f"introspection.{name}"), values)
+
+    def name(self, schema: int, name: str) -> str:
+        """Return a quoted name as ids hold it."""
+        return self.place(schema, name) if self.qualified else name
+
+    def place(self, schema: int, name: str) -> str:
+        """Return a quoted name with its schema."""
+        return f"{self.schemas[schema]}.{name}"
+
+    def draft(self, made: type[SchemaObject], id: ObjectId, key: Key, **fields: Any) -> Draft:
+        """Note an object that was found, and the number that dependencies and comments know it by."""
+        draft = Draft(made, id, key, fields)
+        self.drafts.append(draft)
+        self.ids[key] = id
+        return draft
+
+    def also(self, kind: str, name: str) -> None:
+        """Note that something is there that no snapshot models."""
+        self.unmodelled.add(Unmodelled(kind, name))
+
+    def column_names(self, relation: int, numbers: Iterable[int] | None) -> tuple[str, ...]:
+        """Return the columns of these numbers; 0 stands for an expression, which has no name."""
+        names = self.columns.get(relation, {})
+        return tuple(names[number] for number in numbers or () if number in names)
+
+    def relation_id(self, relation: int) -> ObjectId | None:
+        """Return the id of a table, view or sequence that was read."""
+        return self.ids.get(Key(Class.RELATION, relation))
+
+
+# ----------------------------------------------------------------------------------------- pieces of queries
+
+
+def not_of_extension(catalogue: str, alias: str) -> str:
+    """Return the condition that no extension brought the object along."""
+    return (
+        f"NOT EXISTS (SELECT FROM pg_depend AS brought WHERE brought.classid = '{catalogue}'::regclass "
+        f"AND brought.objid = {alias}.oid AND brought.deptype = 'e')"
+    )
+
+
+def owner(column: str) -> str:
+    """Return the expression for an owner: empty for the role that looks."""
+    return (
+        f"CASE WHEN {column} <> (SELECT oid FROM pg_roles WHERE rolname = current_user) "
+        f"THEN quote_ident(pg_get_userbyid({column})) ELSE '' END"
+    )
+
+
+def acl(column: str, kind: str, owned_by: str) -> str:
+    """Return the expression for privileges as JSON: NULL where they are what they would be by default."""
+    default = f"acldefault('{kind}', {owned_by})"
+    return (
+        f"CASE WHEN {column} IS NOT NULL AND NOT ({column} @> {default} AND {default} @> {column}) THEN "
+        f"(SELECT coalesce(json_agg(json_build_array(CASE given.grantee WHEN {owned_by} THEN '' "
+        "WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END, "
+        f"given.privilege_type, given.is_grantable)), '[]') FROM aclexplode({column}) AS given) END"
+    )
+
+
+_ALL = {
+    "r": {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"},
+    "c": {"SELECT", "INSERT", "UPDATE", "REFERENCES"},
+    "s": {"SELECT", "UPDATE", "USAGE"},
+    "n": {"CREATE", "USAGE"},
+}
+
+
+def grants_of(found: list[list[Any]] | None, kind: str) -> tuple[Grant, ...] | None:
+    """Return privileges, sorted; who has all that there are has ``ALL``, whatever a version adds to them."""
+    if found is None:
+        return None
+    held: dict[tuple[str, bool], set[str]] = {}
+    for grantee, privilege, grantable in found:
+        held.setdefault((grantee, grantable), set()).add(privilege)
+    return tuple(
+        sorted(
+            Grant(grantee, privilege, grantable)
+            for (grantee, grantable), privileges in held.items()
+            for privilege in _shortened(privileges, kind)
+        )
+    )
+
+
+def _shortened(privileges: set[str], kind: str) -> set[str]:
+    everything = _ALL.get(kind)
+    if everything is None or not everything <= privileges:
+        return privileges
+    return {"ALL"}
+
+
+def options_of(found: Iterable[str] | None) -> tuple[tuple[str, str], ...]:
+    """Return ``name=value`` options as pairs, sorted."""
+    return tuple(sorted((name, value) for name, _, value in (each.partition("=") for each in found or ())))
+
+

@@ -1,0 +1,110 @@
+"""What the manager's runs tell: frozen values, each of which is JSON by `model_dump_json`."""
+
+import datetime as dt
+
+from pydantic import BaseModel
+
+from database_handler.migrations.planning import State
+
+__all__ = [
+    "MigrationItem",
+    "MigrationReport",
+    "MigrationStatus",
+    "PlannedMigration",
+    "PlannedStatement",
+]
+
+
+class MigrationItem(BaseModel, frozen=True):
+    """One version: its file against its row of the history.
+
+    Attributes
+    ----------
+    history : str
+        The history table that it belongs to; a database with an application of its own has two.
+    baseline : bool
+        Whether it was recorded as applied without being run here.
+    """
+
+    number: int
+    name: str
+    state: State
+    reversible: bool
+    applied_at: dt.datetime | None = None
+    applied_by: str | None = None
+    duration: dt.timedelta | None = None
+    library_version: str | None = None
+    history: str = ""
+    baseline: bool = False
+
+
+class MigrationStatus(BaseModel, frozen=True):
+    """Every version in order, and the name of the last one that is applied.
+
+    Attributes
+    ----------
+    head : str or None
+        Of the last history, where there are two.
+    """
+
+    items: tuple[MigrationItem, ...]
+    head: str | None
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The names of what `migrate` would run."""
+        return tuple(item.name for item in self.items if item.state in {"pending", "partial"})
+
+    @property
+    def at_head(self) -> bool:
+        """Whether all that there is, is applied, and unchanged."""
+        return all(item.state == "applied" for item in self.items)
+
+
+class PlannedStatement(BaseModel, frozen=True):
+    """A statement of a dry run: where it stands, and what it was measured to do on a copy of the schema.
+
+    Attributes
+    ----------
+    locks : mapping of relation to lock mode
+        The strongest that it takes on what was there before it.
+    rewrites, scans : tuple of str
+        The tables that it writes anew, and those that it reads whole.
+    """
+
+    line: int
+    sql: str
+    transactional: bool = True
+    locks: dict[str, str] = {}
+    rewrites: tuple[str, ...] = ()
+    scans: tuple[str, ...] = ()
+
+
+class PlannedMigration(BaseModel, frozen=True):
+    """What a dry run found to do: a version, and the SQL that would be sent for it.
+
+    Attributes
+    ----------
+    statements : tuple of PlannedStatement
+        The same, one by one, with their locks; empty where `unmeasured` says why.
+    """
+
+    name: str
+    sql: str
+    statements: tuple[PlannedStatement, ...] = ()
+    unmeasured: str | None = None
+
+
+class MigrationReport(BaseModel, frozen=True):
+    """What a run did, in the order in which it was done."""
+
+    applied: tuple[str, ...] = ()
+    rolled_back: tuple[str, ...] = ()
+    planned: tuple[PlannedMigration, ...] = ()
+    head: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was run; False means that the database already stood there."""
+        return bool(self.applied or self.rolled_back)
