@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from database_handler.config.files import FilesConfig
     from database_handler.config.settings import Settings
     from database_handler.core import exceptions
-    from database_handler.core.base_model import Change, Draft, Record
+    from database_handler.core.base_model import Change, Draft, Record, derived
+    from database_handler.core.schema import Backfill, Check, Index, References, RenamedFrom, Table
     from database_handler.core.session import Session
     from database_handler.database import Database
     from database_handler.migrations import MigrationManager
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from database_handler.repositories import (
         Claim,
         Coverage,
+        Create,
         Deleted,
         Outcome,
         Page,
@@ -51,21 +53,26 @@ if TYPE_CHECKING:
         SearchPage,
         Upserted,
     )
-    from database_handler.unit_of_work import Repositories, UnitOfWork
+    from database_handler.unit_of_work import Entity, Repositories, UnitOfWork
 
 __version__ = "0.1.0"
 
 __all__ = [
     "STATUS_MOVES",
+    "Backfill",
     "Change",
+    "Check",
     "Claim",
     "ContentFormat",
     "Coverage",
+    "Create",
     "Database",
     "DatabaseConfig",
     "Deleted",
     "Draft",
+    "Entity",
     "FilesConfig",
+    "Index",
     "Link",
     "LinkKind",
     "MigrationManager",
@@ -83,6 +90,8 @@ __all__ = [
     "ProjectStatus",
     "ProjectTree",
     "Record",
+    "References",
+    "RenamedFrom",
     "Repositories",
     "Repository",
     "SearchHit",
@@ -91,6 +100,7 @@ __all__ = [
     "Settings",
     "Summary",
     "SummaryKind",
+    "Table",
     "TextSource",
     "Translation",
     "TranslationStatus",
@@ -98,10 +108,14 @@ __all__ = [
     "Upserted",
     "Video",
     "VideoStatus",
+    "derived",
     "exceptions",
 ]
 
-_HOMES = ("models", "repositories", "unit_of_work", "database", "config", "core.base_model", "core.session")
+_HOMES = (
+    *("models", "repositories", "unit_of_work", "database", "config"),
+    *("core.base_model", "core.schema", "core.session"),
+)
 
 
 def __getattr__(name: str) -> object:

@@ -169,10 +169,10 @@ class Database(Repositories, Generic[U_co]):
             )
         return self.pool.borrow(purpose="single statement")
 
-    @classmethod
-    def models(cls) -> tuple[type[Record], ...]:
-        """Return the record classes that are an application's own, each after those it refers to."""
-        return tuple(record for record in cls.records() if record not in ENTITIES)
+    @property
+    def models(self) -> tuple[type[Record], ...]:
+        """The record classes that are an application's own, each after those it refers to."""
+        return tuple(record for record in self.records() if record not in ENTITIES)
 
     def repositories(self, *, outside_unit: bool = False) -> Self:
         """Return the repositories that send each statement by itself.
@@ -301,38 +301,31 @@ class Database(Repositories, Generic[U_co]):
         maintenance = self.config.with_(name="postgres")
         return _created(Autocommit(lambda: dedicated(maintenance)).session, self.config.name)
 
+    @property
+    def migrations(self) -> "MigrationManager":
+        """What runs, makes and checks the versions: the library's, or an application's on top of them."""
+        from database_handler.migrations import MigrationManager
+
+        return MigrationManager(self)
+
     def migrate(self, target: str | None = None) -> "MigrationReport":
         """Bring the schema to the newest version, or to `target`; any number of processes may call it.
 
-        Where an application has versions of its own, the library's are all applied first, `target` is one of
-        the application's, and the report is of both, its `head` the application's.
+        Where an application has versions of its own, the library's are all applied first, and `target` is
+        one of the application's.
         """
-        *before, last = self._migrations()
-        reports = [*(manager.migrate() for manager in before), last.migrate(target)]
-        return reports[-1].model_copy(
-            update={
-                "applied": tuple(name for report in reports for name in report.applied),
-                "seconds": sum(report.seconds for report in reports),
-            }
-        )
-
-    def _migrations(self) -> "list[MigrationManager]":
-        """Return what runs the library's versions, and what runs the application's where it has some."""
-        from database_handler.migrations import MigrationManager
-
-        library = MigrationManager(self.config)
-        if self.versions is None:
-            return [library]
-        own = MigrationManager(
-            self.config, Path(self.versions), self.models(), history_table=self.history_table
-        )
-        return [library, own]
+        return self.migrations.migrate(target)
 
     def health(self) -> "Health":
         """Return how the database is; never raises, and takes no longer than a few seconds."""
+        from database_handler.migrations import MigrationManager
         from database_handler.operations.health import check
 
-        return check(self.pool, *(manager.heads for manager in self._migrations()))
+        heads = [MigrationManager(self.config).heads]
+        if self.versions is not None:
+            alone = MigrationManager(self.config, Path(self.versions), history_table=self.history_table)
+            heads.append(alone.heads)
+        return check(self.pool, *heads)
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""

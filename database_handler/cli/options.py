@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from database_handler.cli.application import database_class
 from database_handler.cli.console import console
 from database_handler.cli.endings import DecisionNeeded
 from database_handler.config.settings import Settings
@@ -35,6 +36,12 @@ class Chosen:
     ] = None
     environment: Annotated[
         str | None, typer.Option(metavar="NAME", help="Use this section of database_handler.yaml.")
+    ] = None
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CLASS", help="Use an application's own Database class, with its entities."
+        ),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
     log_level: Annotated[
@@ -70,6 +77,7 @@ class Run:
             database_url=chosen.database_url if chosen.embedded is None else _NO_ADDRESS,
             environment=chosen.environment,
             log_level=chosen.log_level,
+            database_class=chosen.app,
         )
 
     def _start_log(self) -> None:
@@ -80,7 +88,7 @@ class Run:
             level = "DEBUG"
         logger.configure(level, settings.log_format)
 
-    def database(self, *, create: bool = False) -> Database:
+    def database(self, *, create: bool = False) -> Database[Any]:
         """Open the database that was chosen; nothing is connected to, but an embedded server is started.
 
         Parameters
@@ -89,8 +97,9 @@ class Run:
             Whether an embedded one may be made where there is none: not for who only wants to look.
         """
         self._start_log()
+        kind = database_class(self.settings.database_class)
         if self.chosen.embedded is None:
-            return Database.from_settings(self.settings)
+            return kind.from_settings(self.settings)
         folder = Path(self.chosen.embedded)
         if not create and not _holds_something(folder):
             raise ConfigurationError(
@@ -99,7 +108,7 @@ class Run:
         screen = console(stderr=True)
         with screen.status("starting PostgreSQL") if screen.is_terminal else nullcontext():
             kept = "FILE_STORE_URL" in self.settings.sources
-            return Database.embedded(folder, files=self.settings.files if kept else None)
+            return kind.embedded(folder, files=self.settings.files if kept else None)
 
     def agree(self, question: str) -> None:
         """Ask whether to go on with what cannot be undone.

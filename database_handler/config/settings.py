@@ -56,6 +56,7 @@ DATABASE_VARIABLES: Final = {
 }
 FILES_VARIABLES: Final = {"store_url": "FILE_STORE_URL", "media_root": "MEDIA_ROOT"}
 OTHER_VARIABLES: Final = {
+    "database_class": "DATABASE_CLASS",
     "log_level": "LOG_LEVEL",
     "log_format": "LOG_FORMAT",
     "debug": "DEBUG",
@@ -70,6 +71,7 @@ _PLACE: Final = ("host", "port", "ports", "name", "user", "password", "target_se
 _OUR_PREFIXES: Final = ("DB_", "DATABASE_", "LOG_", "FILE_", "MEDIA_")
 _CLOSE: Final = 0.85  # a foreign DB_HOSTNAME stays below, DB_POOLSIZE and DB_PROT do not
 _ENVIRONMENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
+_CLASS_NAME: Final = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
 _ENVIRONMENT_ALLOWED: Final = (
     "a name of 1 to 63 lower-case letters, digits, '-' and '_' that starts with a letter"
 )
@@ -113,6 +115,9 @@ class Settings(Configuration, frozen=True):
 
     database: DatabaseConfig = Field(description="a DatabaseConfig")
     files: FilesConfig = Field(default_factory=FilesConfig, description="a FilesConfig")
+    database_class: Annotated[str, StringConstraints(pattern=_CLASS_NAME)] | None = Field(
+        default=None, description="an application's own Database class, as package.module:Class"
+    )
     debug: Boolean = Field(default=False, description="true, yes, on, 1, false, no, off or 0")
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         default_factory=_level, description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
@@ -148,7 +153,7 @@ class Settings(Configuration, frozen=True):
             Chooses the section of the YAML file, which is read over its section ``default``.
         **arguments
             ``database_url``, any field of `DatabaseConfig` or `FilesConfig`, ``log_level``, ``log_format``,
-            ``debug``; None counts as not given.
+            ``debug``, ``database_class``; None counts as not given.
 
         Raises
         ------

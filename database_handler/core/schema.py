@@ -44,10 +44,13 @@ class References:
     ----------
     on_delete : {"CASCADE", "RESTRICT"}
         CASCADE where this row is derived from that one, RESTRICT where it would vanish unasked.
+    shared : bool
+        Whether the rows of `table` belong to no project: then the reference is by the id alone.
     """
 
     table: str
     on_delete: Literal["CASCADE", "RESTRICT"] = "CASCADE"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,7 @@ def _foreign_keys(model: type[BaseModel]) -> Iterator[ForeignKey]:
     for name, field in model.model_fields.items():
         for marker in unwrapped(field).markers:
             if isinstance(marker, References):
-                child = TENANT in model.model_fields and name != TENANT
+                child = TENANT in model.model_fields and name != TENANT and not marker.shared
                 columns = (TENANT, name) if child else (name,)
                 yield ForeignKey(
                     columns, marker.table, (TENANT, "id") if child else ("id",), marker.on_delete

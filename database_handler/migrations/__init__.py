@@ -16,14 +16,15 @@ from database_handler.migrations.errors import (
     ReadOnlyTarget,
     UnusableTarget,
 )
-from database_handler.migrations.migration_manager import (
+from database_handler.migrations.migration_manager import MigrationManager
+from database_handler.migrations.planning import lock_text
+from database_handler.migrations.reports import (
     MigrationItem,
-    MigrationManager,
     MigrationReport,
     MigrationStatus,
     PlannedMigration,
+    PlannedStatement,
 )
-from database_handler.migrations.planning import lock_text
 
 __all__ = [
     "ChangedMigration",
@@ -42,6 +43,7 @@ __all__ = [
     "OutOfOrderMigration",
     "PartialMigration",
     "PlannedMigration",
+    "PlannedStatement",
     "PoolerInTheWay",
     "ReadOnlyTarget",
     "UnusableTarget",

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from database_handler.core.exceptions import MigrationError
+from database_handler.migrations.snapshot import ObjectId
 
 __all__ = [
+    "BackfillNeeded",
     "ChangedMigration",
     "DecisionNeeded",
     "DuplicateMigration",
+    "EndlessBatches",
+    "HistoryChanged",
+    "HistoryNotEmpty",
     "IrreversibleMigration",
     "LockFileMismatch",
     "MalformedMigration",
@@ -18,10 +23,13 @@ __all__ = [
     "MissingMigration",
     "OutOfOrderMigration",
     "PartialMigration",
+    "PendingVersions",
     "PoolerInTheWay",
     "ProofFailed",
     "ReadOnlyTarget",
+    "SchemaDiffers",
     "ScratchUnavailable",
+    "UnknownSchema",
     "UnusableTarget",
     "raise_first",
 ]
@@ -102,6 +110,14 @@ class ReadOnlyTarget(_OfVersions):
     """Versions are pending, and this server takes no writes."""
 
 
+class UnknownSchema(_OfVersions):
+    """A schema that is to be read does not exist."""
+
+
+class EndlessBatches(_OfVersions):
+    """A batched statement changes the same rows again and again."""
+
+
 class PoolerInTheWay(_OfVersions):
     """A pooler gives each transaction another server connection, so that no lock can be held."""
 
@@ -143,6 +159,26 @@ class DecisionNeeded(_OfVersions):
         self.decisions = tuple(decisions)
 
 
+class BackfillNeeded(DecisionNeeded):
+    """A column is added NOT NULL to a table that may have rows, and nothing says what those hold in it.
+
+    Attributes
+    ----------
+    columns : tuple of ObjectId
+        The columns, by their ids after the change.
+    """
+
+    def __init__(self, columns: Sequence[ObjectId]) -> None:
+        super().__init__(
+            [
+                f"{each.name}.{each.part} is added NOT NULL, and rows that are there have no value for it; "
+                'give the field a default, or a Backfill("SQL over the row\'s columns"), or let it be None'
+                for each in columns
+            ]
+        )
+        self.columns = tuple(columns)
+
+
 class ProofFailed(_OfVersions):
     """A version does not do on a scratch copy what it is there for.
 
@@ -155,6 +191,22 @@ class ProofFailed(_OfVersions):
     def __init__(self, message: str, versions: Sequence[str] = (), residue: Sequence[str] = ()) -> None:
         super().__init__(message, versions)
         self.residue = tuple(residue)
+
+
+class HistoryNotEmpty(_OfVersions):
+    """Versions are on record in a database that was to be taken over."""
+
+
+class HistoryChanged(_OfVersions):
+    """Another process migrated while this one was looking."""
+
+
+class PendingVersions(_OfVersions):
+    """Versions are pending that have to be applied first."""
+
+
+class SchemaDiffers(_OfVersions):
+    """A schema is not what the versions make that it was to be recorded for."""
 
 
 class ScratchUnavailable(_OfVersions):

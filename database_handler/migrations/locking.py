@@ -53,18 +53,23 @@ class Held(NamedTuple):
 
 
 def lock_key(database: str, table: str) -> int:
-    """Return the advisory lock's 64-bit key for one history table of one database."""
+    """Return the advisory lock's 64-bit key for one history table of one database, in its schema public.
+
+    In another schema the server makes another key of it, so that schemas are migrated side by side.
+    """
     digest = hashlib.sha256(f"database_handler migrations\0{database}\0{table}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 # CASE, unlike AND, is evaluated in order: a server that takes no writes is not locked.
 _TRY = Statement(
-    "SELECT pg_backend_pid(), s.read_only,"
-    " CASE WHEN s.read_only THEN false ELSE pg_try_advisory_lock(%s) END,"
+    "SELECT pg_backend_pid(), read_only, key, schema,"
+    " CASE WHEN read_only OR schema IS NULL THEN false ELSE pg_try_advisory_lock(key) END"
+    " FROM (SELECT *, CASE schema WHEN 'public' THEN %s ELSE hashtextextended(schema, %s) END AS key"
+    " FROM (SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,"
     " coalesce((SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)), current_schema())::text"
-    " FROM (SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only) s",
+    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)), %s, current_schema())::text AS schema"
+    " OFFSET 0) s OFFSET 0) k",
     "migrations.lock",
 )
 _HOLDERS = Statement(
@@ -77,8 +82,12 @@ _HOLDERS = Statement(
 _PID = Statement("SELECT pg_backend_pid()", "migrations.backend")
 
 
-def acquire(lease: Kept, config: DatabaseConfig, table: str, *, wait: float) -> Held:
+def acquire(
+    lease: Kept, config: DatabaseConfig, table: str, *, wait: float, schema: str | None = None
+) -> Held:
     """Take the migrations' lock of this database and table, polling for up to `wait` seconds.
+
+    The table is the one in `schema`; the search path decides when that is left out.
 
     Raises
     ------
@@ -89,23 +98,29 @@ def acquire(lease: Kept, config: DatabaseConfig, table: str, *, wait: float) -> 
     PoolerInTheWay
         Two connections share one server process: the lock would belong to anybody.
     ConfigurationError
-        The database cannot hold every text: its encoding is not UTF8.
+        The database cannot hold every text, for its encoding is not UTF8, or there is no schema to be in.
     """
     _refuse_encoding(lease)
     session = Autocommit(lambda: lease).session
     key = lock_key(config.name, table)
-    waiting = _Waiting(session, key, wait)
+    named = f'"{table}"' if schema is None else '"{}"."{}"'.format(schema.replace('"', '""'), table)
+    waiting = _Waiting(session, wait)
     while True:
-        backend, read_only, locked, schema = session.one(_TRY, [key, f'"{table}"'])
+        backend, read_only, found, there, locked = session.one(_TRY, [key, key, named, schema])
         if read_only:
             raise ReadOnlyTarget(
                 "versions are pending, and this server takes no writes (a standby, or default_transaction_"
                 "read_only is on): migrate the primary"
             )
+        if there is None:
+            raise ConfigurationError(
+                "no schema of the search_path exists, so that there is no place to make tables in: create "
+                "it, or set another search_path for the role; nothing was run"
+            )
         if locked:
             _refuse_pooler(lease, config, backend)
-            return Held(backend, schema)
-        waiting.again()
+            return Held(backend, there)
+        waiting.again(found)
 
 
 def _refuse_encoding(lease: Kept) -> None:
@@ -120,19 +135,18 @@ def _refuse_encoding(lease: Kept) -> None:
 class _Waiting:
     """Bounds the wait for the lock, and tells now and then for whom."""
 
-    def __init__(self, session: Session, key: int, seconds: float) -> None:
+    def __init__(self, session: Session, seconds: float) -> None:
         self._session = session
-        self._key = key
         self._seconds = seconds
         self._started = self._told = time.monotonic()
         self._told -= _TELL_SECONDS
 
-    def again(self) -> None:
+    def again(self, key: int) -> None:
         now = time.monotonic()
         left = self._started + self._seconds - now
         if now - self._told >= _TELL_SECONDS or left <= 0:
             self._told = now
-            holders = self._holders()
+            holders = self._holders(key)
             if left <= 0:
                 raise MigrationLockTimeout(
                     f"the migrations' lock was not had within {self._seconds:g} s: {holders} has it. Wait "
@@ -141,8 +155,8 @@ class _Waiting:
             _log.info("migrations.waiting", holder=holders, seconds_left=round(left, 1))
         time.sleep(min(max(left, 0.0), _jitter.uniform(0.2, 1.0) * _POLL_SECONDS))
 
-    def _holders(self) -> str:
-        rows = self._session.all(_HOLDERS, [self._key])
+    def _holders(self, key: int) -> str:
+        rows = self._session.all(_HOLDERS, [key])
         told = [
             f"process {pid} ({name or 'without a name'}, connected since {at}Z)" for pid, name, at in rows
         ]

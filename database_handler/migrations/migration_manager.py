@@ -1,49 +1,59 @@
-"""`MigrationManager`: where a database stands, up, and down; every call returns a value.
+"""`MigrationManager`: where a database stands, up, down, and all that keeps files, models and database one.
 
-Files and history are checked before anything is sent that changes a thing. A database at its head is left
-after one SELECT, without a lock, so that any number of processes may call `migrate` as they start.
+Every call returns a value. Files and history are checked before anything is sent that changes a thing. A
+database at its head is left after one SELECT, without a lock, so that any number of processes may call
+`migrate` as they start. What each method does is in the module that it names; those load when first used.
 """
 
-import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Protocol
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.base_model import Record
-from database_handler.core.connection import dedicated
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
-from database_handler.migrations.applying import Applier, LockRetries
-from database_handler.migrations.errors import PoolerInTheWay
+from database_handler.migrations.applying import LockRetries
+from database_handler.migrations.chain import Chain, Folder
 from database_handler.migrations.history import History
-from database_handler.migrations.locking import Kept, acquire
-from database_handler.migrations.migration import Migration, read_folder
-from database_handler.migrations.planning import (
-    Applied,
-    State,
-    Step,
-    check_files,
-    plan_down,
-    plan_up,
-    read_lock,
-    state_of,
+from database_handler.migrations.locking import Kept
+from database_handler.migrations.migration import Migration
+from database_handler.migrations.planning import Applied, Step, plan_down, plan_up, state_of
+from database_handler.migrations.recording import head_of
+from database_handler.migrations.reports import (
+    MigrationItem,
+    MigrationReport,
+    MigrationStatus,
+    PlannedMigration,
 )
+from database_handler.migrations.running import FolderRun, Plan, RunOptions, connected
 
-__all__ = ["MigrationItem", "MigrationManager", "MigrationReport", "MigrationStatus", "PlannedMigration"]
+if TYPE_CHECKING:  # imported by the methods that need them
+    from database_handler.migrations.adopting import Adopted
+    from database_handler.migrations.baseline import BaselineReport
+    from database_handler.migrations.checking import Checked, Verified
+    from database_handler.migrations.comparing import Comparison
+    from database_handler.migrations.drift import DriftReport
+    from database_handler.migrations.generating import Generated
+    from database_handler.migrations.linting import LintReports
+    from database_handler.migrations.preflight import PreflightReport
+    from database_handler.migrations.squashing import Squashed
+
+__all__ = ["APPLICATION_HISTORY", "OWN_HISTORY", "OWN_VERSIONS", "HasConfig", "MigrationManager"]
 
 OWN_VERSIONS = Path(__file__).parent / "versions"
 OWN_HISTORY = "database_handler_migrations"
 APPLICATION_HISTORY = "application_migrations"
-LOCK_FILE = "versions.lock"
+
+Target = str | int | None
 
 
 class HasConfig(Protocol):
-    """Anything that knows how to reach its database."""
+    """Anything that knows how to reach its database, such as a `Database`.
+
+    One that has `versions` (not None) brings its `models` and `history_table` too.
+    """
 
     @property
     def config(self) -> DatabaseConfig:
@@ -51,72 +61,22 @@ class HasConfig(Protocol):
         ...
 
 
-class MigrationItem(BaseModel, frozen=True):
-    """One version: its file against its row of the history."""
-
-    number: int
-    name: str
-    state: State
-    reversible: bool
-    applied_at: dt.datetime | None = None
-    applied_by: str | None = None
-    duration: dt.timedelta | None = None
-    library_version: str | None = None
-
-
-class MigrationStatus(BaseModel, frozen=True):
-    """Every version in order, and the name of the last one that is applied."""
-
-    items: tuple[MigrationItem, ...]
-    head: str | None
-
-    @property
-    def pending(self) -> tuple[str, ...]:
-        """The names of what `migrate` would run."""
-        return tuple(item.name for item in self.items if item.state in {"pending", "partial"})
-
-    @property
-    def at_head(self) -> bool:
-        """Whether all that there is, is applied, and unchanged."""
-        return all(item.state == "applied" for item in self.items)
-
-
-class PlannedMigration(BaseModel, frozen=True):
-    """What a dry run found to do: a version and the SQL that would be sent for it."""
-
-    name: str
-    sql: str
-
-
-class MigrationReport(BaseModel, frozen=True):
-    """What a run did, in the order in which it was done."""
-
-    applied: tuple[str, ...] = ()
-    rolled_back: tuple[str, ...] = ()
-    planned: tuple[PlannedMigration, ...] = ()
-    head: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was run; False means that the database already stood there."""
-        return bool(self.applied or self.rolled_back)
-
-
-Plan = Callable[[Sequence[Migration], Sequence[Applied]], list[Step]]
-
-
 class MigrationManager:
-    """Runs a folder of versions against one database; keeps no connection between calls.
+    """Runs, makes and checks a folder of versions for one database; keeps no connection between calls.
+
+    Without `versions` it is this library's own folder. With `versions` and `models` it is an application's,
+    on top of the library's: `migrate` brings that to its head first, and the models may refer to its
+    tables. With `versions` alone it is that folder and nothing else.
 
     Parameters
     ----------
     database : DatabaseConfig, str, or anything with a `config`
-        Where; `config.migration_url` (DB_MIGRATION_URL) goes before the rest when it is set.
+        Where; `config.migration_url` (DB_MIGRATION_URL) goes before the rest when it is set. An
+        application's `Database` brings its versions and models along.
     versions : path, optional
         Another folder than this library's own. Its history table is ``application_migrations``.
     models : sequence of Record classes, optional
-        The entities that the folder's tables belong to; kept as `models`.
+        The entities that the folder's tables belong to.
     history_table : str, optional
         The history's name, where a database has several folders.
     lock_wait : float
@@ -139,31 +99,76 @@ class MigrationManager:
         lock_attempts: int = 30,
     ) -> None:
         given = _config_of(database)
-        self._pooled = given.pgbouncer and given.migration_url is None
+        if versions is None and models is None and getattr(database, "versions", None) is not None:
+            versions, models = database.versions, database.models  # type: ignore[union-attr]
+            history_table = history_table or getattr(database, "history_table", None)
         self.config = given.for_migrations()
         self.versions = OWN_VERSIONS if versions is None else Path(versions)
         self.models = tuple(models or ())
+        self._on_library = versions is not None and models is not None
         own = self.versions.resolve() == OWN_VERSIONS.resolve()
         usual = OWN_HISTORY if own else APPLICATION_HISTORY
         self.history_table = usual if history_table is None else history_table
-        self._history = History(self.history_table)
-        self._lock_wait = lock_wait
-        self._retries = LockRetries(lock_timeout, lock_attempts)
+        History(self.history_table)  # refuses a name that cannot be one
+        self._options = RunOptions(
+            lock_wait=lock_wait,
+            retries=LockRetries(lock_timeout, lock_attempts),
+            pooled=given.pgbouncer and given.migration_url is None,
+        )
+
+    @property
+    def chain(self) -> Chain:
+        """The folders that make the schema, in order, read anew; the last one is this manager's."""
+        own = Folder(self.versions, self.history_table, self.models or _own_models(self.versions))
+        return Chain((*self._below(), own))
+
+    def _below(self) -> tuple[Folder, ...]:
+        return (Folder(OWN_VERSIONS, OWN_HISTORY, _own_models(OWN_VERSIONS)),) if self._on_library else ()
+
+    def runs(self, config: DatabaseConfig | None = None) -> list[FolderRun]:
+        """Return the folders with the database that they are run against, files not read yet."""
+        own = Folder(self.versions, self.history_table)
+        below = [Folder(OWN_VERSIONS, OWN_HISTORY)] if self._on_library else []
+        return [FolderRun(config or self.config, folder, self._options) for folder in (*below, own)]
+
+    # ---------------------------------------------------------------------------------------- where it stands
 
     def status(self) -> MigrationStatus:
-        """Say how every version stands, applied, pending, changed, missing or partial, in one SELECT.
+        """Say how every version stands, applied, pending, changed, missing or partial: one SELECT a history.
 
         Raises
         ------
         MigrationError
             The files alone are wrong; what the history says of them is in the value.
         """
-        migrations = self._files()
-        with self._connected() as lease:
-            history = self._read(lease)
-        return MigrationStatus(items=tuple(_items(migrations, history)), head=_head(history))
+        runs = self.runs()
+        files = [run.files for run in runs]
+        with connected(self.config) as lease:
+            session = Autocommit(lambda: lease).session
+            histories = [run.history(session) for run in runs]
+        items = (
+            item
+            for run, migrations, history in zip(runs, files, histories, strict=True)
+            for item in _items(run.table, migrations, history)
+        )
+        return MigrationStatus(items=tuple(items), head=head_of(histories[-1]))
 
-    def migrate(self, target: str | int | None = None, dry_run: bool = False) -> MigrationReport:
+    def heads(self, session: Session) -> tuple[str | None, str | None]:
+        """Return the newest version that is applied, asked through `session`, and the newest there is.
+
+        They are this library's where that lags behind below an application.
+        """
+        applied = expected = None
+        for run in self.runs():
+            migrations = run.files
+            applied, expected = head_of(run.history(session)), migrations[-1].name if migrations else None
+            if applied != expected:
+                break
+        return applied, expected
+
+    # -------------------------------------------------------------------------------------------- up and down
+
+    def migrate(self, target: Target = None, dry_run: bool = False) -> MigrationReport:
         """Apply what is pending, up to and with `target`.
 
         Parameters
@@ -171,83 +176,182 @@ class MigrationManager:
         target : str or int, optional
             A version's name or number.
         dry_run : bool
-            Run nothing; `planned` holds what would be run.
+            Run nothing; `planned` holds what would be run, with its locks as measured on a scratch copy.
 
         Raises
         ------
         MigrationError
             One of its kinds; all but `MigrationFailed` are found before anything runs.
         """
-        return self._run(lambda files, history: plan_up(files, history, target), dry_run=dry_run)
+        runs = self.runs()
+        plans: list[Plan] = [plan_up for _ in runs]
+        plans[-1] = lambda files, history: plan_up(files, history, target)
+        return self._planned(runs, plans) if dry_run else self._run(runs, plans)
 
-    def rollback(self, steps: int = 1, target: str | int | None = None) -> MigrationReport:
+    def rollback(self, steps: int = 1, target: Target = None, dry_run: bool = False) -> MigrationReport:
         """Undo the last `steps` versions, or all that come after `target` (0 stands for before the first).
+
+        Of an application, its own versions only.
 
         Raises
         ------
         MigrationError
             `IrreversibleMigration` before anything runs, and the kinds that `migrate` raises.
         """
-        return self._run(lambda files, history: plan_down(files, history, steps, target))
+        runs = self.runs()[-1:]
+        plans: list[Plan] = [lambda files, history: plan_down(files, history, steps, target)]
+        return self._planned(runs, plans) if dry_run else self._run(runs, plans)
 
-    def heads(self, session: Session) -> tuple[str | None, str | None]:
-        """Return the newest version that is applied, asked through `session`, and the newest there is."""
-        migrations = self._files()
-        return _head(self._history.read(session) or ()), migrations[-1].name if migrations else None
-
-    def _run(self, plan: Plan, *, dry_run: bool = False) -> MigrationReport:
+    def _run(self, runs: Sequence[FolderRun], plans: Sequence[Plan]) -> MigrationReport:
         started = time.monotonic()
-        migrations = self._files()
-        with self._connected() as lease:
-            history = self._read(lease)
-            steps = plan(migrations, history)
-            if dry_run:
-                return MigrationReport(planned=tuple(map(_planned, steps)), head=_head(history))
-            done: list[Step] = []
-            if steps:
-                done = self._locked(lease, migrations, plan)
-                history = self._read(lease)
+        done: list[Step] = []
+        head = None
+        for run in runs:
+            _ = run.files  # all files are found sound before anything runs
+        with connected(self.config) as lease:
+            for run, plan in zip(runs, plans, strict=True):
+                steps, head = run.run(lease, plan)
+                done += steps
         return MigrationReport(
             applied=tuple(step.migration.name for step in done if step.direction == "up"),
             rolled_back=tuple(step.migration.name for step in done if step.direction == "down"),
-            head=_head(history),
+            head=head,
             seconds=time.monotonic() - started,
         )
 
-    def _locked(self, lease: Kept, migrations: Sequence[Migration], plan: Plan) -> list[Step]:
-        if self._pooled:
-            raise PoolerInTheWay(
-                "versions are pending, and its settings say that a pooler lies between, where no lock can "
-                "be held: set migration_url to the server's own address; nothing was run"
-            )
-        held = acquire(lease, self.config, self.history_table, wait=self._lock_wait)
-        session = Autocommit(lambda: lease).session
-        history = History(self.history_table, held.schema)
-        rows = history.read(session)
-        steps = plan(migrations, rows or ())  # again: another run may have ended while this one waited
-        if steps and rows is None:
-            history.create(session)
-        applier = Applier(lease, self.config, history, held, self._retries)
-        for step in steps:
-            applier.run(step)
-        return steps
+    def _planned(self, runs: Sequence[FolderRun], plans: Sequence[Plan]) -> MigrationReport:
+        started = time.monotonic()
+        steps: list[Step] = []
+        head = None
+        with connected(self.config) as lease:
+            for run, plan in zip(runs, plans, strict=True):
+                history = self._history(lease, run)
+                head = head_of(history)
+                steps += plan(run.files, history)
+        planned = tuple(map(_planned, steps))
+        return MigrationReport(planned=planned, head=head, seconds=time.monotonic() - started)
 
-    def _files(self) -> tuple[Migration, ...]:
-        migrations = read_folder(self.versions)
-        lock = self.versions / LOCK_FILE
-        check_files(migrations, read_lock(lock, lock.read_text("utf-8")) if lock.exists() else None)
-        return migrations
+    @staticmethod
+    def _history(lease: Kept, run: FolderRun) -> tuple[Applied, ...]:
+        return run.history(Autocommit(lambda: lease).session)
 
-    def _read(self, lease: Kept) -> tuple[Applied, ...]:
-        return self._history.read(Autocommit(lambda: lease).session) or ()
+    # --------------------------------------------------------------------------------------- models and files
 
-    @contextmanager
-    def _connected(self) -> Iterator[Kept]:
-        lease = dedicated(self.config, purpose="migrations")
-        try:
-            yield Kept(lease)
-        finally:
-            lease.release()  # and with the connection the lock goes
+    def generate(self, message: str, *, drop: Mapping[str, str] | None = None) -> "Generated":
+        """Write the version that makes of the files' schema what the models say, proven on scratch copies.
+
+        Parameters
+        ----------
+        message : str
+            What it does, in a few words: the file's name is made of them.
+        drop : mapping, optional
+            What may be dropped, and why: ``{"notes.body": "moved to documents"}``.
+
+        Raises
+        ------
+        DecisionNeeded
+            Something would be lost, or looks renamed, and nothing says so; the message is what to write.
+        ProofFailed
+            The file would not do what it is for; none was written.
+        """
+        from database_handler.migrations.generating import generate
+
+        return generate(self.config, self.chain, message, drop=drop)
+
+    def check(self) -> "Checked":
+        """Say whether the models have changes that no version makes; nothing is written."""
+        from database_handler.migrations.checking import check
+
+        return check(self.config, self.chain)
+
+    def verify(self) -> "Verified":
+        """Play the whole chain on a scratch copy: it makes what the models say, and every down restores."""
+        from database_handler.migrations.checking import verify
+
+        return verify(self.config, self.chain)
+
+    def squash(self, upto: str | int) -> "Squashed":
+        """Write one file in the place of the versions up to `upto`, proven to make the same schema."""
+        from database_handler.migrations.squashing import squash
+
+        return squash(self.config, self.chain, upto)
+
+    def lint(self, paths: Iterable[str | Path] = ()) -> "LintReports":
+        """Tell which statements would lock, rewrite or lose more than they need; all versions, or `paths`."""
+        from database_handler.migrations.linting import lint_versions
+
+        return lint_versions(self, [Path(path) for path in paths])
+
+    # -------------------------------------------------------------------------------------- the live database
+
+    def drift(self) -> "DriftReport":
+        """Compare the live schema with what was recorded for its version, object by object."""
+        from database_handler.migrations.drift import drift
+
+        return drift(self.config, self.runs())
+
+    def adopt(
+        self,
+        message: str,
+        *,
+        renamed: Mapping[str, str] | None = None,
+        drop: Mapping[str, str] | None = None,
+        backfill: Mapping[str, str] | None = None,
+    ) -> "Adopted":
+        """Write the version that makes what has drifted part of the files; here it counts as applied.
+
+        Parameters
+        ----------
+        renamed, drop, backfill : mapping, optional
+            What other databases need to know, by ``table`` or ``table.column``: the new name, why it may be
+            dropped, the SQL for rows that are there.
+
+        Raises
+        ------
+        DecisionNeeded
+            One of these is wanted; the message says which.
+        """
+        from database_handler.migrations.adopting import Wishes, adopt
+
+        wishes = Wishes(renamed or {}, drop or {}, backfill or {})
+        return adopt(self.config, self.runs, message, wishes)
+
+    def compare(self, other: "DatabaseConfig | HasConfig | str") -> "Comparison":
+        """Compare with another database: the versions of each, and the difference of their schemas."""
+        from database_handler.migrations.comparing import compare
+
+        config = _config_of(other).for_migrations()
+        return compare(self.config, self.runs(), config, self.runs(config))
+
+    def preflight(self, *, timeout: float = 30.0) -> "PreflightReport":
+        """Look, without a lock, for what would make the pending versions fail or wait: rows, sizes, blockers.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds that each look at a table may take.
+        """
+        from database_handler.migrations.preflight import preflight
+
+        return preflight(self.config, self.runs(), timeout=timeout)
+
+    def baseline(self, version: str | int, *, allow_differences: bool = False) -> "BaselineReport":
+        """Record the versions up to `version` as applied, in a database that has their schema already.
+
+        Raises
+        ------
+        SchemaDiffers
+            It has another schema; the message is the difference.
+        """
+        from database_handler.migrations.baseline import baseline
+
+        return baseline(self.config, self.runs, version, allow_differences=allow_differences)
+
+    def write_baseline(self, message: str = "baseline") -> "BaselineReport":
+        """Write the first version of an empty folder out of the live schema; here it counts as applied."""
+        from database_handler.migrations.baseline import write_baseline
+
+        return write_baseline(self.config, self.runs, message)
 
 
 def _config_of(database: DatabaseConfig | HasConfig | str) -> DatabaseConfig:
@@ -256,15 +360,22 @@ def _config_of(database: DatabaseConfig | HasConfig | str) -> DatabaseConfig:
     return database if isinstance(database, DatabaseConfig) else database.config
 
 
-def _head(history: Sequence[Applied]) -> str | None:
-    return next((row.name for row in reversed(history) if row.progress is None), None)
+def _own_models(versions: Path) -> tuple[type[Record], ...]:
+    """Return this library's entities where the folder is its own; a plain folder has no models."""
+    if versions.resolve() != OWN_VERSIONS.resolve():
+        return ()
+    from database_handler.models import ENTITIES
+
+    return tuple(ENTITIES)
 
 
 def _planned(step: Step) -> PlannedMigration:
     return PlannedMigration(name=step.migration.name, sql=step.migration.script(step.direction, step.done))
 
 
-def _items(migrations: Sequence[Migration], history: Sequence[Applied]) -> Iterator[MigrationItem]:
+def _items(
+    table: str, migrations: Sequence[Migration], history: Sequence[Applied]
+) -> Iterator[MigrationItem]:
     files = {migration.name: migration for migration in migrations}
     rows = {row.name: row for row in history}
     numbers = {migration.name: migration.number for migration in migrations} | {
@@ -281,4 +392,5 @@ def _items(migrations: Sequence[Migration], history: Sequence[Applied]) -> Itera
             applied_by=row and row.applied_by,
             duration=row and row.duration,
             library_version=row and row.library_version,
+            history=table,
         )

@@ -1,7 +1,7 @@
 """Files and history turned into steps, or into what is wrong with them; nothing here touches a database."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,11 +23,14 @@ from database_handler.migrations.migration import Direction, Migration
 
 __all__ = [
     "Applied",
+    "BatchProgress",
+    "Origin",
     "Progress",
     "State",
     "Step",
     "check_files",
     "check_history",
+    "folded",
     "lock_text",
     "plan_down",
     "plan_up",
@@ -36,21 +39,66 @@ __all__ = [
 ]
 
 State = Literal["applied", "pending", "changed", "missing", "partial"]
+Origin = Literal["run", "baseline", "replaced"]
 Target = str | int | None
 
 
 @dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far the batches of one part came; `after` is where a Python migration said that it stopped."""
+
+    batches: int = 0
+    rows: int = 0
+    after: object = None
+
+    def then(self, rows: int, after: object = None) -> "BatchProgress":
+        """Return it after one batch more."""
+        return BatchProgress(self.batches + 1, self.rows + rows, after)
+
+    @property
+    def told(self) -> str:
+        """Say it to a person."""
+        return f"{self.batches:,} batches, {self.rows:,} rows"
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an interrupted run came: so many parts, whose tokens have this hash."""
+    """How far an interrupted run came: so many parts, whose tokens have this hash.
+
+    Attributes
+    ----------
+    begun : mapping, optional
+        What the catalogue said before the statement after those parts was begun; None where none was.
+        Empty where that is not known.
+    batch : BatchProgress
+        Of the part that comes next.
+    """
 
     direction: Direction
     parts: int
     parts_hash: str
+    begun: Mapping[str, object] | None = None
+    batch: BatchProgress = BatchProgress()
+
+    @property
+    def told(self) -> str:
+        """Say it to a person: ``2 parts are done``."""
+        batches = f", then {self.batch.told}" if self.batch.batches else ""
+        return f"{self.parts} parts are done{batches}"
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A row of the history; `progress` is None for a version that is applied as a whole."""
+    """A row of the history; `progress` is None for a version that is applied as a whole.
+
+    Attributes
+    ----------
+    origin : str
+        ``run``; ``baseline`` where it was declared to be there; ``replaced`` where it stands for the
+        versions that a squashed file replaces.
+    folds : tuple of str
+        The rows that this one stands for, where it is not written down itself.
+    """
 
     number: int
     name: str
@@ -60,6 +108,8 @@ class Applied:
     duration: dt.timedelta
     library_version: str
     progress: Progress | None = None
+    origin: Origin = "run"
+    folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +120,7 @@ class Step:
     direction: Direction
     done: int = 0
     resumed: bool = False
+    progress: Progress | None = None
 
 
 # ---------------------------------------------------------------------------------------------------- checks
@@ -90,18 +141,22 @@ def check_files(migrations: Sequence[Migration], lock: dict[str, str] | None = N
 def _duplicates(migrations: Sequence[Migration]) -> Iterable[DuplicateMigration]:
     by_number: dict[int, list[str]] = {}
     for migration in migrations:
-        by_number.setdefault(migration.number, []).append(migration.name)
+        by_number.setdefault(migration.number, []).append(migration.path.name)
     for number, names in by_number.items():
         if len(names) > 1:
             yield DuplicateMigration(
                 f"number {number:04} is used by {' and '.join(names)}: a number stands for one version; "
                 f"give the one that was made last the next number, {max(by_number) + 1:04}",
-                names,
+                [name.rpartition(".")[0] for name in names],
             )
 
 
 def _gaps(migrations: Sequence[Migration]) -> Iterable[MigrationGap]:
-    numbers = {migration.number for migration in migrations}
+    numbers = {
+        number
+        for migration in migrations
+        for number in range(migration.first_number, migration.number + 1)
+    }
     for number in sorted(set(range(1, max(numbers, default=0))) - numbers):
         after = [migration.name for migration in migrations if migration.number > number][:1]
         yield MigrationGap(
@@ -169,8 +224,10 @@ def check_history(migrations: Sequence[Migration], history: Sequence[Applied]) -
 
     Raises
     ------
-    MissingMigration, ChangedMigration, OutOfOrderMigration
+    MissingMigration, ChangedMigration, OutOfOrderMigration, PartialMigration
     """
+    raise_first(list(_half_replaced(migrations, history)))
+    history = folded(migrations, history)
     files = {migration.name: migration for migration in migrations}
     problems: list[MissingMigration | ChangedMigration | OutOfOrderMigration] = []
     for row in history:
@@ -223,6 +280,80 @@ def _out_of_order(
             )
 
 
+# ---------------------------------------------------------------------------------------------- squashed files
+
+
+def folded(migrations: Sequence[Migration], history: Sequence[Applied]) -> tuple[Applied, ...]:
+    """Return the history with one row for all the versions that a squashed file replaces, where all are there.
+
+    Nothing is written: the rows are made one by the next run that holds the lock.
+    """
+    rows = list(history)
+    for migration in migrations:
+        mine = _replaced_rows(migration, rows)
+        if mine and _covers(migration, mine):
+            names = {row.name for row in mine}
+            at = rows.index(mine[0])
+            rows = [row for row in rows if row.name not in names]
+            rows.insert(at, _one_row(migration, mine))
+    return tuple(rows)
+
+
+def _replaced_rows(migration: Migration, rows: Sequence[Applied]) -> list[Applied]:
+    if not migration.replaces or any(row.name == migration.name for row in rows):
+        return []
+    names = {replaced.name for replaced in migration.replaces}
+    return [row for row in rows if row.name in names]
+
+
+def _covers(migration: Migration, mine: Sequence[Applied]) -> bool:
+    known = {(replaced.name, replaced.token_hash) for replaced in migration.replaces}
+    whole = all(row.progress is None and (row.name, row.token_hash) in known for row in mine)
+    # A row of an earlier squash reaches back to the first number by itself.
+    return whole and max(row.number for row in mine) == migration.number
+
+
+def _one_row(migration: Migration, mine: Sequence[Applied]) -> Applied:
+    last = mine[-1]
+    return Applied(
+        migration.number,
+        migration.name,
+        migration.token_hash,
+        last.applied_at,
+        last.applied_by,
+        sum((row.duration for row in mine), dt.timedelta(0)),
+        last.library_version,
+        origin="replaced",
+        folds=tuple(row.name for row in mine),
+    )
+
+
+def _half_replaced(
+    migrations: Sequence[Migration], history: Sequence[Applied]
+) -> Iterator[PartialMigration | ChangedMigration]:
+    for migration in migrations:
+        mine = _replaced_rows(migration, history)
+        if not mine or _covers(migration, mine):
+            continue
+        known = {replaced.name: replaced.token_hash for replaced in migration.replaces}
+        changed = [row for row in mine if not row.progress and known[row.name] != row.token_hash]
+        yield from (
+            ChangedMigration(
+                f"{row.name} was applied with other SQL than the one that {migration.name} replaces: "
+                "squash again from the file that was applied",
+                [row.name],
+            )
+            for row in changed
+        )
+        if not changed:
+            yield PartialMigration(
+                f"this database is at {mine[-1].name}, and {migration.name} replaces the versions up to "
+                f"{migration.number:04}: migrate to {migration.number:04} with the release that has them, "
+                "then with this one",
+                [row.name for row in mine],
+            )
+
+
 # ----------------------------------------------------------------------------------------------------- steps
 
 
@@ -235,12 +366,13 @@ def plan_up(migrations: Sequence[Migration], history: Sequence[Applied], target:
         Any of its kinds that files, history and target show; see `check_history`.
     """
     check_history(migrations, history)
+    history = folded(migrations, history)
     rows = {row.name: row for row in history}
     _refuse_partial(history, Direction.DOWN)
     last = _number_of(migrations, target) if target is not None else None
     _refuse_behind(history, last, target)
     return [
-        Step(migration, Direction.UP, _done(rows.get(migration.name)), migration.name in rows)
+        _step(migration, Direction.UP, rows.get(migration.name))
         for migration in migrations
         if (last is None or migration.number <= last) and not _is_applied(rows.get(migration.name))
     ]
@@ -250,8 +382,9 @@ def _is_applied(row: Applied | None) -> bool:
     return row is not None and row.progress is None
 
 
-def _done(row: Applied | None) -> int:
-    return row.progress.parts if row is not None and row.progress else 0
+def _step(migration: Migration, direction: Direction, row: Applied | None) -> Step:
+    progress = row.progress if row else None
+    return Step(migration, direction, progress.parts if progress else 0, row is not None, progress)
 
 
 def _refuse_partial(history: Sequence[Applied], direction: Direction) -> None:
@@ -261,7 +394,7 @@ def _refuse_partial(history: Sequence[Applied], direction: Direction) -> None:
     for row in history:
         if row.progress and row.progress.direction is direction:
             raise PartialMigration(
-                f"{row.name} is {half} ({row.progress.parts} parts are done): call {call} to finish that",
+                f"{row.name} is {half} ({row.progress.told}): call {call} to finish that",
                 [row.name],
             )
 
@@ -305,6 +438,7 @@ def plan_down(
         `IrreversibleMigration` when one of them has no down section, and those of `plan_up`.
     """
     check_history(migrations, history)
+    history = folded(migrations, history)
     _refuse_partial(history, Direction.UP)
     rows = {row.name: row for row in history}
     applied = [migration for migration in reversed(migrations) if migration.name in rows]
@@ -316,9 +450,7 @@ def plan_down(
             "done. Write a new version that undoes it, or restore a backup",
             irreversible,
         )
-    return [
-        Step(migration, Direction.DOWN, _done(rows[migration.name]), resumed=True) for migration in chosen
-    ]
+    return [_step(migration, Direction.DOWN, rows[migration.name]) for migration in chosen]
 
 
 def _last(applied: list[Migration], steps: int) -> list[Migration]:

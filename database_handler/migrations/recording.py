@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from database_handler.core.exceptions import SchemaMismatch
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed
@@ -28,7 +27,7 @@ TABLE = "database_handler_migrations_snapshot"
 """The table's name; it is no part of what is compared."""
 
 _log = get_logger(__name__)
-_UNDEFINED_TABLE = "42P01"
+_THERE = Statement("SELECT to_regclass(%s) IS NOT NULL", "migrations.has_snapshot")
 _LOOK = TransactionOptions(isolation="repeatable read", read_only=True)
 _WRITE = TransactionOptions(resolve=False)
 
@@ -80,13 +79,11 @@ def _relation(found: SchemaObject) -> str:
 
 def read(session: Session, schema: str | None) -> Recorded | None:
     """Return what was recorded for a schema; None where nothing is, or nothing that this release can read."""
-    text = f"SELECT heads, snapshot, server_version FROM {_qualified(schema)}"
-    try:
-        row = session.maybe(Statement(text, "migrations.read_snapshot"))
-    except SchemaMismatch as error:
-        if error.sqlstate != _UNDEFINED_TABLE:
-            raise
+    [there] = session.one(_THERE, [_qualified(schema)])
+    if not there:
         return None
+    text = f"SELECT heads, snapshot, server_version FROM {_qualified(schema)}"
+    row = session.maybe(Statement(text, "migrations.read_snapshot"))
     if row is None:
         return None
     heads, stored, server_version = row

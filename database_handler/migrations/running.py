@@ -65,6 +65,12 @@ class FolderRun:
         self._options = options
         self._schema: str | None = getattr(config, "schema_name", None)
 
+    @property
+    def qualified(self) -> str:
+        """The history's name as a search for it is spelled."""
+        table = f'"{self.table}"'
+        return table if self._schema is None else '"{}".{}'.format(self._schema.replace('"', '""'), table)
+
     @cached_property
     def files(self) -> tuple[Migration, ...]:
         """The folder's versions, read and checked once."""
@@ -88,8 +94,8 @@ class FolderRun:
         held, found = self.lock(lease)
         rows = found.read(session)
         steps = plan(migrations, rows or ())  # again: another run may have ended while this one waited
-        if steps and rows is None:
-            found.create(session)
+        if steps:
+            found.prepare(session)
         self._apply(lease, held, found, steps)
         return steps, head_of(found.read(session) or ())
 
@@ -100,7 +106,7 @@ class FolderRun:
                 "versions are pending, and its settings say that a pooler lies between, where no lock can "
                 "be held: set migration_url to the server's own address; nothing was run"
             )
-        held = acquire(lease, self.config, self.table, wait=self._options.lock_wait)
+        held = acquire(lease, self.config, self.table, wait=self._options.lock_wait, schema=self._schema)
         return held, History(self.table, held.schema)
 
     def _apply(self, lease: Kept, held: Held, history: History, steps: list[Step]) -> None:

@@ -6,10 +6,17 @@ that mean the same give equal snapshots. What is carried but not compared (owner
 needs) says so at its field.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import NamedTuple
+from functools import cache
+from hashlib import sha256
+from typing import Any, NamedTuple, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from database_handler.core.exceptions import MigrationError
 
 __all__ = [
     "Column",
@@ -447,7 +454,18 @@ class TextSearchConfiguration(SchemaObject):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultPrivileges(SchemaObject):
-    """Privileges that objects made later get; `id.name` is the role, `id.part` the kind of object."""
+    """Privileges that objects made later get; `id.name` is the role, `id.part` the kind of object.
+
+    Attributes
+    ----------
+    on : str
+        ``TABLES``, ``SEQUENCES``, ``FUNCTIONS`` or ``TYPES``.
+    schema : str
+        In which schema, as SQL spells it; empty in a snapshot of one, where it is that one.
+    """
+
+    on: str = ""
+    schema: str = ""
 
 
 class Unmodelled(NamedTuple):
@@ -482,3 +500,118 @@ class SchemaSnapshot:
 
     def __len__(self) -> int:
         return len(self.objects)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256, in hexadecimal, of what is compared: equal snapshots have one, others another."""
+        told = [_told(each, _compared(type(each))) for each in self]
+        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def without(self, unwanted: Callable[[SchemaObject], bool]) -> Self:
+        """Return a snapshot that lacks the objects that `unwanted` says yes to, and all needs of them."""
+        kept = {id: each for id, each in self.objects.items() if not unwanted(each)}
+        return self._of({id: _needing(each, kept) for id, each in kept.items()})
+
+    def overlaid(self, objects: Mapping[ObjectId, SchemaObject]) -> Self:
+        """Return a snapshot that holds `objects` as well, in place of those of the same ids."""
+        return self._of({**self.objects, **objects})
+
+    def _of(self, objects: Mapping[ObjectId, SchemaObject]) -> Self:
+        return type(self)(dict(sorted(objects.items())), self.unmodelled, self.server_version)
+
+    def to_json(self) -> str:
+        """Return the whole snapshot as JSON text, one object a list; `from_json` reads it again."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "server_version": self.server_version,
+                "unmodelled": self.unmodelled,
+                "objects": [_told(each, _fields(type(each))) for each in self],
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the snapshot that `to_json` wrote.
+
+        Raises
+        ------
+        MigrationError
+            The text is no snapshot, or one of a format that this version does not know.
+        """
+        try:
+            told = json.loads(text)
+            if told["format"] == _FORMAT:
+                objects = [_read(each) for each in told["objects"]]
+                unmodelled = tuple(Unmodelled(*each) for each in told["unmodelled"])
+                return cls({each.id: each for each in objects}, unmodelled, told["server_version"])
+        except (KeyError, TypeError, ValueError, ValidationError):
+            pass
+        raise MigrationError(
+            f"this text is no snapshot of format {_FORMAT}: it was cut, changed, or written by another version "
+            "of this library; take the snapshot again"
+        )
+
+
+_FORMAT = 1
+
+
+@cache
+def _fields(made: type[SchemaObject]) -> tuple[tuple[str, Any], ...]:
+    """Return the names and defaults of a kind's fields, in their order."""
+    return tuple((each.name, each.default) for each in fields(made) if each.name != "id")
+
+
+@cache
+def _compared(made: type[SchemaObject]) -> tuple[tuple[str, Any], ...]:
+    return tuple((each.name, each.default) for each in fields(made) if each.compare and each.name != "id")
+
+
+def _told(each: SchemaObject, told: tuple[tuple[str, Any], ...]) -> list[Any]:
+    """Return an object as its id and what differs from the defaults."""
+    values = {name: getattr(each, name) for name, _ in told}
+    return [*each.id, {name: values[name] for name, default in told if values[name] != default}]
+
+
+_KINDS: dict[Kind, type[SchemaObject]] = {
+    Kind.SCHEMA: Schema,
+    Kind.EXTENSION: Extension,
+    Kind.ENUM: EnumType,
+    Kind.DOMAIN: Domain,
+    Kind.COMPOSITE: CompositeType,
+    Kind.RANGE: RangeType,
+    Kind.SEQUENCE: Sequence,
+    Kind.TABLE: Table,
+    Kind.COLUMN: Column,
+    Kind.CONSTRAINT: Constraint,
+    Kind.DOMAIN_CONSTRAINT: Constraint,
+    Kind.INDEX: Index,
+    Kind.VIEW: View,
+    Kind.MATERIALIZED_VIEW: MaterializedView,
+    Kind.FUNCTION: Function,
+    Kind.TRIGGER: Trigger,
+    Kind.RULE: Rule,
+    Kind.POLICY: Policy,
+    Kind.STATISTICS: Statistics,
+    Kind.DICTIONARY: TextSearchDictionary,
+    Kind.CONFIGURATION: TextSearchConfiguration,
+    Kind.DEFAULT_PRIVILEGES: DefaultPrivileges,
+}
+
+
+@cache
+def _adapter(kind: Kind) -> TypeAdapter[SchemaObject]:
+    return TypeAdapter(_KINDS[kind])
+
+
+def _read(told: list[Any]) -> SchemaObject:
+    kind, name, part, values = told
+    return _adapter(Kind(kind)).validate_python({"id": (kind, name, part), **values})
+
+
+def _needing(each: SchemaObject, kept: Mapping[ObjectId, SchemaObject]) -> SchemaObject:
+    needs = tuple(id for id in each.needs if id in kept)
+    return each if needs == each.needs else replace(each, needs=needs)

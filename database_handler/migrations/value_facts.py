@@ -1,4 +1,4 @@
-"""What a type or an expression means for the rows of a table, told from its text: rewritten, computed, constant.
+"""What a type or an expression means for the rows of a table, told from its text.
 
 PostgreSQL rewrites a table where a new column's default is volatile, or where a new type stores the values in
 another way. The answers lean to the safe side: a function that nobody here knows counts as volatile.
@@ -6,6 +6,7 @@ another way. The answers lean to the safe side: a function that nobody here know
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 
 from database_handler.core.sql_text import Token, TokenKind, significant_tokens
 from database_handler.migrations.snapshot import Function, Kind, SchemaSnapshot
@@ -13,24 +14,23 @@ from database_handler.migrations.snapshot import Function, Kind, SchemaSnapshot
 __all__ = ["is_constant", "is_volatile", "keeps_storage", "normal_type", "placeholder", "steady_functions"]
 
 # Immutable and stable functions that stand in defaults; any other call counts as volatile.
-_STEADY = frozenset(
-    """
-    abs age array array_append array_cat array_fill array_prepend array_remove array_to_json btrim cardinality
-    cast ceil ceiling char_length character_length chr coalesce concat concat_ws current_catalog current_database
-    current_date current_role current_schema current_setting current_time current_timestamp current_user
-    date date_bin date_part date_trunc decode encode exists extract floor format greatest hashtext initcap
-    json_build_array json_build_object json_object jsonb_build_array jsonb_build_object jsonb_object
-    jsonb_strip_nulls least left length localtime localtimestamp lower lpad ltrim make_date make_interval
-    make_time make_timestamp make_timestamptz md5 mod normalize now nullif num_nonnulls num_nulls octet_length
-    overlay pg_current_xact_id position power quote_ident quote_literal quote_nullable regexp_replace repeat
-    replace reverse right round rpad row rtrim session_user sha256 sign split_part statement_timestamp
-    string_to_array strpos substr substring sqrt system_user timezone to_char to_date to_json to_jsonb
-    to_number to_timestamp to_tsvector tstzrange daterange int4range int8range numrange tsrange
-    transaction_timestamp translate trim trunc txid_current upper user
-    numeric decimal varchar char character text bit varbit bpchar time timestamp timestamptz timetz interval
-    varying zone float in and or not any all some between is when then else case
-    """.split()
-)
+_STEADY_WORDS = """
+abs age array array_append array_cat array_fill array_prepend array_remove array_to_json btrim
+cardinality cast ceil ceiling char_length character_length chr coalesce concat concat_ws current_catalog
+current_database current_date current_role current_schema current_setting current_time current_timestamp
+current_user date date_bin date_part date_trunc decode encode exists extract floor format greatest
+hashtext initcap json_build_array json_build_object json_object jsonb_build_array jsonb_build_object
+jsonb_object jsonb_strip_nulls least left length localtime localtimestamp lower lpad ltrim make_date
+make_interval make_time make_timestamp make_timestamptz md5 mod normalize now nullif num_nonnulls
+num_nulls octet_length overlay pg_current_xact_id position power quote_ident quote_literal quote_nullable
+regexp_replace repeat replace reverse right round rpad row rtrim session_user sha256 sign split_part
+statement_timestamp string_to_array strpos substr substring sqrt system_user timezone to_char to_date
+to_json to_jsonb to_number to_timestamp to_tsvector tstzrange daterange int4range int8range numrange
+tsrange transaction_timestamp translate trim trunc txid_current upper user numeric decimal varchar char
+character text bit varbit bpchar time timestamp timestamptz timetz interval varying zone float in and or
+not any all some between is when then else case
+"""
+_STEADY = frozenset(_STEADY_WORDS.split())
 
 
 def steady_functions(snapshot: SchemaSnapshot | None) -> frozenset[str]:
@@ -54,7 +54,7 @@ def _called(expression: str) -> list[str]:
     found = list(significant_tokens(expression))
     return [
         _folded(token)
-        for token, follows in zip(found, found[1:], strict=False)
+        for token, follows in pairwise(found)
         if follows.text == "(" and token.kind in (TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER)
     ]
 
@@ -66,9 +66,8 @@ def _folded(token: Token) -> str:
 
 
 # Words of an expression without columns: what else is a bare word may name a column.
-_CONSTANT_WORDS = _STEADY | frozenset(
-    "true false null with without at as precision from array year month day hour minute second to".split()
-)
+_PLAIN_WORDS = "true false null with without at as precision from array year month day hour minute second to"
+_CONSTANT_WORDS = _STEADY | frozenset(_PLAIN_WORDS.split())
 
 
 def is_constant(expression: str, steady: Collection[str] = ()) -> bool:
@@ -208,7 +207,7 @@ _PLACEHOLDERS = {
 
 
 def placeholder(type_name: str) -> str | None:
-    """Return an SQL constant of a type that says nothing, for rows whose value is lost; None where none fits."""
+    """Return an SQL constant of a type for rows whose value is lost; None where none fits."""
     normal = normal_type(type_name)
     if normal.endswith("]"):
         return "'{}'"

@@ -148,8 +148,10 @@ class EntityFactory(Generic[D, R]):
             if field == TENANT:
                 made[field] = _project_of(cls, repositories, given)
             else:
-                project = given.get(TENANT) or made[TENANT]
-                made[field] = _factory_for(repositories, table).create(repositories, project_id=project).id
+                parent = _factory_for(repositories, table)
+                shared = not parent.repository(repositories).table.is_child
+                project = {} if shared else {TENANT: given.get(TENANT) or made[TENANT]}
+                made[field] = parent.create(repositories, **project).id
         return made
 
     @classmethod
@@ -180,8 +182,9 @@ def _project_of(child: type[EntityFactory[Any, Any]], repositories: "Repositorie
     for field, table in _references(child.repository(repositories)).items():
         if given.get(field) is not None:
             parent = _factory_for(repositories, table).repository(repositories).get_by_id(given[field])
-            found: UUID = getattr(parent, TENANT)
-            return found
+            found: UUID | None = getattr(parent, TENANT, None)
+            if found is not None:
+                return found
     return ProjectFactory.create(repositories).id
 
 

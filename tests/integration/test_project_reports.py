@@ -213,6 +213,7 @@ def figures(rows: Rows) -> dict[str, Any]:
         },
         "videos": filmed(videos) | {"statuses": by(videos, "status", filmed, VideoStatus)},
         "links": {"rows": len(links), "kinds": by(links, "kind", len, LinkKind)},
+        "others": {},
     }
 
 

@@ -19,6 +19,7 @@ from tests.support.schema_model import (
     Generated,
     Identity,
     Index,
+    Key,
     Missing,
     Object,
     Policy,
@@ -389,7 +390,7 @@ class _Writer:
         return text if FAMILY_TYPES.get(family) == type else f"({text})::{type}"
 
     def column_settings(self, table: Table, column: Column) -> Iterator[str]:
-        front = f"ALTER TABLE {quoted(table.name)} ALTER COLUMN {quoted(column.name)} SET"
+        front = f"ALTER TABLE ONLY {quoted(table.name)} ALTER COLUMN {quoted(column.name)} SET"
         wide = self.schema.family(column.type) in ("text", "jsonb", "bytea", "texts")
         if column.storage and wide:
             yield f"{front} STORAGE {column.storage}"

@@ -174,7 +174,7 @@ def test_bytes_that_are_not_utf8_are_told_with_their_position() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["7_a.sql", "0007.sql", "0007_A.sql", "0007_a-b.sql", "0007_a.SQL", "0007_a.py"]
+    "name", ["7_a.sql", "0007.sql", "0007_A.sql", "0007_a-b.sql", "0007_a.SQL", "7_a.py"]
 )
 def test_a_wrong_file_name_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(UP + "SELECT 1;")
@@ -249,7 +249,7 @@ ONE, TWO, THREE, FOUR = files = [version(number) for number in range(1, 5)]
 def test_files_alone() -> None:
     check_files(files)
     check_files([])
-    with pytest.raises(DuplicateMigration, match=r"0002 is used by 0002_x and 0002_y.*next number, 0005"):
+    with pytest.raises(DuplicateMigration, match=r"0002 is used by 0002_x.sql and 0002_y.sql.*next number, 0005"):
         check_files([ONE, TWO, version(2, name="y"), THREE, FOUR])
     with pytest.raises(MigrationGap, match="no version 0002, and there is 0003_x"):
         check_files([ONE, THREE])

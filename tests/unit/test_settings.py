@@ -50,6 +50,7 @@ def test_every_promised_variable_is_read() -> None:
         "DB_CONNECT_TIMEOUT": "1", "DB_MAX_PARAMETER_BYTES": "1MiB", "DB_SLOW_STATEMENT": "0",
         "FILE_STORE_URL": "s3://films/originals", "MEDIA_ROOT": "/srv/media",
         "LOG_LEVEL": "warning", "LOG_FORMAT": "json", "DEBUG": "off", "ENVIRONMENT": "production",
+        "DATABASE_CLASS": "films.data:FilmsDatabase",
     }  # fmt: skip
     settings = Settings.load(env=values)
     config = settings.database
@@ -71,7 +72,7 @@ def test_every_promised_variable_is_read() -> None:
         Path("/srv/media"),
     )
     assert (settings.log_level, settings.log_format, settings.debug) == ("WARNING", "json", False)
-    assert settings.environment == "production"
+    assert (settings.environment, settings.database_class) == ("production", "films.data:FilmsDatabase")
 
 
 def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

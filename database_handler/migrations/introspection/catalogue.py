@@ -75,6 +75,7 @@ class Catalogue:
         self.relations: dict[int, str] = {}  # names as they go into ids
         self.places: dict[int, str] = {}  # names as the server qualifies them where it always does
         self.columns: dict[int, dict[int, str]] = {}
+        self.attributes: dict[int, tuple[tuple[str, str, str | None], ...]] = {}  # of composite types
         self.unmodelled: set[Unmodelled] = set()
 
     def rows(self, query: str, name: str, **parameters: object) -> list[tuple[Any, ...]]:

@@ -15,7 +15,6 @@ from database_handler.migrations.introspection.catalogue import (
 )
 from database_handler.migrations.snapshot import (
     Column,
-    CompositeType,
     Grant,
     Identity,
     Kind,
@@ -233,12 +232,5 @@ def _column_grants(
 
 
 def _composite(catalogue: Catalogue, row: Row, columns: Iterable[Row]) -> None:
-    id = ObjectId(Kind.COMPOSITE, catalogue.relations[row[0]])
-    catalogue.ids[Key(Class.RELATION, row[0])] = id
-    catalogue.draft(
-        CompositeType,
-        id,
-        Key(Class.TYPE, row[5]),
-        owner=row[6],
-        attributes=tuple((each[2], each[3], each[4]) for each in columns),
-    )
+    catalogue.attributes[row[5]] = tuple((each[2], each[3], each[4]) for each in columns)
+    catalogue.ids[Key(Class.RELATION, row[0])] = ObjectId(Kind.COMPOSITE, catalogue.relations[row[0]])

@@ -1,0 +1,52 @@
+"""An application's own `Database` class, found by its name: the commands then work on its entities too."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from database_handler.core.exceptions import ConfigurationError
+from database_handler.database import Database
+
+__all__ = ["database_class"]
+
+
+def database_class(name: str | None) -> type[Database[Any]]:
+    """Return the class that ``package.module:Class`` names; `Database` itself for None.
+
+    Modules are looked for in the current folder too, as ``python -m`` does.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such module or class, or it is no `Database`. What goes wrong inside of the module is
+        raised as it is.
+    """
+    if name is None:
+        return Database
+    module, separator, kind = name.partition(":")
+    if not (separator and module and kind.isidentifier()):
+        raise ConfigurationError(f"--app: package.module:Class is wanted, not {name!r}")
+    found = getattr(_imported(module), kind, None)
+    if not (isinstance(found, type) and issubclass(found, Database)):
+        raise ConfigurationError(
+            f"--app {name}: {module} has no class {kind} that is a Database, such as "
+            "class NewsroomDatabase(Newsroom, Database[NewsroomUnit])"
+        )
+    return found
+
+
+def _imported(module: str) -> object:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the module itself wants
+        missing = error.name
+    raise ConfigurationError(
+        f"--app {module}: there is no module {missing} in {here}, nor among those installed here; run the "
+        "command in the folder that holds the package, or install it"
+    )

@@ -1,0 +1,581 @@
+"""One statement of a plan turned into the steps that do the same without keeping anybody waiting.
+
+Each rewriting is one function. What no sequence of smaller steps can do stays as it is, with a comment that
+allows the rule it breaks and says what it costs. Objects made by the same plan are nobody's yet: what
+concerns them is left alone.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+
+from database_handler.core.sql_text import TokenKind, significant_tokens, tokens
+from database_handler.migrations.schema_diff.statement import Action, SchemaDiff, SchemaStatement
+from database_handler.migrations.snapshot import (
+    Column,
+    Constraint,
+    ConstraintType,
+    Domain,
+    Index,
+    Kind,
+    ObjectId,
+    SchemaSnapshot,
+    Table,
+)
+from database_handler.migrations.value_facts import (
+    is_constant,
+    is_volatile,
+    keeps_storage,
+    steady_functions,
+)
+
+__all__ = ["BATCH", "Change", "Step", "Way", "missing_backfills", "plain", "steps_of"]
+
+BATCH = 5000
+"""How many rows one run of a batched statement changes."""
+_LONGEST_NAME = 63
+
+
+class Way(StrEnum):
+    """How a step is run."""
+
+    TRANSACTION = "transaction"
+    BATCHED = "batched"
+    ALONE = "alone"  # outside of a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Statements that run one after the other, in one section.
+
+    Attributes
+    ----------
+    tables : frozenset of str
+        The tables from before that it locks against writers, or everybody.
+    scans : bool
+        Whether it reads a table: such a step stands beside nothing that locks.
+    joins : bool
+        Whether a step that scans may share its section with others of the same table.
+    makes : bool
+        Whether what the statement makes is there after this step (else after the last one).
+    """
+
+    statements: tuple[str, ...]
+    tables: frozenset[str] = frozenset()
+    way: Way = Way.TRANSACTION
+    scans: bool = False
+    joins: bool = False
+    makes: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """A plan with what is known around it: both schemas, the values for old rows, the reasons for losses."""
+
+    plan: SchemaDiff
+    old: SchemaSnapshot
+    new: SchemaSnapshot
+    backfill: Mapping[ObjectId, str] = field(default_factory=dict[ObjectId, str])
+    reasons: Mapping[ObjectId, str] = field(default_factory=dict[ObjectId, str])
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The names of the tables and materialised views that the plan makes."""
+        kinds = (Kind.TABLE, Kind.MATERIALIZED_VIEW)
+        return frozenset(
+            each.object.name
+            for each in self.plan
+            if each.action is Action.CREATE and each.object.kind in kinds
+        )
+
+    @cached_property
+    def dropped(self) -> frozenset[str]:
+        """The names of the tables and materialised views that the plan drops."""
+        kinds = (Kind.TABLE, Kind.MATERIALIZED_VIEW)
+        return frozenset(
+            each.object.name for each in self.plan if each.action is Action.DROP and each.object.kind in kinds
+        )
+
+    @cached_property
+    def steady(self) -> frozenset[str]:
+        """The schema's own functions that give one value for one statement."""
+        return steady_functions(self.new)
+
+    @cached_property
+    def taken(self) -> frozenset[str]:
+        """Every name of either schema, of parts too."""
+        return frozenset(
+            name
+            for snapshot in (self.old, self.new)
+            for each in snapshot.objects
+            for name in each[1:]
+            if name
+        )
+
+    @cached_property
+    def exchanged(self) -> frozenset[ObjectId]:
+        """The indexes that are dropped and made again, and can be made before they are dropped."""
+        dropped: dict[ObjectId, int] = {}
+        found: set[ObjectId] = set()
+        for place, each in enumerate(self.plan):
+            if each.object.kind is not Kind.INDEX:
+                continue
+            if each.action is Action.DROP:
+                dropped[each.object] = place
+            elif each.action is Action.CREATE and each.object in dropped:
+                found |= self._exchange(each.object, dropped[each.object], place)
+        return frozenset(found)
+
+    def _exchange(self, index: ObjectId, first: int, last: int) -> set[ObjectId]:
+        """Return the index where nothing between its drop and its making takes away what it stands on."""
+        stands_on = {index, *self.old.objects[index].needs}
+        between = self.plan[first + 1 : last]
+        return set() if any(stands_on & (each.destroys | {each.object}) for each in between) else {index}
+
+    def table_of(self, statement: SchemaStatement) -> str | None:
+        """Return the table, from before the plan, that a statement is about; None where there is none."""
+        name = self._table_name(statement)
+        return None if name is None or name in self.made or name in self.dropped else name
+
+    def _table_name(self, statement: SchemaStatement) -> str | None:
+        kind, name, _ = statement.object
+        if statement.action in (Action.COMMENT, Action.GRANT):
+            return None
+        if kind is Kind.INDEX:
+            snapshot = self.old if statement.action is Action.DROP else self.new
+            index = snapshot.objects.get(statement.object)
+            return index.table if isinstance(index, Index) else None
+        return name if kind in _TABLE_KINDS else None
+
+    def is_partitioned(self, table: str) -> bool:
+        """Whether a table is only the sum of its partitions."""
+        found = self.new.objects.get(ObjectId(Kind.TABLE, table)) or self.old.objects.get(
+            ObjectId(Kind.TABLE, table)
+        )
+        return isinstance(found, Table) and found.partition_key is not None
+
+    def stored(self, table: str) -> tuple[str, ...]:
+        """Return the tables that hold the rows of a table: itself, its partitions, what inherits from it."""
+        tables = [each for each in self.new if isinstance(each, Table)]
+        below = [name for each in tables if table in each.parents for name in self.stored(each.id.name)]
+        return (*(() if self.is_partitioned(table) else (table,)), *below)
+
+    def spare_name(self, name: str, suffix: str) -> str:
+        """Return a name that is free in both schemas, made from another and spelled as SQL needs it."""
+        for number in range(1, 1000):
+            found = _suffixed(name, f"{suffix}{number if number > 1 else ''}")
+            if found not in self.taken:
+                return found
+        raise AssertionError("a thousand names were taken")
+
+
+_TABLE_KINDS = frozenset(
+    {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}
+)
+
+
+def _suffixed(name: str, suffix: str) -> str:
+    """Return a quoted or plain name with a suffix, cut so that the server takes it whole."""
+    plain = name.rpartition(".")[2] if '"' not in name else _last_part(name)
+    quoted = plain.startswith('"')
+    bare = plain[1:-1].replace('""', '"') if quoted else plain
+    room = _LONGEST_NAME - len(suffix.encode())
+    kept = bare.encode()[:room].decode("utf-8", "ignore") + suffix
+    return '"' + kept.replace('"', '""') + '"' if quoted else kept
+
+
+def _last_part(name: str) -> str:
+    return [token.text for token in tokens(name)][-1]
+
+
+def steps_of(change: Change, statement: SchemaStatement) -> tuple[Step, ...]:
+    """Return the steps that a statement is taken apart into: one, where it does no harm as it is."""
+    table = change.table_of(statement)
+    rewriting = _REWRITINGS.get((statement.object.kind, statement.action)) if table else None
+    if statement.object.kind is Kind.DOMAIN_CONSTRAINT and statement.action is Action.CREATE:
+        rewriting = _validated_later
+    if rewriting is not None and (steps := rewriting(change, statement, table or "")):
+        return steps
+    return (plain(change, statement),)
+
+
+def plain(change: Change, statement: SchemaStatement) -> Step:
+    """Return a statement as one step, as it is."""
+    table = change.table_of(statement)
+    return Step(
+        (_with_reason(change, statement),),
+        frozenset({table} if table else ()),
+        Way.TRANSACTION if statement.transactional or statement.action is Action.ADD_VALUE else Way.ALONE,
+        makes=True,
+    )
+
+
+def _with_reason(change: Change, statement: SchemaStatement) -> str:
+    if statement.loses is not None:
+        reason = change.reasons.get(statement.object)
+        return _allow("drop-data", reason, statement.sql) if reason else statement.sql
+    if statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN):
+        return _allow(
+            "rename-in-use", "the model declares it, and both spellings are never used at once", statement.sql
+        )
+    return statement.sql
+
+
+def _allow(rule: str, reason: str, sql: str) -> str:
+    return f"-- lint: allow {rule} because {' '.join(reason.split())}\n{sql}"
+
+
+# --------------------------------------------------------------------------------------------------- indexes
+
+_CREATE_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX ")
+
+
+def _concurrent_index(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    index = change.new.objects.get(statement.object)
+    if not isinstance(index, Index) or index.parent or change.is_partitioned(table):
+        return ()
+    if not _CREATE_INDEX.match(statement.sql):
+        return ()
+    concurrent = _CREATE_INDEX.sub(r"CREATE \1INDEX CONCURRENTLY ", statement.sql, count=1)
+    if index.id not in change.exchanged:
+        return (Step((concurrent,), way=Way.ALONE),)
+    return _exchanged(change, index, concurrent)
+
+
+def _exchanged(change: Change, index: Index, concurrent: str) -> tuple[Step, ...]:
+    """Make the new index beside the old one, so that there is one at every moment."""
+    name = index.id.name
+    spare = change.spare_name(name, "_new")
+    head, _, tail = concurrent.partition(f" {_last_part(name)} ")
+    return (
+        Step((f"{head} {spare} {tail}", f"DROP INDEX CONCURRENTLY {name}"), way=Way.ALONE),
+        Step((f"ALTER INDEX {_beside(name, spare)} RENAME TO {_last_part(name)}",)),
+    )
+
+
+def _beside(name: str, spare: str) -> str:
+    """Return a bare name with the schema of another."""
+    return name.removesuffix(_last_part(name)) + spare
+
+
+def _drop_index(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    index = change.old.objects.get(statement.object)
+    if not isinstance(index, Index) or index.parent or change.is_partitioned(table):
+        return ()
+    if index.id in change.exchanged:
+        return (Step(()),)
+    if not statement.sql.startswith("DROP INDEX "):
+        return ()
+    return (Step((statement.sql.replace("DROP INDEX ", "DROP INDEX CONCURRENTLY ", 1),), way=Way.ALONE),)
+
+
+# ----------------------------------------------------------------------------------------------- constraints
+
+
+def _add_constraint(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    constraint = change.new.objects.get(statement.object)
+    if not isinstance(constraint, Constraint):
+        return ()
+    if constraint.type in (ConstraintType.CHECK, ConstraintType.FOREIGN_KEY):
+        return _validated_later(change, statement, table)
+    if constraint.type is ConstraintType.EXCLUSION:
+        cost = "an exclusion constraint can only be made with its index, while nobody writes"
+        return (_costly(change, statement, table, "unique-builds-index", cost),)
+    return _by_index(change, statement, constraint, table)
+
+
+def _costly(change: Change, statement: SchemaStatement, table: str, rule: str, cost: str) -> Step:
+    return Step(
+        (_allow(rule, cost, _with_reason(change, statement)),), frozenset({table}), scans=True, makes=True
+    )
+
+
+def _validated_later(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    constraint = change.new.objects.get(statement.object)
+    if not isinstance(constraint, Constraint) or not constraint.validated:
+        return ()
+    if re.search(r"\bNOT (VALID|ENFORCED)\s*$", statement.sql):
+        return ()
+    if constraint.type is ConstraintType.FOREIGN_KEY and change.is_partitioned(table):
+        cost = "the foreign key of a partitioned table cannot be added without looking at its rows"
+        return (_costly(change, statement, table, "constraint-validated-at-once", cost),)
+    of = "DOMAIN" if statement.object.kind is Kind.DOMAIN_CONSTRAINT else "TABLE"
+    validate = f"ALTER {of} {statement.object.name} VALIDATE CONSTRAINT {statement.object.part}"
+    locked = frozenset({statement.object.name})
+    return (
+        Step((f"{statement.sql} NOT VALID",), locked, makes=True),
+        Step((validate,), locked, scans=True, joins=True),
+    )
+
+
+def _by_index(
+    change: Change, statement: SchemaStatement, constraint: Constraint, table: str
+) -> tuple[Step, ...]:
+    parts = _key_parts(constraint.definition)
+    if parts is None or change.is_partitioned(table):
+        cost = "its index can only be built together with the constraint here, while nobody writes"
+        return (_costly(change, statement, table, "unique-builds-index", cost),)
+    name = constraint.id.part
+    replaced = constraint.id in change.old.objects
+    index = change.spare_name(name, "_new") if replaced else name
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {parts.kind} USING INDEX {index}{parts.timing}"
+    return (
+        Step((f"CREATE UNIQUE INDEX CONCURRENTLY {index} ON {table} {parts.index}",), way=Way.ALONE),
+        Step((add,), frozenset({table}), makes=True),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyParts:
+    kind: str
+    index: str
+    timing: str
+
+
+_KEY = re.compile(r"(?P<kind>PRIMARY KEY|UNIQUE)(?P<nulls> NULLS NOT DISTINCT)? (?P<rest>\(.*)", re.DOTALL)
+
+
+def _key_parts(definition: str) -> _KeyParts | None:
+    """Take a unique constraint apart into what its index is made from, and what only the constraint has."""
+    matched = _KEY.fullmatch(definition)
+    if matched is None or "WITHOUT OVERLAPS" in definition or "USING INDEX TABLESPACE" in definition:
+        return None
+    rest = matched["rest"]
+    timing = _timing_at(rest)
+    with_ = _top_level_at(rest[:timing], "WITH")
+    keys = rest[:with_].rstrip()
+    nulls = matched["nulls"] or ""
+    options = f" {rest[with_:timing].rstrip()}" if with_ < timing else ""
+    return _KeyParts(matched["kind"], f"{keys}{nulls}{options}", f" {rest[timing:]}" if rest[timing:] else "")
+
+
+def _timing_at(rest: str) -> int:
+    return min(_top_level_at(rest, word) for word in ("DEFERRABLE", "NOT", "INITIALLY"))
+
+
+def _top_level_at(text: str, word: str) -> int:
+    """Return where a word stands outside of parentheses; the text's length where it does not."""
+    depth = 0
+    for token in significant_tokens(text):
+        depth += (token.text == "(") - (token.text == ")")
+        if not depth and token.kind is TokenKind.WORD and token.text.upper() == word:
+            return token.start
+    return len(text)
+
+
+# --------------------------------------------------------------------------------------------------- columns
+
+
+def _set_not_null(change: Change, statement: SchemaStatement, _: str) -> tuple[Step, ...]:
+    column = change.new.objects.get(statement.object)
+    if not isinstance(column, Column):
+        return ()
+    return (*_filled(change, column), *_not_null(change, column, statement.sql))
+
+
+def _not_null(change: Change, column: Column, *last: str) -> Iterator[Step]:
+    """Prove that no value is NULL while everybody works on, so that SET NOT NULL need not look."""
+    table, name = column.id.name, column.id.part
+    check = change.spare_name(_bare_join(table, name), "_not_null")
+    alter = f"ALTER TABLE {table}"
+    locked = frozenset({table})
+    yield Step((f"{alter} ADD CONSTRAINT {check} CHECK ({name} IS NOT NULL) NOT VALID",), locked)
+    # Rows that were written between the first filling and the check.
+    yield from _filled(change, column)
+    yield Step((f"{alter} VALIDATE CONSTRAINT {check}",), locked, scans=True, joins=True)
+    yield Step((*last, f"{alter} DROP CONSTRAINT {check}"), locked)
+
+
+def _bare_join(*names: str) -> str:
+    parts = [_last_part(name) for name in names]
+    joined = "_".join(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+    return '"' + joined.replace('"', '""') + '"' if any(part.startswith('"') for part in parts) else joined
+
+
+def _filled(change: Change, column: Column, value: str | None = None) -> Iterator[Step]:
+    value = value or change.backfill.get(column.id)
+    if value is None:
+        return
+    name = column.id.part
+    stored = change.stored(column.id.name)
+    for each in stored:
+        table = each if len(stored) == 1 else f"ONLY {each}"
+        yield Step(
+            (
+                f"UPDATE {table} SET {name} = {value}\nWHERE ctid = ANY (ARRAY(\n"
+                f"    SELECT ctid FROM {table} WHERE {name} IS NULL LIMIT {BATCH}\n))",
+            ),
+            way=Way.BATCHED,
+        )
+
+
+def _add_column(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    column = change.new.objects.get(statement.object)
+    if not isinstance(column, Column) or column.inherited:
+        return ()
+    if column.generated == "stored":
+        cost = "a stored generated column is computed for every row while nobody reads or writes"
+        return (_costly(change, statement, table, "add-column-rewrite", cost),)
+    if column.identity is not None:
+        return _add_identity(change, statement, column)
+    if _checked_domain(change, column):
+        cost = "a column of a domain with rules is checked for every row while nobody reads or writes"
+        return (_costly(change, statement, table, "add-column-rewrite", cost),)
+    if column.default is not None:
+        return _add_default(change, statement, column)
+    return _add_not_null(change, statement, column) if column.not_null else ()
+
+
+def _checked_domain(change: Change, column: Column) -> bool:
+    domain = change.new.objects.get(ObjectId(Kind.DOMAIN, column.type))
+    return isinstance(domain, Domain) and (
+        domain.not_null
+        or any(
+            each.kind is Kind.DOMAIN_CONSTRAINT and each.name == column.type for each in change.new.objects
+        )
+    )
+
+
+def _add_default(change: Change, statement: SchemaStatement, column: Column) -> tuple[Step, ...]:
+    if column.default is None or not is_volatile(column.default, change.steady):
+        return ()
+    table = column.id.name
+    set_default = f"ALTER TABLE {table} ALTER COLUMN {column.id.part} SET DEFAULT {column.default}"
+    return (
+        _nullable(statement, column, set_default),
+        *_filled(change, column, column.default),
+        *(_not_null(change, column, _not_null_sql(column)) if column.not_null else ()),
+    )
+
+
+def _not_null_sql(column: Column) -> str:
+    return f"ALTER TABLE {column.id.name} ALTER COLUMN {column.id.part} SET NOT NULL"
+
+
+def _nullable(statement: SchemaStatement, column: Column, *also: str) -> Step:
+    """Add the column without what would need a look at the rows."""
+    return Step((_bare_column(statement.sql, column), *also), frozenset({column.id.name}), makes=True)
+
+
+def _bare_column(sql: str, column: Column) -> str:
+    head, _, _ = sql.partition(f" {column.id.part} ")
+    kept = sql[: len(head)]
+    collation = f" COLLATE {column.collation}" if column.collation else ""
+    compression = f" COMPRESSION {column.compression}" if f" COMPRESSION {column.compression}" in sql else ""
+    storage = f" STORAGE {column.storage}" if f" STORAGE {column.storage}" in sql else ""
+    return f"{kept} {column.id.part} {column.type}{storage}{compression}{collation}"
+
+
+def _add_not_null(change: Change, statement: SchemaStatement, column: Column) -> tuple[Step, ...]:
+    value = change.backfill.get(column.id)
+    if value is None:
+        return ()
+    table, name = column.id.name, column.id.part
+    if is_constant(value, change.steady):
+        # The server keeps one value for all rows that are there: neither a rewrite nor a scan.
+        added = f"{_bare_column(statement.sql, column)} DEFAULT {value} NOT NULL"
+        undo = f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT"
+        return (Step((added, undo), frozenset({table}), makes=True),)
+    return (
+        _nullable(statement, column),
+        *_filled(change, column),
+        *_not_null(change, column, _not_null_sql(column)),
+    )
+
+
+def _add_identity(change: Change, statement: SchemaStatement, column: Column) -> tuple[Step, ...]:
+    """Number the rows that are there by a sequence that lends its place to the column's own."""
+    identity = column.identity
+    if identity is None or change.is_partitioned(column.id.name):
+        return ()
+    table, name = column.id.name, column.id.part
+    lent = change.spare_name(_bare_join(table, name), "_lent")
+    generated = re.search(r"GENERATED (ALWAYS|BY DEFAULT) AS IDENTITY( \(.*?\))?", statement.sql, re.DOTALL)
+    if generated is None:
+        return ()
+    options = identity.options
+    bounds = f"MINVALUE {options.minimum} MAXVALUE {options.maximum} START {options.start}"
+    make = f"CREATE SEQUENCE {lent} AS {options.type} INCREMENT {options.increment} {bounds}"
+    alter = f"ALTER TABLE {table} ALTER COLUMN {name}"
+    value = f"nextval('{lent.replace(chr(39), chr(39) * 2)}')"
+    last = (
+        f"{alter} SET NOT NULL",
+        f"{alter} DROP DEFAULT",
+        f"{alter} ADD {generated[0]}",
+        f"SELECT setval('{identity.sequence.replace(chr(39), chr(39) * 2)}', {value}, false)",
+        f"DROP SEQUENCE {lent}",
+    )
+    return (
+        _nullable(statement, column, make, f"{alter} SET DEFAULT {value}"),
+        *_filled(change, column, value),
+        *_not_null(change, column, *last),
+    )
+
+
+def _set_type(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    old, new = _before(change, statement.object), change.new.objects.get(statement.object)
+    if not isinstance(old, Column) or not isinstance(new, Column):
+        return ()
+    if keeps_storage(old.type, new.type) and old.collation == new.collation:
+        return ()
+    cost = "its rows are rewritten while nobody reads or writes; for a large table add a column and swap"
+    return (_costly(change, statement, table, "type-change-rewrite", cost),)
+
+
+def _before(change: Change, wanted: ObjectId) -> object:
+    """Return a column as it was, under the names that it had."""
+    table, part = wanted.name, wanted.part
+    for each in change.plan:
+        if each.action is Action.RENAME and each.produces and each.destroys:
+            if each.object == ObjectId(Kind.TABLE, table):
+                table = min(old.name for old in each.destroys if old.kind is Kind.TABLE)
+            elif each.object == wanted:
+                part = min(old.part for old in each.destroys if old.kind is Kind.COLUMN)
+    return change.old.objects.get(ObjectId(Kind.COLUMN, table, part))
+
+
+_REWRITES_TABLE = re.compile(r"\bSET (LOGGED|UNLOGGED|ACCESS METHOD|TABLESPACE)\b")
+
+
+def _alter_table(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    if not _REWRITES_TABLE.search(statement.sql):
+        return ()
+    cost = "the table is rewritten while nobody reads or writes: there is no smaller step"
+    return (_costly(change, statement, table, "table-rewrite", cost),)
+
+
+def _validate(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
+    return (replace(plain(change, statement), scans=True, joins=True),) if table else ()
+
+
+_Rewriting = Callable[[Change, SchemaStatement, str], tuple[Step, ...]]
+_REWRITINGS: Mapping[tuple[Kind, Action], _Rewriting] = {
+    (Kind.INDEX, Action.CREATE): _concurrent_index,
+    (Kind.INDEX, Action.DROP): _drop_index,
+    (Kind.CONSTRAINT, Action.CREATE): _add_constraint,
+    (Kind.CONSTRAINT, Action.VALIDATE): _validate,
+    (Kind.COLUMN, Action.CREATE): _add_column,
+    (Kind.COLUMN, Action.SET_NOT_NULL): _set_not_null,
+    (Kind.COLUMN, Action.SET_TYPE): _set_type,
+    (Kind.TABLE, Action.ALTER): _alter_table,
+}
+
+
+def missing_backfills(change: Change) -> tuple[ObjectId, ...]:
+    """Return the columns that the plan adds NOT NULL to tables with rows, without a value for those."""
+    return tuple(sorted(_missing(change)))
+
+
+def _missing(change: Change) -> Iterator[ObjectId]:
+    for statement in change.plan:
+        column = change.new.objects.get(statement.object)
+        adds = statement.action is Action.CREATE and isinstance(column, Column) and change.table_of(statement)
+        if adds and isinstance(column, Column) and _needs_value(column) and column.id not in change.backfill:
+            yield column.id
+
+
+def _needs_value(column: Column) -> bool:
+    made = column.default or column.identity or column.generated
+    return column.not_null and not made and not column.inherited

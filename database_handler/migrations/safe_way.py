@@ -1,0 +1,356 @@
+"""A plan the safe way round: sections that lock one table at a time, for a moment, and scan without a lock.
+
+`safe_sections` takes each statement apart (`safe_steps`), keeps the order that the plan's dependencies ask
+for, and puts the steps into as few sections as that allows: changes of one table together, scans by
+themselves, what cannot run in a transaction by itself, and each batched filling by itself. What is dropped
+and made again (a view under a changed column, say) is so within one transaction: nobody finds it missing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from database_handler.migrations.errors import BackfillNeeded
+from database_handler.migrations.safe_steps import Change, Step, Way, missing_backfills, plain, steps_of
+from database_handler.migrations.schema_diff.statement import Action, SchemaDiff, SchemaStatement
+from database_handler.migrations.snapshot import Kind, ObjectId, SchemaSnapshot
+from database_handler.migrations.value_facts import placeholder
+
+__all__ = ["PlannedSection", "placeholder", "safe_sections"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSection:
+    """A section of a migration to be written.
+
+    Attributes
+    ----------
+    statements : tuple of str
+        Without semicolons; a comment may stand before each.
+    transactional : bool
+        Whether it runs in a transaction (a batched one does, once for each run).
+    note : str
+        What it is for, in words; empty where the statements say it.
+    """
+
+    statements: tuple[str, ...]
+    transactional: bool = True
+    batched: bool = False
+    note: str = ""
+
+    def marker(self, direction: str) -> str:
+        """Return the line that the section begins with in a file."""
+        how = ", batched" if self.batched else "" if self.transactional else ", no transaction"
+        return f"-- migrate: {direction}{how}"
+
+    def text(self, direction: str) -> str:
+        """Return the section as it stands in a file."""
+        note = f"-- {self.note}\n" if self.note else ""
+        return f"{self.marker(direction)}\n{note}" + "".join(f"{each};\n" for each in self.statements)
+
+
+def safe_sections(
+    plan: SchemaDiff,
+    old: SchemaSnapshot,
+    new: SchemaSnapshot,
+    *,
+    backfill: Mapping[ObjectId, str] | None = None,
+    reasons: Mapping[ObjectId, str] | None = None,
+) -> tuple[PlannedSection, ...]:
+    """Return the sections that do what a plan does without keeping readers or writers waiting.
+
+    Parameters
+    ----------
+    plan : SchemaDiff
+        What turns `old` into `new`.
+    backfill : mapping of ObjectId to str, optional
+        SQL for the rows that are there, by the new id of the column that it is for.
+    reasons : mapping of ObjectId to str, optional
+        Why data may be dropped, by the old id of the table or column.
+
+    Raises
+    ------
+    BackfillNeeded
+        A column is added NOT NULL to a table that may have rows, and nothing says what those hold in it.
+    """
+    change = Change(plan, old, new, backfill or {}, reasons or {})
+    if missing := missing_backfills(change):
+        raise BackfillNeeded(missing)
+    return tuple(_sections(_Graph(change).nodes))
+
+
+# ----------------------------------------------------------------------------------------------- what depends
+
+# What a function's body names stands in no catalogue, so it stays between what came before it and after it;
+# and what follows the others may depend on them by name only.
+_FENCES = frozenset({Kind.FUNCTION, Kind.EXTENSION, Kind.SCHEMA, Kind.DEFAULT_PRIVILEGES})
+# These need the object, and nothing needs them.
+_LATE = (Action.COMMENT, Action.GRANT, Action.OWNER)
+
+
+@dataclass(frozen=True, slots=True)
+class _Effects:
+    """What a statement changes, and what else it needs as it is."""
+
+    writes: frozenset[object]
+    reads: frozenset[object]
+
+    def before(self, later: "_Effects") -> bool:
+        """Whether a later statement has to stay after this one."""
+        return bool(self.writes & (later.writes | later.reads) or self.reads & later.writes)
+
+
+def _effects(change: Change, statement: SchemaStatement) -> _Effects:
+    changed = {statement.object, *statement.produces, *statement.destroys}
+    needed = {
+        need
+        for snapshot in (change.old, change.new)
+        for each in changed
+        if (found := snapshot.objects.get(each))
+        for need in found.needs
+    } | statement.needs
+    if statement.action in _LATE:
+        return _Effects(frozenset(), frozenset[object](changed | needed))
+    names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
+    return _Effects(frozenset[object](changed) | names, frozenset[object](needed - changed))
+
+
+def _named(statement: SchemaStatement) -> Iterator[ObjectId]:
+    """Give what takes or frees a name that another kind of object might bear."""
+    if statement.action in (Action.CREATE, Action.DROP, Action.RENAME):
+        made = {*statement.produces, *statement.destroys, statement.object}
+        yield from (each for each in made if not each.part or each.kind is Kind.CONSTRAINT)
+
+
+def _is_fence(statement: SchemaStatement) -> bool:
+    return statement.object.kind in _FENCES or statement.action is Action.RENAME
+
+
+def _dependencies(statements: Sequence[SchemaStatement], effects: Sequence[_Effects]) -> list[set[int]]:
+    """Return for each statement those that come before it, less what follows from others."""
+    written: dict[object, int] = {}
+    read: dict[object, set[int]] = defaultdict(set)
+    fence: set[int] = set()
+    since: set[int] = set()
+    found: list[set[int]] = []
+    for place, (statement, effect) in enumerate(zip(statements, effects, strict=True)):
+        before = {written[key] for key in effect.writes | effect.reads if key in written} | fence
+        before |= {reader for key in effect.writes for reader in read[key]}
+        if _is_fence(statement):
+            before |= since
+            fence, since = {place}, set()
+        elif statement.object.kind not in (Kind.INDEX, Kind.CONSTRAINT):
+            since.add(place)
+        found.append(before - {place})
+        for key in effect.writes:
+            written[key] = place
+            read[key] = set()
+        for key in effect.reads:
+            read[key].add(place)
+    return found
+
+
+# ------------------------------------------------------------------------- what is dropped and made again
+
+
+def _groups(statements: Sequence[SchemaStatement], before: Sequence[set[int]]) -> dict[int, frozenset[int]]:
+    """Say which statements take effect together, by their places."""
+    groups: list[set[int]] = []
+    for first, last in _replaced(statements):
+        group = _between({first}, {last}, before)
+        while overlapping := [each for each in groups if each & group]:
+            groups = [each for each in groups if each not in overlapping]
+            union = group.union(*overlapping)
+            group = _between(union, union, before)
+        groups.append(group)
+    return {place: frozenset(group) for group in groups for place in group}
+
+
+def _replaced(statements: Sequence[SchemaStatement]) -> Iterator[tuple[int, int]]:
+    dropped: dict[ObjectId, int] = {}
+    for place, statement in enumerate(statements):
+        if statement.object.kind in (Kind.INDEX, Kind.CONSTRAINT):
+            continue
+        if statement.action is Action.DROP:
+            dropped[statement.object] = place
+        elif statement.action is Action.CREATE and statement.object in dropped:
+            yield dropped[statement.object], place
+
+
+def _between(first: set[int], last: set[int], before: Sequence[set[int]]) -> set[int]:
+    """Return the places on every way from some to others, these included."""
+    below = set(first)
+    for place in range(min(first), max(last) + 1):
+        if before[place] & below:
+            below.add(place)
+    above = set(last)
+    for place in range(max(last), min(first) - 1, -1):
+        if place in above:
+            above |= before[place]
+    return (below & above) | first | last
+
+
+# --------------------------------------------------------------------------------------------- steps in order
+
+
+@dataclass(slots=True)
+class _Node:
+    """A step, and what comes before it: `after` at the latest in its section, `apart` in one before."""
+
+    step: Step
+    place: int
+    after: set[int]
+    apart: set[int]
+
+
+class _Graph:
+    """The steps of a plan and the order among them."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._statements = list(change.plan)
+        self._effects = [_effects(change, each) for each in self._statements]
+        self._before = _dependencies(self._statements, self._effects)
+        self._made: dict[int, int] = {}
+        self._ended: dict[int, int] = {}
+        self.nodes: list[_Node] = []
+        groups = _groups(self._statements, self._before)
+        for place in range(len(self._statements)):
+            if place not in groups:
+                self._add(place)
+            elif place == max(groups[place]):
+                self._add_group(sorted(groups[place]))
+
+    def _add(self, place: int) -> None:
+        for number, step in enumerate(steps_of(self._change, self._statements[place])):
+            if number:
+                waits: tuple[set[int], set[int]] = (set(), {len(self.nodes) - 1})
+            else:
+                waits = self._waits(self._before[place], [place])
+            self.nodes.append(_Node(step, place, *waits))
+            if step.makes:
+                self._made.setdefault(place, len(self.nodes) - 1)
+        self._ended[place] = len(self.nodes) - 1
+        self._made.setdefault(place, self._ended[place])
+
+    def _add_group(self, places: Sequence[int]) -> None:
+        steps = [self._whole(place) for place in places]
+        together = Step(
+            tuple(sql for each in steps for sql in each.statements),
+            frozenset(table for each in steps for table in each.tables),
+        )
+        before = set[int]().union(*(self._before[place] for place in places)) - set(places)
+        self.nodes.append(_Node(together, places[0], *self._waits(before, places)))
+        for place in places:
+            self._made[place] = self._ended[place] = len(self.nodes) - 1
+
+    def _whole(self, place: int) -> Step:
+        """Return a statement of a group: as it is, where the safe way would leave the transaction."""
+        steps = steps_of(self._change, self._statements[place])
+        if len(steps) == 1 and steps[0].way is Way.TRANSACTION:
+            return steps[0]
+        return plain(self._change, self._statements[place])
+
+    def _waits(self, before: Iterable[int], places: Sequence[int]) -> tuple[set[int], set[int]]:
+        after: set[int] = set()
+        apart: set[int] = set()
+        adding = all(self._statements[place].action is Action.ADD_VALUE for place in places)
+        for earlier in before:
+            added = self._statements[earlier].action is Action.ADD_VALUE and not adding
+            (apart if added else after).add(self._awaited(earlier, places))
+        return after, apart
+
+    def _awaited(self, earlier: int, places: Sequence[int]) -> int:
+        """Return which step of an earlier statement has to be done: the last, or that which makes it."""
+        late = all(self._statements[place].action in _LATE for place in places)
+        touched = any(self._effects[earlier].before(self._effects[place]) for place in places)
+        return self._ended[earlier] if touched and not late else self._made[earlier]
+
+
+# ------------------------------------------------------------------------------------------------- sections
+
+
+def _sections(nodes: Sequence[_Node]) -> Iterator[PlannedSection]:
+    queue = _Queue(nodes)
+    while chosen := queue.next_section():
+        steps = [nodes[node].step for node in chosen]
+        if statements := tuple(sql for step in steps for sql in step.statements):
+            way = steps[0].way
+            yield PlannedSection(statements, way is not Way.ALONE, way is Way.BATCHED)
+
+
+class _Queue:
+    """Which steps may come next, while sections are filled."""
+
+    def __init__(self, nodes: Sequence[_Node]) -> None:
+        self._nodes = nodes
+        self._waiting = [len(node.after | node.apart) for node in nodes]
+        self._following: dict[int, list[int]] = defaultdict(list)
+        for number, node in enumerate(nodes):
+            for earlier in node.after | node.apart:
+                self._following[earlier].append(number)
+        self._ready = {number for number, count in enumerate(self._waiting) if not count}
+
+    def next_section(self) -> list[int]:
+        """Take the steps of one section; none when all are taken."""
+        if not self._ready:
+            return []
+        first = min(self._ready, key=self._rank)
+        section = _Filling(self._nodes, first)
+        candidates = [first]
+        while candidates:
+            number = heappop(candidates)
+            if not section.takes(number):
+                continue
+            if not section.steps:
+                candidates = sorted(self._ready - {first})
+            section.add(number)
+            for freed in self._take(number):
+                if not self._nodes[freed].apart & section.members:
+                    heappush(candidates, freed)
+        return section.steps
+
+    def _take(self, number: int) -> list[int]:
+        self._ready.discard(number)
+        freed: list[int] = []
+        for following in self._following[number]:
+            self._waiting[following] -= 1
+            if not self._waiting[following]:
+                freed.append(following)
+        self._ready.update(freed)
+        return freed
+
+    def _rank(self, number: int) -> tuple[bool, int, str, int]:
+        """Changes come before fillings, these before indexes, scans last; tables in one order everywhere."""
+        step = self._nodes[number].step
+        return step.scans, _ORDER.index(step.way), min(step.tables, default=""), number
+
+
+_ORDER = (Way.TRANSACTION, Way.BATCHED, Way.ALONE)
+
+
+class _Filling:
+    """A section that is being put together."""
+
+    def __init__(self, nodes: Sequence[_Node], first: int) -> None:
+        self._nodes = nodes
+        self._first = nodes[first].step
+        self._tables: frozenset[str] = frozenset()
+        self.steps: list[int] = []
+        self.members: set[int] = set()
+
+    def takes(self, number: int) -> bool:
+        step = self._nodes[number].step
+        if not self.steps:
+            return step is self._first
+        if step.way is not self._first.way or step.way is Way.BATCHED or step.scans is not self._first.scans:
+            return False
+        if step.scans and not (step.joins and self._first.joins):
+            return False
+        return not self._tables or step.tables <= self._tables
+
+    def add(self, number: int) -> None:
+        self.steps.append(number)
+        self.members.add(number)
+        self._tables |= self._nodes[number].step.tables

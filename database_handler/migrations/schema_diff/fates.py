@@ -1,0 +1,227 @@
+"""What becomes of each object of two schemas: made, dropped, changed in place, or dropped and made again.
+
+PostgreSQL refuses to change what something else stands on. So what stands on a thing that goes, or that is
+made again, is made again too, as far up as that reaches; but a column keeps its values: it is given its new
+type or default in place, and a type that its columns need is moved out of the way until they have moved.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from database_handler.core.sql_text import significant_tokens
+from database_handler.migrations.schema_diff.casts import family
+from database_handler.migrations.schema_diff.names import base_type, free_name
+from database_handler.migrations.schema_diff.side import Side
+from database_handler.migrations.schema_diff.verdicts import must_go, must_be_made_again, retypes
+from database_handler.migrations.snapshot import (
+    Column,
+    Constraint,
+    ConstraintType,
+    Index,
+    Kind,
+    ObjectId,
+    Sequence,
+    Statistics,
+    Table,
+    Trigger,
+)
+
+__all__ = ["Change"]
+
+_TYPES = (Kind.ENUM, Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE)
+_REBUILT_BY_SERVER = (Constraint, Index, Statistics)
+
+
+class Change:
+    """Two schemas, and the fate of every object that is not in both of them alike.
+
+    Attributes
+    ----------
+    gone, added, changed : list of ObjectId
+        Only in the old one; only in the new one; in both, and different.
+    again : set of ObjectId
+        Dropped and made again.
+    moved : dict
+        Types that are made again while columns hold their values: the name that the old one has meanwhile.
+    retyped, redefaulted : set of ObjectId
+        Columns that are given their type, or their default, again: also where both look the same.
+    reattached : set of str
+        Tables that let go of their parents and take them again.
+    released : set of ObjectId
+        Sequences whose column goes, and that stay.
+    """
+
+    def __init__(self, old: Side, new: Side) -> None:
+        self.old, self.new = old, new
+        self.gone = [id for id in old.objects if id not in new.objects]
+        self.added = [id for id in new.objects if id not in old.objects]
+        self.changed = [id for id, each in old.objects.items() if id in new.objects and new.objects[id] != each]
+        self.again: set[ObjectId] = set()
+        self.moved: dict[ObjectId, str] = {}
+        self.retyped: set[ObjectId] = set()
+        self.redefaulted: set[ObjectId] = set()
+        self.reattached: set[str] = set()
+        self.released: set[ObjectId] = set()
+        self._queue: deque[ObjectId] = deque()
+        self._begin()
+        self._spread()
+
+    def is_destroyed(self, id: ObjectId) -> bool:
+        """Whether the old object is dropped, made again afterwards or not."""
+        return id in self.old and (id not in self.new or id in self.again)
+
+    def is_made(self, id: ObjectId) -> bool:
+        """Whether the new object is made, for the first time or again."""
+        return id in self.new and (id not in self.old or id in self.again)
+
+    def stays(self, id: ObjectId) -> bool:
+        """Whether one and the same object is in both schemas."""
+        return id in self.old and id in self.new and id not in self.again
+
+    def linked(self, child: str, parent: str) -> bool:
+        """Whether a table stays the other's child all the time."""
+        before, after = self.old.table(child), self.new.table(child)
+        return (
+            before is not None
+            and after is not None
+            and self.stays(before.id)
+            and child not in self.reattached
+            and parent in before.parents
+            and parent in after.parents
+        )
+
+    def _begin(self) -> None:
+        self._queue.extend(self.gone)
+        for id in self.changed:
+            before, after = self.old.objects[id], self.new.objects[id]
+            if must_be_made_again(before, after, self.old, self.new):
+                self._make_again(id)
+            elif isinstance(before, Column) and isinstance(after, Column) and retypes(before, after):
+                self._retype(id)
+
+    def _spread(self) -> None:
+        while self._queue:
+            id = self._queue.popleft()
+            for dependent in self.old.dependents.get(id, ()):
+                if dependent in self.new and dependent not in self.again:
+                    self._consider(dependent, id)
+
+    def _make_again(self, id: ObjectId) -> None:
+        if id in self.again or id in self.moved:
+            return
+        if id.kind in _TYPES and self._holds_values(id):
+            self.moved[id] = free_name(id.name, {each.name for each in (*self.old.objects, *self.new.objects)})
+        self.again.add(id)
+        self._queue.append(id)
+
+    def _holds_values(self, type: ObjectId) -> bool:
+        """Whether a column that stays is of this type."""
+        return any(
+            dependent.kind is Kind.COLUMN and dependent in self.new
+            for dependent in self.old.dependents.get(type, ())
+        )
+
+    def _retype(self, id: ObjectId) -> None:
+        if id in self.retyped or id in self.again:
+            return
+        self.retyped.add(id)
+        for table in self.old.descendants(id.name):
+            child = ObjectId(Kind.COLUMN, table, id.part)
+            if child in self.old and child in self.new and self.linked(table, id.name):
+                self._retype(child)
+        self._reshape(id)
+
+    def _reshape(self, id: ObjectId) -> None:
+        for dependent in self.old.dependents.get(id, ()):
+            if dependent not in self.new:
+                continue
+            before = self.old.objects[dependent]
+            if isinstance(before, Column):
+                if before.generated:
+                    self._make_again(dependent)
+            elif isinstance(before, Sequence):
+                continue
+            elif isinstance(before, Table) or not isinstance(before, _REBUILT_BY_SERVER):
+                self._make_again(dependent)
+            elif not self._survives(before):
+                self._make_again(dependent)
+        self._reshape_key(id)
+
+    def _reshape_key(self, id: ObjectId) -> None:
+        table = self.old.table(id.name)
+        if table is not None and table.partition_key is not None:
+            words = {token.text for token in significant_tokens(table.partition_key)}
+            if id.part in words:
+                self._make_again(table.id)
+
+    def _survives(self, each: Constraint | Index | Statistics) -> bool:
+        """Whether the server can make it again by itself, whatever columns have their new types yet."""
+        columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
+        types = {family(self._type(column)) for column in columns if column in self.new}
+        types |= {family(self._type(column, new=True)) for column in columns if column in self.new}
+        if isinstance(each, Constraint) and each.type is ConstraintType.FOREIGN_KEY:
+            return len(types) == 1 and None not in types
+        return len(columns) < 2 or (len(types) == 1 and None not in types) or self._only_one(columns)
+
+    def _only_one(self, columns: Iterable[ObjectId]) -> bool:
+        def differs(id: ObjectId) -> bool:
+            return id in self.retyped or (id in self.new and self._type(id) != self._type(id, new=True))
+
+        return sum(map(differs, columns)) < 2
+
+    def _type(self, id: ObjectId, *, new: bool = False) -> str:
+        column = (self.new if new else self.old).objects[id]
+        return column.type if isinstance(column, Column) else ""
+
+    def _consider(self, dependent: ObjectId, destroyed: ObjectId) -> None:
+        """Decide about what stays, and stands on something that does not (or not as it is)."""
+        before, after = self.old.objects[dependent], self.new.objects[dependent]
+        if isinstance(before, Column) and isinstance(after, Column):
+            self._consider_column(before, after, destroyed)
+        elif isinstance(before, Sequence):
+            return
+        elif isinstance(before, Table):
+            self._consider_table(before, destroyed)
+        elif self._goes_with_its_table(dependent, destroyed):
+            return
+        elif destroyed in self.new or before == after or destroyed in self.new.needs(dependent):
+            self._make_again(dependent)
+
+    def _consider_column(self, before: Column, after: Column, destroyed: ObjectId) -> None:
+        id = before.id
+        if must_go(before, destroyed):
+            self._make_again(id)
+        elif destroyed.kind in _TYPES and base_type(before.type) == destroyed.name:
+            if destroyed in self.new:
+                self._retype(id)
+        elif before.generated:
+            if destroyed in self.new or before == after:
+                self._make_again(id)
+            return
+        if before.default is not None and (destroyed in self.new or before.default == after.default):
+            self.redefaulted.add(id)
+
+    def _consider_table(self, before: Table, destroyed: ObjectId) -> None:
+        if destroyed.kind is Kind.TABLE and destroyed.name in before.parents:
+            self.reattached.add(before.id.name)
+        elif destroyed in self.new and destroyed.kind is not Kind.SCHEMA and before.partition_key is not None:
+            self._make_again(before.id)
+
+    def _goes_with_its_table(self, dependent: ObjectId, destroyed: ObjectId) -> bool:
+        """Whether it is a partition's copy of what its parent loses: the partition is taken off before."""
+        before = self.old.objects[dependent]
+        if isinstance(before, Constraint | Trigger) and before.inherited:
+            table = before.id.name
+        elif isinstance(before, Index) and before.parent is not None:
+            table = before.table
+        else:
+            return False
+        return destroyed.kind is not Kind.TABLE and table in self.reattached
+
+    def release_sequences(self) -> None:
+        """Find the sequences that stay though the column that they go with does not."""
+        for id in self.old.objects:
+            each = self.old.objects[id]
+            if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
+                if self.is_destroyed(each.owned_by):
+                    self.released.add(id)

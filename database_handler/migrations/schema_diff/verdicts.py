@@ -1,0 +1,238 @@
+"""Whether one object can become another in place, or has to be dropped and made again; each kind by its rules."""
+
+import re
+from collections.abc import Callable
+
+from database_handler.core.sql_text import TokenKind, significant_tokens
+from database_handler.migrations.schema_diff.names import base_type
+from database_handler.migrations.schema_diff.side import RELATION_KINDS, Side
+from database_handler.migrations.snapshot import (
+    Column,
+    CompositeType,
+    Constraint,
+    ConstraintType,
+    Domain,
+    EnumType,
+    Function,
+    Index,
+    Kind,
+    MaterializedView,
+    ObjectId,
+    Policy,
+    RangeType,
+    SchemaObject,
+    Statistics,
+    Table,
+    TextSearchConfiguration,
+    TextSearchDictionary,
+    Trigger,
+    View,
+)
+
+__all__ = [
+    "arguments_of",
+    "deferral",
+    "extends",
+    "index_options",
+    "keeps_order",
+    "must_be_made_again",
+    "must_go",
+    "retypes",
+]
+
+_DEFERRAL = re.compile(r"( (?:NOT )?DEFERRABLE)?( INITIALLY (?:DEFERRED|IMMEDIATE))?( NOT ENFORCED)?$")
+_OPTIONS = re.compile(r" WITH \(((?:[a-z_.]+='?[^',()]*'?(?:, )?)+)\)")
+
+
+def must_be_made_again(before: SchemaObject, after: SchemaObject, old: Side, new: Side) -> bool:
+    """Whether only dropping the one and making the other turns it into that."""
+    if type(before) is not type(after):
+        return True
+    verdict = _VERDICTS.get(type(before))
+    return verdict is not None and verdict(before, after, old, new)
+
+
+def must_go(column: Column, destroyed: ObjectId) -> bool:
+    """Whether a column cannot outlive something: its own table, or the one whose rows it holds."""
+    names = (column.id.name, base_type(column.type))
+    return destroyed.kind in RELATION_KINDS and destroyed.name in names
+
+
+def retypes(before: Column, after: Column) -> bool:
+    """Whether a column gets another type (or collation)."""
+    return (before.type, before.collation) != (after.type, after.collation)
+
+
+def keeps_order(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+    """Whether all of `before` are in `after`, in that order."""
+    rest = iter(after)
+    return all(each in rest for each in before)
+
+
+def extends(before: View, after: View) -> bool:
+    """Whether CREATE OR REPLACE can make one view the other: columns may be added at the end only."""
+    return after.columns[: len(before.columns)] == before.columns and bool(before.columns)
+
+
+def deferral(definition: str) -> tuple[str, str]:
+    """Return a constraint's definition without when it is checked; and that."""
+    found = _DEFERRAL.search(definition)
+    place = found.start() if found else len(definition)
+    return definition[:place], definition[place:]
+
+
+def index_options(definition: str) -> tuple[str, dict[str, str]]:
+    """Return an index's definition without its storage parameters, and those."""
+    found = _OPTIONS.search(definition)
+    if found is None:
+        return definition, {}
+    pairs = (each.partition("=") for each in found[1].split(", "))
+    return definition[: found.start()] + definition[found.end() :], {n: v.strip("'") for n, _, v in pairs}
+
+
+def arguments_of(function: Function) -> list[tuple[str, bool]]:
+    """Return each argument of a function without its default, and whether it has one."""
+    found: list[tuple[str, bool]] = []
+    depth, begins, default = 0, 0, -1
+    text = function.arguments
+    for token in significant_tokens(text):
+        if token.kind is TokenKind.PUNCTUATION:
+            depth += (token.text in "([") - (token.text in ")]")
+        if depth == 0 and token.text in ("DEFAULT", "=") and default < 0:
+            default = token.start
+        if depth == 0 and token.text == ",":
+            found.append(_argument(text, begins, default, token.start))
+            begins, default = token.end, -1
+    return [*found, _argument(text, begins, default, len(text))]
+
+
+def _argument(text: str, begins: int, default: int, ends: int) -> tuple[str, bool]:
+    return text[begins : default if default >= 0 else ends].strip(), default >= 0
+
+
+def _table(before: Table, after: Table, old: Side, new: Side) -> bool:
+    return before.partition_key != after.partition_key
+
+
+def _column(before: Column, after: Column, old: Side, new: Side) -> bool:
+    if before.generated == after.generated:
+        changed = before.expression != after.expression or retypes(before, after)
+        return before.generated is not None and changed
+    return not (before.generated == "stored" and after.generated is None)
+
+
+def _constraint(before: Constraint, after: Constraint, old: Side, new: Side) -> bool:
+    if before.type is not after.type or (before.validated and not after.validated):
+        return True
+    if before.type is ConstraintType.FOREIGN_KEY:
+        one, other = deferral(before.definition), deferral(after.definition)
+        enforced = ("NOT ENFORCED" in one[1]) == ("NOT ENFORCED" in other[1])
+        return one[0] != other[0] or not enforced
+    return before.definition != after.definition
+
+
+def _index(before: Index, after: Index, old: Side, new: Side) -> bool:
+    same = (before.table, before.unique, before.method) == (after.table, after.unique, after.method)
+    if not same or index_options(before.definition)[0] != index_options(after.definition)[0]:
+        return True
+    if before.definition != after.definition and " ONLY " in before.definition:
+        return True
+    if before.valid != after.valid:
+        return True
+    return before.parent not in (None, after.parent) and not _detached(before, old, new)
+
+
+def _detached(index: Index, old: Side, new: Side) -> bool:
+    before, after = old.table(index.table), new.table(index.table)
+    return before is not None and after is not None and before.parents != after.parents
+
+
+def _view(before: View, after: View, old: Side, new: Side) -> bool:
+    return before.columns != after.columns and not extends(before, after)
+
+
+def _materialized(before: MaterializedView, after: MaterializedView, old: Side, new: Side) -> bool:
+    return before.definition != after.definition or before.columns != after.columns
+
+
+def _function(before: Function, after: Function, old: Side, new: Side) -> bool:
+    if before.type != after.type or before.result != after.result or _window(before) != _window(after):
+        return True
+    one, other = arguments_of(before), arguments_of(after)
+    if len(one) != len(other) or before.type == "AGGREGATE":
+        return before.definition != after.definition if before.type == "AGGREGATE" else True
+    return any(a != b or (had and not has) for (a, had), (b, has) in zip(one, other, strict=True))
+
+
+def _window(function: Function) -> bool:
+    head = function.definition.split("AS $", 1)[0]
+    return bool(re.search(r"\bWINDOW\b", head))
+
+
+def _trigger(before: Trigger, after: Trigger, old: Side, new: Side) -> bool:
+    return before.definition != after.definition and not (
+        before.definition.startswith("CREATE TRIGGER") and after.definition.startswith("CREATE TRIGGER")
+    )
+
+
+def _policy(before: Policy, after: Policy, old: Side, new: Side) -> bool:
+    removed = (before.using is not None and after.using is None) or (
+        before.check is not None and after.check is None
+    )
+    return removed or (before.command, before.permissive) != (after.command, after.permissive)
+
+
+def _statistics(before: Statistics, after: Statistics, old: Side, new: Side) -> bool:
+    return before.definition != after.definition
+
+
+def _enum(before: EnumType, after: EnumType, old: Side, new: Side) -> bool:
+    return not keeps_order(before.labels, after.labels)
+
+
+def _domain(before: Domain, after: Domain, old: Side, new: Side) -> bool:
+    return (before.type, before.collation) != (after.type, after.collation)
+
+
+def _composite(before: CompositeType, after: CompositeType, old: Side, new: Side) -> bool:
+    kept = tuple(name for name, _, _ in after.attributes)
+    names = tuple(name for name, _, _ in before.attributes if name in kept)
+    if kept[: len(names)] != names:
+        return True
+    types = {name: rest for name, *rest in before.attributes}
+    retyped = any(types.get(name, rest) != rest for name, *rest in after.attributes)
+    return retyped and any(id.kind is Kind.COLUMN for id in old.dependents.get(before.id, ()))
+
+
+def _range(before: RangeType, after: RangeType, old: Side, new: Side) -> bool:
+    return before.options != after.options
+
+
+def _dictionary(before: TextSearchDictionary, after: TextSearchDictionary, old: Side, new: Side) -> bool:
+    return before.template != after.template or bool(before.options) > bool(after.options)
+
+
+def _configuration(
+    before: TextSearchConfiguration, after: TextSearchConfiguration, old: Side, new: Side
+) -> bool:
+    return before.parser != after.parser
+
+
+_VERDICTS: dict[type[SchemaObject], Callable[..., bool]] = {
+    Table: _table,
+    Column: _column,
+    Constraint: _constraint,
+    Index: _index,
+    View: _view,
+    MaterializedView: _materialized,
+    Function: _function,
+    Trigger: _trigger,
+    Policy: _policy,
+    Statistics: _statistics,
+    EnumType: _enum,
+    Domain: _domain,
+    CompositeType: _composite,
+    RangeType: _range,
+    TextSearchDictionary: _dictionary,
+    TextSearchConfiguration: _configuration,
+}

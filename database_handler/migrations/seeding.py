@@ -1,0 +1,346 @@
+"""Puts rows into the tables of a scratch copy, valid by every rule that the catalogue knows.
+
+Whether a value passes a CHECK is asked of the server, for it alone can tell; a table for which no row can be
+made is named with the reason, and what was to be proven with its rows is not claimed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from database_handler.core.exceptions import DatabaseError
+from database_handler.core.session import Session, Statement
+from database_handler.core.sql_text import TokenKind, tokens
+from database_handler.migrations.seed_values import candidates
+from database_handler.migrations.snapshot import (
+    Column,
+    Constraint,
+    ConstraintType,
+    Kind,
+    ObjectId,
+    SchemaSnapshot,
+    Table,
+)
+
+__all__ = ["Seeded", "seed"]
+
+_ROWS = 3
+_TRIES = 12  # rows that are offered to the server for each that is wanted
+_JOINED = 400  # combinations of values that are tried where one check stands over several columns
+_Row = dict[str, str | None]
+_Values = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """What was put where: rows by table, and why there are none in the others."""
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def seed(
+    session: Session, snapshot: SchemaSnapshot, wanted: Iterable[str], also: SchemaSnapshot | None = None
+) -> Seeded:
+    """Put up to three rows into each table of `wanted`, and into those that they refer to.
+
+    The first row has a value everywhere, a later one NULL wherever it may be.
+
+    Parameters
+    ----------
+    also : SchemaSnapshot, optional
+        A later schema, whose checks and keys the rows keep to as well where it has the columns.
+    """
+    seeding = _Seeding(session, snapshot, also)
+    for table in _in_order(snapshot, wanted):
+        seeding.fill(table)
+    session.run(Statement("SET CONSTRAINTS ALL IMMEDIATE", "seed.constraints"))
+    return Seeded({table: len(rows) for table, rows in seeding.rows.items() if rows}, dict(seeding.refused))
+
+
+def _in_order(snapshot: SchemaSnapshot, wanted: Iterable[str]) -> list[str]:
+    """Return tables after those that they refer to; a circle is entered somewhere."""
+    found: list[str] = []
+    waiting: set[str] = set()
+
+    def visit(table: str) -> None:
+        if table in found or table in waiting or ObjectId(Kind.TABLE, table) not in snapshot.objects:
+            return
+        waiting.add(table)
+        for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY):
+            visit(reference.references or "")
+        found.append(table)
+
+    for table in sorted(wanted):
+        visit(table)
+    return found
+
+
+def _constraints(snapshot: SchemaSnapshot, table: str, kind: ConstraintType) -> Iterator[Constraint]:
+    for thing in snapshot:
+        if isinstance(thing, Constraint) and thing.type is kind and thing.id[:2] == (Kind.CONSTRAINT, table):
+            yield thing
+
+
+class _Refused(Exception):
+    """No row can be made, for this reason."""
+
+
+class _Seeding:
+    """The rows made so far, by table, as texts."""
+
+    def __init__(self, session: Session, snapshot: SchemaSnapshot, also: SchemaSnapshot | None) -> None:
+        self._session = session
+        self._snapshots = (snapshot,) if also is None else (snapshot, also)
+        self._snapshot = snapshot
+        self.rows: dict[str, list[_Row]] = {}
+        self.refused: dict[str, str] = {}
+
+    def fill(self, table: str) -> None:
+        made = self.rows.setdefault(table, [])
+        thing = self._snapshot.objects[ObjectId(Kind.TABLE, table)]
+        if isinstance(thing, Table) and thing.partition_bound is not None:
+            return  # its rows come through the table above it
+        try:
+            for row in self._offers(table):
+                if (stored := self._insert(table, row)) is not None:
+                    made.append(stored)
+                if len(made) == _ROWS:
+                    return
+            if not made:
+                self.refused[table] = self.refused.get(table, "no combination of values was accepted")
+        except _Refused as reason:
+            self.refused[table] = str(reason)
+
+    # ------------------------------------------------------------------------------------------- one table
+
+    def _offers(self, table: str) -> Iterator[_Row]:
+        columns = [column for column in self._columns(table) if _is_written(column)]
+        values = self._values(table, columns)
+        for number in range(_TRIES):
+            row = {name: options[number % len(options)] for name, options in values.items() if options}
+            if number % _ROWS:
+                row |= {name: None for name in row if self._may_be_null(table, name, values)}
+            yield row | self._references(table, number)
+
+    def _columns(self, table: str) -> list[Column]:
+        return [
+            thing
+            for thing in self._snapshot
+            if isinstance(thing, Column) and thing.id.kind is Kind.COLUMN and thing.id.name == table
+        ]
+
+    def _may_be_null(self, table: str, name: str, values: Mapping[str, Sequence[str | None]]) -> bool:
+        column = self._snapshot.objects[ObjectId(Kind.COLUMN, table, name)]
+        keys = {
+            part
+            for kind in (ConstraintType.PRIMARY_KEY, ConstraintType.EXCLUSION)
+            for key in _constraints(self._snapshot, table, kind)
+            for part in key.columns
+        }
+        return (
+            isinstance(column, Column) and not column.not_null and name not in keys and None in values[name]
+        )
+
+    def _values(self, table: str, columns: Sequence[Column]) -> dict[str, list[str | None]]:
+        """Return for each column texts that pass the checks; columns under one check are chosen together."""
+        found: dict[str, list[str | None]] = {}
+        for group, checks in self._groups(table, columns):
+            options = [self._options(column, checks) for column in group]
+            found |= self._passing(group, options, checks)
+        return found
+
+    def _options(self, column: Column, checks: Sequence[str]) -> list[str | None]:
+        texts = candidates(column.type, checks, self._snapshot)
+        castable = [text for text in texts[:40] if self._casts(text, column)]
+        if not castable and column.not_null:
+            raise _Refused(f"no value is known for column {column.id.part} of type {column.type}")
+        return [*castable[:20], *([] if column.not_null else [None])]
+
+    def _casts(self, text: str, column: Column) -> bool:
+        """Whether a text is a value of the column's type, and of its type in the later schema."""
+        types = {
+            thing.type
+            for snapshot in self._snapshots
+            if isinstance(thing := snapshot.objects.get(column.id), Column)
+        }
+        if len(types) == 1 and column.type in _SAFE:
+            return True
+        kinds = [column.type, *sorted(types - {column.type})]
+        casts = ", ".join(f"%s::{kind.replace('%', '%%')}" for kind in kinds)
+        return self._accepts(f"SELECT {casts}", [text] * len(types))
+
+    def _accepts(self, text: str, values: Sequence[object]) -> bool:
+        try:
+            with self._session.undoable() as session:
+                session.all(Statement(text, "seed.try"), list(values))
+        except DatabaseError:
+            return False
+        return True
+
+    def _groups(self, table: str, columns: Sequence[Column]) -> Iterator[tuple[list[Column], list[str]]]:
+        """Give columns that some check joins, with the checks over them; most columns stand alone."""
+        names = {column.id.part for column in columns}
+        checks = {
+            (tuple(name for name in check.columns if name in names), _expression(check.definition))
+            for snapshot in self._snapshots
+            for check in _constraints(snapshot, table, ConstraintType.CHECK)
+            if names >= set(check.columns)
+        }
+        waiting = [{column.id.part} for column in columns]
+        for joined, _ in checks:
+            touched = [group for group in waiting if group & set(joined)]
+            waiting = [group for group in waiting if group not in touched]
+            if touched:
+                waiting.append(set().union(*touched))
+        for group in waiting:
+            yield (
+                [column for column in columns if column.id.part in group],
+                sorted(expression for joined, expression in checks if set(joined) <= group and joined),
+            )
+
+    def _passing(
+        self, group: Sequence[Column], options: Sequence[Sequence[str | None]], checks: Sequence[str]
+    ) -> dict[str, list[str | None]]:
+        names = [column.id.part for column in group]
+        if not checks:
+            return {name: list(each) for name, each in zip(names, options, strict=True)}
+        offered = list(_combinations(options))
+        text = _offering(group, checks)
+        try:
+            passed = self._which_pass(text, offered)
+        except DatabaseError:  # a check that fails for some value hides what it says of the others
+            passed = [values for values in offered if self._passes(text, values)]
+        if not passed:
+            raise _Refused(f"no value is known that passes {checks[0][:80]}")
+        return {name: [values[place] for values in passed[:_TRIES]] for place, name in enumerate(names)}
+
+    def _which_pass(self, text: str, offered: Sequence[_Values]) -> list[_Values]:
+        columns = [list(each) for each in zip(*offered, strict=True)]
+        with self._session.undoable() as session:
+            return [offered[place - 1] for (place,) in session.all(Statement(text, "seed.check"), columns)]
+
+    def _passes(self, text: str, values: _Values) -> bool:
+        try:
+            return bool(self._which_pass(text, [values]))
+        except DatabaseError:
+            return False
+
+    # ------------------------------------------------------------------------------------------ references
+
+    def _references(self, table: str, number: int) -> _Row:
+        """Return the columns that refer to other rows, the widest key first: others must agree with it."""
+        found: _Row = {}
+        keys = [
+            (reference, _referenced(reference.definition))
+            for snapshot in self._snapshots
+            for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY)
+            if all(ObjectId(Kind.COLUMN, table, name) in self._snapshot.objects for name in reference.columns)
+        ]
+        for reference, target in sorted(keys, key=lambda key: -len(key[0].columns)):
+            found |= self._referring(table, reference, target, found, number)
+        return found
+
+    def _referring(
+        self, table: str, reference: Constraint, target: Sequence[str], found: _Row, number: int
+    ) -> _Row:
+        rows = self.rows.get(reference.references or "", [])
+        names = reference.columns
+        fitting = [
+            row
+            for row in rows
+            if all(
+                found.get(name, row.get(part)) == row.get(part)
+                for name, part in zip(names, target, strict=False)
+            )
+        ]
+        if fitting:
+            row = fitting[number % len(fitting)]
+            return {name: row.get(part) for name, part in zip(names, target, strict=False)}
+        free = [name for name in names if name not in found and not self._not_null(table, name)]
+        if not free:
+            raise _Refused(f"{reference.references} has no row for it to refer to")
+        return dict.fromkeys(free)
+
+    def _not_null(self, table: str, name: str) -> bool:
+        column = self._snapshot.objects.get(ObjectId(Kind.COLUMN, table, name))
+        return isinstance(column, Column) and column.not_null
+
+    # --------------------------------------------------------------------------------------------- writing
+
+    def _insert(self, table: str, row: _Row) -> _Row | None:
+        names = list(row)
+        every = [column.id.part for column in self._columns(table)]
+        text = _insertion(table, {name: self._type(table, name) for name in names}, every)
+        try:
+            with self._session.undoable() as session:
+                stored = session.one(
+                    Statement(text, "seed.insert", writes=True), [row[name] for name in names]
+                )
+        except DatabaseError as error:
+            self.refused[table] = f"the server refuses every row that was offered [{error.sqlstate}]"
+            return None
+        return dict(zip(every, stored, strict=False))
+
+    def _type(self, table: str, name: str) -> str:
+        column = self._snapshot.objects[ObjectId(Kind.COLUMN, table, name)]
+        return column.type if isinstance(column, Column) else "text"
+
+
+_SAFE = frozenset({
+    "text", "integer", "bigint", "smallint", "boolean", "uuid", "timestamp with time zone", "date", "jsonb",
+    "double precision", "real", "bytea", "text[]",
+})  # fmt: skip
+
+
+def _offering(group: Sequence[Column], checks: Sequence[str]) -> str:
+    """Return a query that gives the places of those offered values that pass the checks."""
+    rule = " AND ".join(f"(({check}) IS NOT FALSE)" for check in checks)
+    made = ", ".join(
+        f"offered.v{place}::{column.type} AS {column.id.part}" for place, column in enumerate(group)
+    )
+    names = ", ".join(f"v{place}" for place in range(len(group)))
+    text = (
+        f'SELECT "?place" FROM (SELECT offered.place AS "?place", {made} FROM unnest(?arrays)'
+        f' WITH ORDINALITY AS offered({names}, place)) AS made WHERE {rule} ORDER BY "?place"'
+    )
+    return text.replace("%", "%%").replace("?arrays", ", ".join(["%s::text[]"] * len(group)), 1)
+
+
+def _is_written(column: Column) -> bool:
+    """Whether a value must be thought of: not where the server has one by itself."""
+    return column.generated is None and column.identity is None and column.default is None
+
+
+def _insertion(table: str, types: Mapping[str, str], every: Sequence[str]) -> str:
+    told = ", ".join(f"{name}::text" for name in every) or "NULL"
+    values = ", ".join(f"?::{kind}" for kind in types.values())
+    given = f"({', '.join(types)}) VALUES ({values})" if types else "DEFAULT VALUES"
+    return f"INSERT INTO {table} {given} RETURNING {told}".replace("%", "%%").replace("?::", "%s::")
+
+
+def _combinations(options: Sequence[Sequence[str | None]]) -> Iterator[_Values]:
+    """Give combinations, at most so many: of each column as many values as that allows."""
+    each = max(2, int(_JOINED ** (1 / max(1, len(options)))))
+    return product(*(_few(values, each) for values in options))
+
+
+def _few(values: Sequence[str | None], number: int) -> list[str | None]:
+    few = list(values[:number])
+    if None in values and None not in few:
+        few[-1] = None
+    return few
+
+
+def _expression(definition: str) -> str:
+    """Return what stands in the parentheses of ``CHECK (...)``."""
+    return definition.removeprefix("CHECK ").removesuffix(" NO INHERIT")
+
+
+def _referenced(definition: str) -> tuple[str, ...]:
+    """Return the columns that a foreign key refers to, out of ``FOREIGN KEY (a) REFERENCES t(b) ...``."""
+    found = [token for token in tokens(definition) if token.kind is not TokenKind.WHITESPACE]
+    words = [token.text.upper() for token in found]
+    start = words.index("(", words.index("REFERENCES")) + 1
+    end = words.index(")", start)
+    return tuple(token.text for token in found[start:end] if token.text != ",")
