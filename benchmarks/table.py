@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import search, tokens
+from benchmarks import migrations, search, tokens
 from benchmarks.peers import django_orm, ours, peewee_orm, raw, sqlalchemy_orm
 from benchmarks.side import Side
 from benchmarks.workloads import WORKLOADS, Data, Workload, made_rows, seeded, timed
 from database_handler import Database
 
 SIDES: tuple[type[Side], ...] = (raw.Side, ours.Side, sqlalchemy_orm.Side, django_orm.Side, peewee_orm.Side)
-PACKAGES = ("psycopg2-binary", "pydantic", "sqlalchemy", "django", "peewee")
+PACKAGES = ("psycopg2-binary", "pydantic", "sqlalchemy", "alembic", "django", "peewee")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [workload for workload in WORKLOADS if given.only in workload.name]
     looked_up = bool(given.only) and given.only in search.NAME  # only when asked for: it takes minutes
     stored = bool(given.only) and given.only in tokens.NAME
-    if not chosen and not looked_up and not stored:
-        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME)
+    migrated = bool(given.only) and given.only in migrations.NAME
+    if not chosen and not looked_up and not stored and not migrated:
+        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME, migrations.NAME)
         parser.error(f"no row is named so; there are: {'; '.join(names)}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        database = Database.embedded(Path(folder) / "server", durable=not looked_up)
+        database = Database.embedded(Path(folder) / "server", durable=not (looked_up or migrated))
         with database:
             database.migrate()
             rounds = 3 if given.quick else 9
             figures = measured(database, chosen, rounds) if chosen else {}
             found = search.seeded_and_measured(database, rounds) if looked_up else {}
             packed = tokens.measured(database, rounds) if stored else {}
+            applied = migrations.measured(database, rounds) if migrated else {}
     show(figures)
     search.show(found)
     tokens.show(packed)
-    figures |= found | packed
+    migrations.show(applied)
+    figures |= found | packed | applied
     if given.json:
         given.json.write_text(json.dumps({"machine": machine(), "seconds": figures}, indent=2) + "\n")
     return 0

@@ -21,7 +21,7 @@ class Side:
     def __init__(self, config: DatabaseConfig) -> None:
         arguments = config.connect_arguments()
         if not settings.configured:
-            _configure(arguments)
+            configure(arguments)
         connection.settings_dict["NAME"] = arguments["dbname"]
         self.model = _model()
 
@@ -46,7 +46,8 @@ class Side:
         connection.close()
 
 
-def _configure(arguments: dict[str, Any]) -> None:
+def configure(arguments: dict[str, Any]) -> None:
+    """Give Django its settings, once a process."""
     options = {name: arguments[name] for name in ("sslmode", "options") if name in arguments}
     settings.configure(
         USE_TZ=True,

@@ -9,19 +9,26 @@ from typing import Annotated
 
 import typer
 
-from database_handler.cli import commands, file_app, media_app, project_app, schema_app, work_app
+from database_handler.cli import (
+    commands,
+    file_app,
+    media_app,
+    migration_app,
+    project_app,
+    schema_app,
+    work_app,
+)
 from database_handler.cli.console import progress
 from database_handler.cli.options import Run
 from database_handler.cli.program import VERSION, app, command, group, run
 from database_handler.core.exceptions import InvalidValue
-from database_handler.migrations import MigrationManager, MigrationReport, MigrationStatus
 from database_handler.operations.health import Health
 
-__all__ = ["app", "file_app", "media_app", "project_app", "run", "schema_app", "work_app"]
+__all__ = ["app", "file_app", "media_app", "migration_app", "project_app", "run", "schema_app", "work_app"]
 
 _CODES = (
-    "Exit codes: 0 done, 1 error, 2 something is pending, 4 a decision is needed, 6 a lock was not had, "
-    "130 interrupted, 141 nobody reads the output."
+    "Exit codes: 0 done, 1 error, 2 something is pending, 3 the schema has drifted, 4 a decision is needed, "
+    "5 lint, 6 a lock was not had, 130 interrupted, 141 nobody reads the output."
 )
 
 
@@ -33,59 +40,11 @@ class Entity(StrEnum):
     TRANSLATIONS = "translations"
 
 
-migrations = typer.Typer(rich_markup_mode=None)
-app.add_typer(migrations, name="migrations")
-
-
 @command(app, "database-handler init", "database-handler init --embedded var/pg")
 def init(run: Run) -> commands.Initialised:
     """Create the database if it is missing, and migrate it."""
     with run.database(create=True) as db:
         return commands.initialise(db)
-
-
-@command(app, "database-handler migrate", "database-handler migrate 0002 --dry-run")
-def migrate(
-    run: Run,
-    target: Annotated[
-        str | None, typer.Argument(help="A version's name or number; default: the last.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL, and run nothing.")] = False,
-) -> MigrationReport:
-    """Bring the schema to the newest version, or to TARGET."""
-    with run.database(create=True) as db:
-        return MigrationManager(db).migrate(target, dry_run)
-
-
-@command(migrations, "database-handler migrations status")
-def status(run: Run) -> MigrationStatus:
-    """Show every version: applied, pending, changed, missing. Exit code 2 when one is pending."""
-    with run.database() as db:
-        return MigrationManager(db).status()
-
-
-@command(
-    migrations,
-    "database-handler migrations rollback --yes",
-    "database-handler migrations rollback --target 0 --yes",
-)
-def rollback(
-    run: Run,
-    steps: Annotated[int | None, typer.Option(min=1, help="How many versions; default: 1.")] = None,
-    target: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Undo all after this one; 0: all there are.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> MigrationReport:
-    """Undo the last versions, with the data in what they made. Asks first."""
-    if steps is not None and target is not None:
-        raise InvalidValue("--steps is not allowed with --target: choose one")
-    with run.database() as db:
-        manager = MigrationManager(db)
-        names = commands.to_roll_back(manager.status(), steps or 1, target)
-        if names and not yes:
-            run.agree(f"Roll back {', '.join(names)} in {db.config.name}, and lose the data in what it made?")
-        return manager.rollback(steps or 1, target)
 
 
 @command(app, "database-handler seed --sample", "database-handler seed --from texts --project 'My film'")
@@ -153,4 +112,3 @@ def health(run: Run) -> Health:
 
 
 group(app, "Keep a content-localisation pipeline in PostgreSQL.", _CODES, own=[VERSION])
-group(migrations, "Show the versions of the schema, and roll them back.")

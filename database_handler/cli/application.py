@@ -19,8 +19,8 @@ def database_class(name: str | None) -> type[Database[Any]]:
     Raises
     ------
     ConfigurationError
-        There is no such module or class, or it is no `Database`. What goes wrong inside of the module is
-        raised as it is.
+        There is no such module or class, it is no `Database`, or the module fails; what it raised is the
+        cause.
     """
     if name is None:
         return Database
@@ -43,10 +43,15 @@ def _imported(module: str) -> object:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # something that the module itself wants
         missing = error.name
-    raise ConfigurationError(
-        f"--app {module}: there is no module {missing} in {here}, nor among those installed here; run the "
-        "command in the folder that holds the package, or install it"
-    )
+        failure: Exception = error
+    except Exception as error:  # noqa: BLE001  # an application's own code, which may raise anything
+        missing, failure = None, error
+    if missing is not None and f"{module}.".startswith(f"{missing}."):
+        raise ConfigurationError(
+            f"--app {module}: there is no module {missing} in {here}, nor among those installed here; run "
+            "the command in the folder that holds the package, or install it"
+        )
+    # Another message than that of an import could hold anything, a password too.
+    told = str(failure) if isinstance(failure, ImportError) else type(failure).__name__
+    raise ConfigurationError(f"--app {module} cannot be imported: {told}; --verbose shows where") from failure

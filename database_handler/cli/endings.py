@@ -16,7 +16,10 @@ from database_handler.core.exceptions import (
     InvalidValue,
     SchemaMismatch,
 )
-from database_handler.migrations import MigrationLockTimeout, MigrationStatus
+from database_handler.migrations import MigrationLockTimeout, MigrationStatus, errors
+from database_handler.migrations.comparing import Comparison
+from database_handler.migrations.drift import DriftReport
+from database_handler.migrations.preflight import PreflightReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
@@ -26,12 +29,14 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 
 class Ending(IntEnum):
-    """The exit codes; 3 (drift) and 5 (lint) are kept for the migrations' other commands."""
+    """The exit codes."""
 
     DONE = 0
     ERROR = 1
     PENDING = 2
+    DRIFT = 3
     DECISION = 4
+    LINT = 5
     LOCK = 6
     INTERRUPTED = 130
     BROKEN_PIPE = 141
@@ -103,6 +108,23 @@ def _(value: MigrationStatus) -> Ending:
     return Ending.DONE if value.at_head else Ending.PENDING
 
 
+@ending.register
+def _(value: DriftReport) -> Ending:
+    return Ending.DRIFT if value.drifted else Ending.DONE
+
+
+@ending.register
+def _(value: Comparison) -> Ending:
+    if value.schema_differences:
+        return Ending.DRIFT
+    return Ending.PENDING if value.versions else Ending.DONE
+
+
+@ending.register
+def _(value: PreflightReport) -> Ending:
+    return Ending.DECISION if value.violated else Ending.DONE
+
+
 def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:
     """Tell an error, on standard error or as a JSON object on standard output; return the exit code.
 
@@ -145,8 +167,10 @@ def _line(error: Exception) -> str:
 def _code(error: Exception, misuse: int) -> int:
     if isinstance(error, MigrationLockTimeout) or getattr(error, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
         return Ending.LOCK
-    if isinstance(error, DecisionNeeded):
+    if isinstance(error, DecisionNeeded | errors.DecisionNeeded):
         return Ending.DECISION
+    if isinstance(error, errors.SchemaDiffers):
+        return Ending.DRIFT
     wrong = isinstance(error, ConfigurationError | InvalidValue | UsageProblem)
     return misuse if wrong else Ending.ERROR
 

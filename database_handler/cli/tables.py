@@ -1,7 +1,6 @@
 """A command's value, laid out for people; control characters in it are shown as escapes."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC
 from functools import singledispatch
 from itertools import islice
 
@@ -14,15 +13,14 @@ from rich.text import Text
 from database_handler.cli.commands import Found, Imported, Initialised, Sampled
 from database_handler.cli.reports import Subtitled
 from database_handler.content.folder import Outcome
-from database_handler.migrations import MigrationReport, MigrationStatus
+from database_handler.migrations import MigrationReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
-__all__ = ["SHOWN", "columns_of", "exact", "laid_out", "pairs", "phrase", "show"]
+__all__ = ["SHOWN", "columns_of", "done", "exact", "laid_out", "pairs", "phrase", "show"]
 
 SHOWN = 50  # refused files listed before the rest is only counted; --json lists them all
 _ENTITIES = {"summaries": "summary", "translations": "translation"}
-_STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
 
 
 def show(screen: Console, value: object) -> None:
@@ -84,7 +82,7 @@ def _(value: Initialised, lines: bool) -> Iterator[RenderableType]:
     yield pairs(
         [
             ("database", phrase(f"{value.database}: {'created' if value.created else 'was there'}")),
-            ("migrations", phrase(_done(value.migrations))),
+            ("migrations", phrase(done(value.migrations))),
             ("server", phrase(server, "green" if value.health.ok else "red")),
         ]
     )
@@ -96,6 +94,13 @@ def _(value: Health, lines: bool) -> Iterator[RenderableType]:
     yield pairs(_health(value))
 
 
+def done(report: MigrationReport) -> str:
+    """Say in a line what a run of migrations did."""
+    told = [f"applied {', '.join(report.applied)}"] if report.applied else []
+    told += [f"rolled back {', '.join(report.rolled_back)}"] if report.rolled_back else []
+    return f"{'; '.join(told) or 'nothing to do'}; at {report.head or 'nothing'}"
+
+
 def _health(value: Health) -> Iterator[tuple[str, Text]]:
     yield "state", phrase("healthy" if value.ok else "not well", "green" if value.ok else "red")
     if value.error:
@@ -105,43 +110,11 @@ def _health(value: Health) -> Iterator[tuple[str, Text]]:
     yield "server", phrase(f"PostgreSQL {value.server_version}{standby}")
     behind = "" if value.head == value.expected_head else f"; expected is {value.expected_head}"
     yield "schema", phrase(f"at {value.head or 'nothing'}{behind}", "yellow" if behind else "")
+    if (wanted := value.expected_application_head) is not None:
+        behind = "" if value.application_head == wanted else f"; expected is {wanted}"
+        told = f"at {value.application_head or 'nothing'}{behind}"
+        yield "application", phrase(told, "yellow" if behind else "")
     yield "pool", phrase(f"{value.pool.in_use} of {value.pool.max_size} connections in use")
-
-
-# ----------------------------------------------------------------------------------------------- migrations
-
-
-def _done(report: MigrationReport) -> str:
-    told = [f"applied {', '.join(report.applied)}"] if report.applied else []
-    told += [f"rolled back {', '.join(report.rolled_back)}"] if report.rolled_back else []
-    return f"{'; '.join(told) or 'nothing to do'}; at {report.head or 'nothing'}"
-
-
-@laid_out.register
-def _(value: MigrationReport, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    for planned in value.planned:
-        yield phrase(f"-- {planned.name}", "bold")
-        yield exact(planned.sql)
-    if value.planned:
-        yield Text(f"-- {len(value.planned)} to apply; nothing was run")
-    else:
-        yield phrase(f"{_done(value)} ({value.seconds:.2f} s)" if value.changed else _done(value))
-
-
-@laid_out.register
-def _(value: MigrationStatus, lines: bool) -> Iterator[RenderableType]:
-    table = columns_of(lines, "version", "state", "applied at (UTC)", "by", "took", right=["took"])
-    for item in value.items:
-        took = None if item.duration is None else f"{item.duration.total_seconds():.2f} s"
-        when = None if item.applied_at is None else f"{item.applied_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-        state = phrase(item.state, _STYLES[item.state])
-        table.add_row(phrase(item.name), state, phrase(when), phrase(item.applied_by), phrase(took))
-    yield table
-    if value.pending:
-        yield Text(f"{len(value.pending)} pending: `database-handler migrate` applies them", "yellow")
-    if wrong := [item.name for item in value.items if item.state in {"changed", "missing"}]:
-        yield phrase(f"not as they were applied: {', '.join(wrong)}; put the files back", "red")
 
 
 # -------------------------------------------------------------------------------------------------- content

@@ -1,49 +1,49 @@
 """Runs one step after the other over the one connection that holds the lock, and says exactly what failed.
 
 Each statement is a message of its own: an error without a position (a violated constraint, say) is still
-placed at its statement. One message a section would save a round trip a statement.
+placed at its statement. One message a section would save a round trip a statement. What can run in a
+transaction runs in the one that records it; so only what cannot has to be asked about when it was cut off.
 """
 
 import datetime as dt
-import re
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
-from unicodedata import combining, east_asian_width
-
-import psycopg2.extensions as driver
+from typing import TypeVar
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
     DatabaseError,
+    DatabaseHandlerError,
     DeadlockDetected,
     LockTimeout,
+    MigrationError,
+    SerializationFailure,
 )
 from database_handler.core.session import Session, Statement
-from database_handler.core.sql_text import Location, TokenKind, locate, tokens
+from database_handler.core.sql_text import locate, significant_tokens
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
-from database_handler.migrations.errors import MigrationFailed
+from database_handler.migrations.alone import Alone, Undecided
+from database_handler.migrations.batches import EndGuard, Pace, exhaust, place_after
+from database_handler.migrations.errors import MigrationFailed, PartialMigration
+from database_handler.migrations.failing import Failure, failure
 from database_handler.migrations.history import History, Recorded
-from database_handler.migrations.locking import BlockerWatch, Held, Kept, backoff
+from database_handler.migrations.locking import BlockerWatch, Held, Kept, LockRetries, backoff
 from database_handler.migrations.migration import Direction, Migration, Part, SqlStatement
-from database_handler.migrations.planning import Step
+from database_handler.migrations.planning import NO_BATCH, BatchProgress, Step
+from database_handler.migrations.probing import Before
+from database_handler.migrations.python_migration import PythonFile
+from database_handler.migrations.statement_checks import needs_no_transaction, words_of
 from database_handler.utils.logger import get_logger
 
-__all__ = ["Applier", "LockRetries"]
+__all__ = ["Applier", "LockRetries", "run_inside"]
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LockRetries:
-    """How long a transaction waits for a table's lock (seconds), and how often it tries."""
-
-    timeout: float = 2.0
-    attempts: int = 30
+T = TypeVar("T")
 
 
 class Applier:
@@ -67,11 +67,30 @@ class Applier:
         self, lease: Kept, config: DatabaseConfig, history: History, held: Held, retries: LockRetries
     ) -> None:
         self._lease = lease
-        self._history = history
+        self.history = history
         self._backend = held.backend
-        self._retries = retries
-        self._watch = BlockerWatch(config, held.backend, retries.timeout / 2)
+        self.retries = retries
+        self.watch = BlockerWatch(config, held.backend, retries.timeout / 2)
         self._alone = Autocommit(lambda: lease).session
+        self._python: dict[str, PythonFile] = {}
+
+    def prepare(self, steps: Sequence[Step]) -> None:
+        """Import the Python migrations among the steps, before anything is run.
+
+        Raises
+        ------
+        MigrationFailed
+            One of them cannot be imported.
+        """
+        for step in steps:
+            if step.migration.is_python:
+                self.python(step.migration)
+
+    def python(self, migration: Migration) -> PythonFile:
+        """Return a Python migration's module, imported once."""
+        if migration.name not in self._python:
+            self._python[migration.name] = PythonFile(migration)
+        return self._python[migration.name]
 
     def run(self, step: Step) -> None:
         """Run one migration to its end.
@@ -85,11 +104,9 @@ class Applier:
         parts = list(step.migration.parts(step.direction))
         if not parts[step.done :] or not parts[-1].transactional:
             parts.append(Part((), transactional=True))  # verifies, and closes the record
-        on_record = step.resumed
+        record = _Record(self, step)
         for place in range(step.done, len(parts)):
-            last = place == len(parts) - 1
-            _PartRun(self, step, parts[place], place, last=last, on_record=on_record).run()
-            on_record = True
+            _PartRun(self, step, parts[place], place, record, last=place == len(parts) - 1).run()
         _log.info(
             "migration.applied" if step.direction is Direction.UP else "migration.rolled_back",
             version=step.migration.name,
@@ -105,198 +122,306 @@ class Applier:
     def transaction(self) -> Iterator[Session]:
         """Give a transaction under lock_timeout, with a look at who blocks it."""
         # Not resolved by asking the server: a run whose COMMIT was lost is run again and reads the history.
-        options = TransactionOptions(lock_timeout=self._retries.timeout, resolve=False)
-        with self._watch.watching(), Transaction(lambda: self._lease, options) as session:
+        options = TransactionOptions(lock_timeout=self.retries.timeout, resolve=False)
+        with self.watch.watching(), Transaction(lambda: self._lease, options) as session:
             yield session
 
     def wait_for_lock(self, version: str, attempt: int, error: DatabaseError) -> None:
         """Tell who is in the way and wait a moment; raise the error when it was the last attempt."""
-        blockers = self._watch.blockers
+        blockers = self.watch.blockers
         _log.warning(
             "migration.blocked", version=version, attempt=attempt, sqlstate=error.sqlstate, blockers=blockers
         )
-        if attempt >= self._retries.attempts:
+        if attempt >= self.retries.attempts:
             raise error
         time.sleep(backoff(attempt))
 
-    @property
-    def blockers(self) -> str:
-        """Who was in the way last."""
-        return self._watch.blockers
-
-    def record(self, session: Session, recorded: Recorded, *, on_record: bool) -> None:
+    def write(self, session: Session, recorded: Recorded, *, on_record: bool) -> None:
         """Write the row for a part that is done, or take it away after the last one down."""
         if recorded.direction is Direction.DOWN and recorded.parts is None:
-            self._history.delete(session, recorded.migration, self._backend)
+            self.history.delete(session, recorded.migration, self._backend)
         elif on_record:
-            self._history.update(session, recorded, self._backend)
+            self.history.update(session, recorded, self._backend)
         else:
-            self._history.insert(session, recorded, self._backend)
+            self.history.insert(session, recorded, self._backend)
+
+
+class _Record:
+    """What the history says of one step, and the time that it has taken since it said so last."""
+
+    def __init__(self, applier: Applier, step: Step) -> None:
+        self._applier = applier
+        self._step = step
+        self.there = step.resumed
+        self._since = time.monotonic()
+
+    def write(
+        self,
+        session: Session,
+        parts: int | None,
+        begun: Before | None = None,
+        batch: BatchProgress = NO_BATCH,
+    ) -> None:
+        """Say that so many parts are done (None: all), in the session's transaction."""
+        taken = dt.timedelta(seconds=time.monotonic() - self._since)
+        recorded = Recorded(self._step.migration, self._step.direction, taken, parts, begun, batch)
+        self._applier.write(session, recorded, on_record=self.there)
+
+    def stored(self) -> None:
+        """Note that what was written is committed."""
+        self.there = True
+        self._since = time.monotonic()
 
 
 class _PartRun:
     """One part of one step: what takes effect at once."""
 
     def __init__(
-        self, applier: Applier, step: Step, part: Part, place: int, *, last: bool, on_record: bool
+        self, applier: Applier, step: Step, part: Part, place: int, record: _Record, *, last: bool
     ) -> None:
         self._applier = applier
         self._step = step
         self._migration = step.migration
         self._part = part
         self._place = place
+        self._record = record
         self._last = last
-        self._on_record = on_record
         self._statement: SqlStatement | None = None
-        self._started = time.monotonic()
+        self._resumed = step.progress if step.progress and place == step.done else None
+        self._batch = self._resumed.batch if self._resumed else NO_BATCH
+        self._alone: Alone | None = None
 
     def run(self) -> None:
         try:
-            if self._part.transactional:
-                self._in_transaction()
-            else:
-                self._alone()
-        except (ConnectionLost, CommitOutcomeUnknown):
+            self._run()
+        except (ConnectionLost, CommitOutcomeUnknown, MigrationError):
             raise  # the history tells the next run what became of it
-        except DatabaseError as error:
-            failure = self._failure(error)
+        except DatabaseHandlerError as error:
+            failed = self._failure(error)
+        except Undecided:
+            failed = self._undecided()
         else:
             return
-        raise failure
+        raise failed
 
-    def _in_transaction(self) -> None:
+    def _run(self) -> None:
+        if not self._part.transactional:
+            self._by_itself()
+        elif self._part.batched:
+            self._batches()
+        else:
+            self._retrying(self._whole)
+
+    def _retrying(self, work: Callable[[Session], T]) -> T:
+        """Do it in a transaction; again when a lock was not had, as often as allowed."""
         for attempt in count(1):
             try:
-                self._once()
-            except (LockTimeout, DeadlockDetected) as error:
+                with self._applier.transaction() as session:
+                    done = work(session)
+            except (LockTimeout, DeadlockDetected, SerializationFailure) as error:
                 self._applier.wait_for_lock(self._migration.name, attempt, error)
             else:
-                return
+                self._record.stored()
+                return done
+        raise AssertionError  # count() never ends
 
-    def _once(self) -> None:
-        with self._applier.transaction() as session:
-            self._send(session, self._part.statements)
-            if self._last and self._step.direction is Direction.UP:
-                self._send(session, self._migration.verify)
-            self._statement = None
-            self._record(session, None if self._last else self._place + 1)
+    # ------------------------------------------------------------------------------------- in a transaction
 
-    def _alone(self) -> None:
-        session = self._applier.alone
-        if not self._on_record:
-            # Before the statement, so that what it leaves behind when it is cut off is known to be begun.
-            self._record(session, 0)
-            self._on_record = True
-        self._send(session, self._part.statements)
+    def _whole(self, session: Session) -> None:
+        self._send(session, self._part.settings + self._part.statements)
+        if self._part.function:
+            self._call(self._part.function, session)
+        self._finish(session)
+
+    def _finish(self, session: Session) -> None:
+        """Verify after the last part up, and write down that this one is done."""
+        if self._last and self._step.direction is Direction.UP:
+            self._send(session, self._migration.verify)
+            if any(section.function == "verify" for section in self._migration.sections):
+                self._call("verify", session)
         self._statement = None
-        self._record(session, self._place + 1)
+        self._record.write(session, self._after)
 
-    def _record(self, session: Session, parts: int | None) -> None:
-        taken = dt.timedelta(seconds=time.monotonic() - self._started)
-        recorded = Recorded(self._migration, self._step.direction, taken, parts)
-        self._applier.record(session, recorded, on_record=self._on_record)
+    @property
+    def _after(self) -> int | None:
+        return None if self._last else self._place + 1
 
     def _send(self, session: Session, statements: tuple[SqlStatement, ...]) -> None:
         for statement in statements:
             self._statement = statement
-            line = locate(self._migration.text, statement.start).line
-            session.run(Statement(statement.text, f"{self._migration.name}:{line}", writes=True))
+            session.run(_named(self._migration, statement))
 
-    def _failure(self, error: DatabaseError) -> MigrationFailed:
-        shown = _shown(self._migration, self._statement, error)
-        text = f"{self._migration.path}:{shown.place.line}:{shown.place.column}: {shown.reason}"
-        if error.sqlstate == "55P03" and self._applier.blockers:
-            text += f"; in the way: {self._applier.blockers}"
-        failed = MigrationFailed(
-            f"{text}\n{shown.excerpt}\n{self._what_stands()}",
-            self._migration.name,
-            self._migration.path,
-            shown.place.line,
-            shown.place.column,
+    def _call(self, function: str, session: Session, *arguments: object) -> object:
+        return self._applier.python(self._migration).call(function, session, *arguments)
+
+    # ------------------------------------------------------------------------------------------- in batches
+
+    def _batches(self) -> None:
+        pace = Pace(self._migration.name)
+        guard = EndGuard(self._part.statements[0]) if self._part.statements else None
+        while True:
+            rows, after = self._retrying(self._one_batch)
+            if rows == 0 and after is None:
+                return
+            self._batch = self._batch.then(rows, after)
+            if guard:
+                guard.changed(self._applier.alone, rows)
+            pace.rest(self._batch)
+
+    def _one_batch(self, session: Session) -> tuple[int, object]:
+        rows, after = 0, None
+        if self._part.function:
+            returned = self._call(self._part.function, session, self._batch.after)
+            after = place_after(returned, self._batch.after)
+        else:
+            self._statement = self._part.statements[0]
+            rows = session.run(_named(self._migration, self._statement))
+        if rows == 0 and after is None:
+            self._finish(session)
+        else:
+            self._record.write(session, self._place, batch=self._batch.then(rows, after))
+        return rows, after
+
+    # --------------------------------------------------------------------------- outside of any transaction
+
+    def _by_itself(self) -> None:
+        [statement] = self._part.statements
+        self._statement = statement
+        begun = self._resumed.begun if self._resumed else None
+        if begun is None and not needs_no_transaction(words_of(list(significant_tokens(statement.text)))):
+            try:
+                self._retrying(self._whole)
+            except DatabaseError as error:
+                if error.sqlstate not in _NEEDS_NO_TRANSACTION:
+                    raise
+            else:
+                return
+        self._outside(statement, begun)
+
+    def _outside(self, statement: SqlStatement, begun: Before | None) -> None:
+        alone = self._applier.alone
+        self._statement = statement
+        self._alone = Alone(
+            alone,
+            _named(self._migration, statement),
+            [_named(self._migration, setting) for setting in self._part.settings],
+            self._applier.retries,
+            note=self._note,
+            wait=lambda attempt, error: self._applier.wait_for_lock(self._migration.name, attempt, error),
+            watching=lambda: self._applier.watch.watching(self._migration.name),
         )
-        failed.sqlstate, failed.driver_error = error.sqlstate, error.driver_error
-        return failed
+        self._alone.run(begun)
+        self._record.write(alone, self._place + 1)
+        self._record.stored()
+
+    def _note(self, before: Before | None) -> None:
+        self._record.write(self._applier.alone, self._place, begun=before)
+        self._record.stored()
+
+    # --------------------------------------------------------------------------------------------- failures
+
+    def _failure(self, error: DatabaseHandlerError) -> MigrationFailed:
+        return failure(
+            Failure(
+                self._migration,
+                self._statement,
+                blockers=self._applier.watch.blockers,
+                stands=self._what_stands(),
+            ),
+            error,
+        )
+
+    @property
+    def _again(self) -> str:
+        return "migrate()" if self._step.direction is Direction.UP else "rollback()"
 
     def _what_stands(self) -> str:
-        again = "migrate()" if self._step.direction is Direction.UP else "rollback()"
-        if not self._part.transactional:
+        before = f"what came before it stands ({self._place} parts, on record)"
+        if self._alone is not None:
             return (
-                f"The statement ran outside of a transaction; what came before it stands ({self._place} "
-                "parts, on record). See what it left behind, such as an INVALID index, and remove that; then "
-                f"put the rest of the file right and call {again}: it goes on with this statement."
+                f"{self._of_outside()}; {before}. "
+                f"Put it right and call {self._again}: it goes on with this statement."
+            )
+        if self._batch.batches:
+            return (
+                f"This batch was rolled back; those before it stand ({self._batch.told}, on record). "
+                f"Put it right and call {self._again}: it goes on where it stopped."
             )
         if self._place:
             return (
-                f"This section was rolled back; what came before it stands ({self._place} parts, on record). "
-                f"Put the rest of the file right and call {again}: it goes on with this section."
+                f"This section was rolled back; {before}. "
+                f"Put the rest of the file right and call {self._again}: it goes on with this section."
             )
-        return f"It was rolled back as a whole; earlier versions stand. Put it right and call {again} again."
+        return (
+            "It was rolled back as a whole; earlier versions stand. "
+            f"Put it right and call {self._again} again."
+        )
+
+    def _of_outside(self) -> str:
+        told = "The statement ran outside of a transaction"
+        if self._alone and self._alone.expired:
+            told += (
+                f"; it was ended after concurrent_deadline, {self._applier.retries.concurrent_deadline:g} s: "
+                "end the transactions in its way, or give it more time"
+            )
+        if self._alone and self._alone.left_behind:
+            return f"{told}; what it left behind, such as an INVALID index, is put away by the next run"
+        return f"{told}; it left no INVALID index behind"
+
+    def _undecided(self) -> PartialMigration:
+        name = self._migration.name
+        line = locate(self._migration.text, self._statement.start).line if self._statement else 1
+        return PartialMigration(
+            f"{self._migration.path}:{line}: a run of {name} was cut off in this statement, which runs "
+            "outside of a transaction, and the catalogue does not tell what it has done. See, write down how "
+            f"it stands, and call {self._again}.\nIf it is done:\n{self._decision(self._place + 1)}\n"
+            f"If it is to be run again:\n{self._decision(self._place)}",
+            [name],
+        )
+
+    def _decision(self, parts: int) -> str:
+        recorded = Recorded(self._migration, self._step.direction, dt.timedelta(0), parts)
+        stored = json.dumps(json.loads(recorded.progress or "{}"))
+        return (
+            f"    UPDATE {self._applier.history.qualified} SET progress = '{stored}' "
+            f"WHERE name = '{self._migration.name}';"
+        )
 
 
-# ---------------------------------------------------------------------------------------- showing the place
+# What the server answers to a statement, or to a COMMIT inside a DO or CALL, that no transaction takes.
+_NEEDS_NO_TRANSACTION = ("25001", "2D000")
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    place: Location
-    reason: str
-    excerpt: str
+def _named(migration: Migration, statement: SqlStatement) -> Statement:
+    line = locate(migration.text, statement.start).line
+    return Statement(statement.text, f"{migration.name}:{line}", writes=True)
 
 
-# Their primary messages name objects, or are the author's own RAISE; the values stand in the detail.
-_SAFE_HERE = ("23", "P0001", "22012")
-_WIDTH = 100
+def run_inside(session: Session, migration: Migration, part: Part) -> None:
+    """Run one part, of whatever sort, inside the session's own transaction; nothing is recorded.
+
+    For scratch copies. What cannot run in a transaction fails here as it does anywhere.
+
+    Raises
+    ------
+    DatabaseHandlerError
+        What the session raises.
+    """
+    if part.function:
+        _call_inside(session, PythonFile(migration), part)
+    for statement in part.settings + part.statements:
+        named = _named(migration, statement)
+        if part.batched:
+            exhaust(session, statement, named.name)
+        else:
+            session.run(named)
 
 
-def _shown(migration: Migration, statement: SqlStatement | None, error: DatabaseError) -> _Shown:
-    start = statement.start if statement else max(migration.text.find("-- migrate:"), 0)
-    place = locate(migration.text, start + _offset(statement, error))
-    secret = statement is not None and "password" in statement.text.lower()
-    line = _masked(place.text) if secret else place.text
-    return _Shown(place, _reason(error, secret=secret), _excerpt(place, line))
-
-
-def _offset(statement: SqlStatement | None, error: DatabaseError) -> int:
-    """Return where in the statement the server points, in characters; 0 when it points nowhere."""
-    diag = getattr(error.driver_error, "diag", None)
-    cursor = getattr(error.driver_error, "cursor", None)
-    if statement is None or not diag or not diag.statement_position or not isinstance(cursor, driver.cursor):
-        return 0
-    sent = (cursor.query or b"").decode("utf-8", "replace")
-    glued = len(sent) - len(statement.text)  # BEGIN and the timeouts, before the first statement
-    return min(max(int(diag.statement_position) - 1 - glued, 0), len(statement.text))
-
-
-def _reason(error: DatabaseError, *, secret: bool) -> str:
-    told = str(error).partition(": ")[2] or str(error)
-    primary = getattr(getattr(error.driver_error, "diag", None), "message_primary", None)
-    if secret:
-        return f"{type(error).__doc__} [{error.sqlstate}]"
-    if error.sqlstate and error.sqlstate.startswith(_SAFE_HERE) and primary:
-        return f"{primary} [{error.sqlstate}]"
-    return told
-
-
-def _masked(line: str) -> str:
-    """Hide the strings of a line: a statement that sets a password must not show it."""
-    try:
-        found = list(tokens(line))
-    except ValueError:  # a string of several lines
-        return re.sub(r"[^\s]", "*", line)
-    kinds = (TokenKind.STRING, TokenKind.DOLLAR_STRING)
-    return "".join("*" * len(token.text) if token.kind in kinds else token.text for token in found)
-
-
-def _excerpt(place: Location, line: str) -> str:
-    cut = max(0, place.column - 1 - _WIDTH)
-    before, shown = line[cut : place.column - 1], line[cut : place.column - 1 + _WIDTH]
-    margin = f"{place.line:>5} | "
-    return f"{margin}{shown}\n{' ' * (len(margin) - 2)}| {''.join(map(_blank, before))}^"
-
-
-def _blank(character: str) -> str:
-    if character == "\t":
-        return "\t"
-    if combining(character):
-        return ""
-    return "  " if east_asian_width(character) in "WF" else " "
+def _call_inside(session: Session, file: PythonFile, part: Part) -> None:
+    function = str(part.function)
+    if not part.batched:
+        file.call(function, session)
+        return
+    after = place_after(file.call(function, session, None), None)
+    while after is not None:
+        after = place_after(file.call(function, session, after), after)

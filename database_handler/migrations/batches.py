@@ -15,8 +15,7 @@ from uuid import UUID
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import TokenKind, significant_tokens
-from database_handler.migrations.errors import EndlessBatches
-from database_handler.migrations.migration import Migration, SqlStatement
+from database_handler.migrations.migration import SqlStatement
 from database_handler.migrations.planning import BatchProgress
 from database_handler.utils.logger import get_logger
 
@@ -87,8 +86,7 @@ class EndGuard:
     The rows are counted only when the planner's estimate is passed, so that a run as it should be does not.
     """
 
-    def __init__(self, migration: Migration, statement: SqlStatement) -> None:
-        self._migration = migration
+    def __init__(self, statement: SqlStatement) -> None:
         self._statement = statement
         self._allowed: float | None = None
         self._counted = False
@@ -99,7 +97,7 @@ class EndGuard:
 
         Raises
         ------
-        EndlessBatches
+        InvalidValue
             It has changed too many.
         """
         self._changed += rows
@@ -109,11 +107,10 @@ class EndGuard:
             self._counted = True
             self._allowed = self._bound(session)
         if self._changed > self._allowed:
-            raise EndlessBatches(
+            raise InvalidValue(
                 f"{self._changed:,} rows were changed, more than twice what the table has: it changes the "
                 "same rows again and again. Each batch must leave out, by its WHERE, the rows that are done "
-                "(an expression that gives NULL never makes `IS NULL` false)",
-                [self._migration.name],
+                "(an expression that gives NULL never makes `IS NULL` false)"
             )
 
     def _estimated(self, session: Session) -> float:
@@ -156,12 +153,12 @@ _ESTIMATE = Statement(
 )
 
 
-def exhaust(session: Session, migration: Migration, statement: SqlStatement, name: str) -> int:
+def exhaust(session: Session, statement: SqlStatement, name: str) -> int:
     """Run a batched statement until it changes no row, all in the session's own transaction; count the rows.
 
     For scratch copies, where nothing is recorded.
     """
-    guard, total = EndGuard(migration, statement), 0
+    guard, total = EndGuard(statement), 0
     while rows := session.run(Statement(statement.text, name, writes=True)):
         total += rows
         guard.changed(session, rows)

@@ -20,6 +20,7 @@ from database_handler.migrations.snapshot import (
     SchemaObject,
     SchemaSnapshot,
     Statistics,
+    Table,
     Trigger,
     Unmodelled,
     View,
@@ -101,7 +102,8 @@ def _objects(expected: SchemaSnapshot, found: SchemaSnapshot, plan: SchemaDiff) 
     for id in sorted({*expected.objects, *found.objects}):
         wanted, there = expected.objects.get(id), found.objects.get(id)
         if wanted != there and not _goes_with_its_table(wanted or there, expected, found):
-            yield _difference(id, wanted, there, statements.get(id, ()))
+            told = definition(wanted, expected), definition(there, found)
+            yield _difference(id, wanted, there, told, statements.get(id, ()))
 
 
 def _goes_with_its_table(
@@ -117,15 +119,19 @@ def _goes_with_its_table(
 
 
 def _difference(
-    id: ObjectId, wanted: SchemaObject | None, there: SchemaObject | None, statements: Iterable[str]
+    id: ObjectId,
+    wanted: SchemaObject | None,
+    there: SchemaObject | None,
+    told: tuple[str | None, str | None],
+    statements: Iterable[str],
 ) -> Difference:
     change: Change = "missing" if there is None else "extra" if wanted is None else "changed"
     return Difference(
         kind=str(id.kind),
         name=f"{id.name}.{id.part}" if id.part else id.name,
         change=change,
-        expected=None if wanted is None else definition(wanted),
-        found=None if there is None else definition(there),
+        expected=told[0],
+        found=told[1],
         fields=tuple(_changed(wanted, there)) if wanted and there else (),
         statements=tuple(statements),
     )
@@ -148,9 +154,13 @@ def _unmodelled(expected: Iterable[Unmodelled], found: Iterable[Unmodelled]) -> 
 # ------------------------------------------------------------------------------------------- how it is told
 
 
-def definition(object: SchemaObject) -> str:
-    """Return what an object is, in the words of SQL where it has a text of its own."""
+def definition(object: SchemaObject | None, snapshot: SchemaSnapshot) -> str | None:
+    """Return what an object of a snapshot is, in the words of SQL where it has a text of its own."""
     match object:
+        case None:
+            return None
+        case Table():
+            return _table(object, snapshot)
         case Column():
             return " ".join(_column(object))
         case Constraint():
@@ -163,6 +173,14 @@ def definition(object: SchemaObject) -> str:
             return object.definition
         case _:
             return ", ".join(_properties(object))
+
+
+def _table(table: Table, snapshot: SchemaSnapshot) -> str:
+    mine = [each for each in snapshot if isinstance(each, Column) and each.id.name == table.id.name]
+    columns = (
+        f"{each.id.part} {' '.join(_column(each))}" for each in sorted(mine, key=lambda each: each.position)
+    )
+    return f"({', '.join(columns)})"
 
 
 def _column(column: Column) -> Iterator[str]:

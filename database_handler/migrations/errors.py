@@ -11,7 +11,6 @@ __all__ = [
     "ChangedMigration",
     "DecisionNeeded",
     "DuplicateMigration",
-    "EndlessBatches",
     "HistoryChanged",
     "HistoryNotEmpty",
     "IrreversibleMigration",
@@ -112,10 +111,6 @@ class ReadOnlyTarget(_OfVersions):
 
 class UnknownSchema(_OfVersions):
     """A schema that is to be read does not exist."""
-
-
-class EndlessBatches(_OfVersions):
-    """A batched statement changes the same rows again and again."""
 
 
 class PoolerInTheWay(_OfVersions):

@@ -4,7 +4,7 @@ import datetime as dt
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,14 @@ from database_handler.core.exceptions import InvalidValue, SchemaMismatch
 from database_handler.core.session import Session, Statement
 from database_handler.migrations.errors import PoolerInTheWay
 from database_handler.migrations.migration import Direction, Migration
-from database_handler.migrations.planning import Applied, BatchProgress, Origin, Progress
+from database_handler.migrations.planning import (
+    NO_BATCH,
+    Applied,
+    BatchProgress,
+    Origin,
+    Progress,
+    folded,
+)
 
 __all__ = ["History", "Recorded"]
 
@@ -41,7 +48,7 @@ class Recorded:
     duration: dt.timedelta
     parts: int | None = None
     begun: Mapping[str, object] | None = None
-    batch: BatchProgress = BatchProgress()
+    batch: BatchProgress = NO_BATCH
 
     @property
     def progress(self) -> str | None:
@@ -75,7 +82,8 @@ class History:
         self._current = False
 
     @property
-    def _qualified(self) -> str:
+    def qualified(self) -> str:
+        """The table's name as SQL takes it, with its schema where that is known."""
         if self.schema is None:
             return f'"{self.table}"'
         return '"{}"."{}"'.format(self.schema.replace('"', '""'), self.table)
@@ -85,7 +93,7 @@ class History:
         # A table of an earlier release lacks the last column; asked for in this way it is NULL there.
         text = (
             "SELECT number, name, token_hash, applied_at, applied_by, duration, library_version, progress, "
-            f"to_jsonb(h) ->> 'origin' FROM {self._qualified} h ORDER BY number"
+            f"to_jsonb(h) ->> 'origin' FROM {self.qualified} h ORDER BY number"
         )
         try:
             rows = session.all(Statement(text, "migrations.history"))
@@ -101,7 +109,7 @@ class History:
 
         Only the holder of the migrations' lock calls this, so no two ever do at once.
         """
-        text = f"""SET LOCAL lock_timeout = '5s';CREATE TABLE IF NOT EXISTS {self._qualified} (
+        text = f"""SET LOCAL lock_timeout = '5s';CREATE TABLE IF NOT EXISTS {self.qualified} (
     number          integer PRIMARY KEY,
     name            text NOT NULL UNIQUE,
     token_hash      text NOT NULL,
@@ -111,7 +119,7 @@ class History:
     library_version text NOT NULL,
     progress        jsonb,
     origin          text NOT NULL DEFAULT 'run'
-);ALTER TABLE {self._qualified} ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'run'"""
+);ALTER TABLE {self.qualified} ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'run'"""
         session.run(Statement(text, "migrations.create_history", writes=True))
 
     def prepare(self, session: Session) -> None:
@@ -120,12 +128,19 @@ class History:
             self.create(session)
             self._current = True
 
-    def insert(
-        self, session: Session, recorded: Recorded, backend: int, *, origin: Origin = "run"
+    def settle(
+        self, session: Session, migrations: Sequence[Migration], rows: Sequence[Applied], backend: int
     ) -> None:
+        """Bring what stands there up to date before a run writes: the table, and rows that are one by now."""
+        self.prepare(session)
+        for row in folded(migrations, rows):
+            if row.folds:
+                self.fold(session, row, backend)
+
+    def insert(self, session: Session, recorded: Recorded, backend: int, *, origin: Origin = "run") -> None:
         """Write the first row of a version; a second one is a `DuplicateRecord`."""
         text = (
-            f"{_RESET}INSERT INTO {self._qualified} "
+            f"{_RESET}INSERT INTO {self.qualified} "
             "(number, name, token_hash, duration, library_version, progress, origin) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )
@@ -136,7 +151,7 @@ class History:
     def update(self, session: Session, recorded: Recorded, backend: int) -> None:
         """Write how far a version has come that has a row already."""
         text = (
-            f"{_RESET}UPDATE {self._qualified} SET token_hash = %s, applied_at = clock_timestamp(), "
+            f"{_RESET}UPDATE {self.qualified} SET token_hash = %s, applied_at = clock_timestamp(), "
             "applied_by = session_user, duration = duration + %s, library_version = %s, progress = %s "
             "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
         )
@@ -147,8 +162,7 @@ class History:
     def delete(self, session: Session, migration: Migration, backend: int) -> None:
         """Take the row of a version that was rolled back as a whole."""
         text = (
-            f"{_RESET}DELETE FROM {self._qualified} "
-            "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
+            f"{_RESET}DELETE FROM {self.qualified} WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
         )
         self._write(session, text, [migration.number, migration.name], backend)
 
@@ -161,7 +175,7 @@ class History:
     def fold(self, session: Session, row: Applied, backend: int) -> None:
         """Write the one row that stands for those of the versions that a squashed file replaces."""
         text = (
-            f"{_RESET}DELETE FROM {self._qualified} WHERE name = ANY (%s);INSERT INTO {self._qualified} "
+            f"{_RESET}DELETE FROM {self.qualified} WHERE name = ANY (%s);INSERT INTO {self.qualified} "
             "(number, name, token_hash, applied_at, applied_by, duration, library_version, origin) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )

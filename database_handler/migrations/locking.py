@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from random import SystemRandom
 from threading import Event, Thread
 from typing import NamedTuple
@@ -20,12 +21,28 @@ from database_handler.core.transaction import Autocommit, Lent, Transaction
 from database_handler.migrations.errors import MigrationLockTimeout, PoolerInTheWay, ReadOnlyTarget
 from database_handler.utils.logger import get_logger
 
-__all__ = ["BlockerWatch", "Held", "Kept", "acquire", "backoff", "lock_key"]
+__all__ = ["BlockerWatch", "Held", "Kept", "LockRetries", "acquire", "backoff", "lock_key"]
 
 _log = get_logger(__name__)
 _jitter = SystemRandom()
 _POLL_SECONDS = 0.25
 _TELL_SECONDS = 5.0
+_TELL_BLOCKERS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class LockRetries:
+    """How long a transaction waits for a table's lock (seconds), and how often it tries.
+
+    Attributes
+    ----------
+    concurrent_deadline : float
+        Seconds that a statement outside of a transaction may take, such as CREATE INDEX CONCURRENTLY.
+    """
+
+    timeout: float = 2.0
+    attempts: int = 30
+    concurrent_deadline: float = 3600.0
 
 
 class Kept:
@@ -201,12 +218,13 @@ class BlockerWatch:
         self._config = config
         self._backend = backend
         self._interval = interval
+        self._version = ""
         self.blockers = ""
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch while the block runs; `blockers` tells those seen last."""
-        self.blockers = ""
+    def watching(self, version: str = "") -> Iterator[None]:
+        """Watch while the block runs; `blockers` tells those seen last; the log does too, for a version."""
+        self.blockers, self._version = "", version
         over = Event()
         thread = Thread(target=self._watch, args=(over,), name="migrations-blockers", daemon=True)
         thread.start()
@@ -228,6 +246,7 @@ class BlockerWatch:
 
     def _look(self, lease: Lent, over: Event) -> None:
         session = Autocommit(lambda: lease).session
+        told = -_TELL_BLOCKERS
         while not over.is_set():
             rows = session.all(_BLOCKERS, [self._backend])
             if rows:
@@ -235,6 +254,9 @@ class BlockerWatch:
                     f"process {pid} ({name or 'without a name'}, {state}, in transaction for {age or 0} s)"
                     for pid, name, state, age in rows
                 )
+            if rows and self._version and time.monotonic() - told >= _TELL_BLOCKERS:
+                told = time.monotonic()
+                _log.warning("migration.waits", version=self._version, blockers=self.blockers)
             over.wait(self._interval)
 
 

@@ -6,7 +6,8 @@ database at its head is left after one SELECT, without a lock, so that any numbe
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # imported by the methods that need them
     from database_handler.migrations.drift import DriftReport
     from database_handler.migrations.generating import Generated
     from database_handler.migrations.linting import LintReports
+    from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
     from database_handler.migrations.preflight import PreflightReport
     from database_handler.migrations.squashing import Squashed
 
@@ -85,6 +87,8 @@ class MigrationManager:
         Seconds that a transaction waits for a table's lock before it gives way and tries again.
     lock_attempts : int
         How often it tries.
+    concurrent_deadline : float
+        Seconds that a CREATE INDEX CONCURRENTLY, or the like, may take.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class MigrationManager:
         lock_wait: float = 60.0,
         lock_timeout: float = 2.0,
         lock_attempts: int = 30,
+        concurrent_deadline: float = 3600.0,
     ) -> None:
         given = _config_of(database)
         if versions is None and models is None and getattr(database, "versions", None) is not None:
@@ -112,7 +117,7 @@ class MigrationManager:
         History(self.history_table)  # refuses a name that cannot be one
         self._options = RunOptions(
             lock_wait=lock_wait,
-            retries=LockRetries(lock_timeout, lock_attempts),
+            retries=LockRetries(lock_timeout, lock_attempts, concurrent_deadline),
             pooled=given.pgbouncer and given.migration_url is None,
         )
 
@@ -152,6 +157,12 @@ class MigrationManager:
             for item in _items(run.table, migrations, history)
         )
         return MigrationStatus(items=tuple(items), head=head_of(histories[-1]))
+
+    def own_status(self) -> MigrationStatus:
+        """Say how this manager's own versions stand, without those of the library below them."""
+        found = self.status()
+        own = tuple(item for item in found.items if item.history == self.history_table)
+        return MigrationStatus(items=own, head=found.head)
 
     def heads(self, session: Session) -> tuple[str | None, str | None]:
         """Return the newest version that is applied, asked through `session`, and the newest there is.
@@ -201,6 +212,37 @@ class MigrationManager:
         runs = self.runs()[-1:]
         plans: list[Plan] = [lambda files, history: plan_down(files, history, steps, target)]
         return self._planned(runs, plans) if dry_run else self._run(runs, plans)
+
+    def migrate_schemas(
+        self,
+        pattern: str,
+        *,
+        target: Target = None,
+        jobs: int = 4,
+        progress: "Callable[[SchemaOutcome, int, int], object] | None" = None,
+    ) -> "SchemasReport":
+        """Bring every schema whose name is LIKE `pattern` to the newest version, or to `target`.
+
+        Each has a history of its own; one that fails does not stop the others.
+
+        Parameters
+        ----------
+        jobs : int
+            So many at a time.
+        progress : callable, optional
+            Called with each outcome, how many are done, and how many there are.
+        """
+        from database_handler.migrations.many_schemas import migrate_schemas
+
+        def migrate(config: DatabaseConfig) -> MigrationReport:
+            return self._at(config).migrate(target)
+
+        return migrate_schemas(self.config, pattern, migrate, jobs=jobs, progress=progress)
+
+    def _at(self, config: DatabaseConfig) -> "MigrationManager":
+        there = copy(self)
+        there.config = config
+        return there
 
     def _run(self, runs: Sequence[FolderRun], plans: Sequence[Plan]) -> MigrationReport:
         started = time.monotonic()
@@ -393,4 +435,6 @@ def _items(
             duration=row and row.duration,
             library_version=row and row.library_version,
             history=table,
+            origin=row.origin if row else "run",
+            progress=row.progress.told if row and row.progress else None,
         )

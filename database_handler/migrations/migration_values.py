@@ -178,7 +178,7 @@ class Migration:
         return hash_tokens(token for part in self.parts(direction)[:parts] for token in part.significant())
 
     def script(self, direction: Direction, skip: int = 0) -> str:
-        """Return the SQL that a run would send, after the first `skip` parts; Python is named in a comment."""
+        """Return the SQL that a run would send, after the first `skip` parts; Python in a comment."""
         return "".join(map(self._script_of, self.parts(direction)[skip:]))
 
     def _script_of(self, part: Part) -> str:

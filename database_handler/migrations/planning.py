@@ -22,6 +22,7 @@ from database_handler.migrations.errors import (
 from database_handler.migrations.migration import Direction, Migration
 
 __all__ = [
+    "NO_BATCH",
     "Applied",
     "BatchProgress",
     "Origin",
@@ -61,6 +62,9 @@ class BatchProgress:
         return f"{self.batches:,} batches, {self.rows:,} rows"
 
 
+NO_BATCH = BatchProgress()
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an interrupted run came: so many parts, whose tokens have this hash.
@@ -78,7 +82,7 @@ class Progress:
     parts: int
     parts_hash: str
     begun: Mapping[str, object] | None = None
-    batch: BatchProgress = BatchProgress()
+    batch: BatchProgress = NO_BATCH
 
     @property
     def told(self) -> str:
@@ -153,9 +157,7 @@ def _duplicates(migrations: Sequence[Migration]) -> Iterable[DuplicateMigration]
 
 def _gaps(migrations: Sequence[Migration]) -> Iterable[MigrationGap]:
     numbers = {
-        number
-        for migration in migrations
-        for number in range(migration.first_number, migration.number + 1)
+        number for migration in migrations for number in range(migration.first_number, migration.number + 1)
     }
     for number in sorted(set(range(1, max(numbers, default=0))) - numbers):
         after = [migration.name for migration in migrations if migration.number > number][:1]
@@ -280,13 +282,13 @@ def _out_of_order(
             )
 
 
-# ---------------------------------------------------------------------------------------------- squashed files
+# --------------------------------------------------------------------------------------------- squashed files
 
 
 def folded(migrations: Sequence[Migration], history: Sequence[Applied]) -> tuple[Applied, ...]:
-    """Return the history with one row for all the versions that a squashed file replaces, where all are there.
+    """Return the history with one row for all the versions that a squashed file replaces.
 
-    Nothing is written: the rows are made one by the next run that holds the lock.
+    Only where all of them are there. Nothing is written: the next run that holds the lock makes them one.
     """
     rows = list(history)
     for migration in migrations:

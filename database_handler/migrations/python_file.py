@@ -17,8 +17,8 @@ from database_handler.migrations.migration_values import Section, SectionKind
 __all__ = ["python_hash", "read_functions"]
 
 _ALLOWED = (
-    "a Python migration has `def up(session):`, and may have `def verify(session):` and `def down(session):`; "
-    "`def up(session, after):` is run in batches"
+    "a Python migration has `def up(session):`, and may have `def verify(session):` and `def down(session):`;"
+    " `def up(session, after):` is run in batches"
 )
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

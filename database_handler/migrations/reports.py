@@ -4,7 +4,7 @@ import datetime as dt
 
 from pydantic import BaseModel
 
-from database_handler.migrations.planning import State
+from database_handler.migrations.planning import Origin, State
 
 __all__ = [
     "MigrationItem",
@@ -22,8 +22,11 @@ class MigrationItem(BaseModel, frozen=True):
     ----------
     history : str
         The history table that it belongs to; a database with an application of its own has two.
-    baseline : bool
-        Whether it was recorded as applied without being run here.
+    origin : str
+        ``run``; ``baseline`` where it was recorded as applied without being run; ``replaced`` where it is a
+        squashed file that takes the place of versions that were run.
+    progress : str or None
+        How far a partial one came.
     """
 
     number: int
@@ -35,7 +38,8 @@ class MigrationItem(BaseModel, frozen=True):
     duration: dt.timedelta | None = None
     library_version: str | None = None
     history: str = ""
-    baseline: bool = False
+    origin: Origin = "run"
+    progress: str | None = None
 
 
 class MigrationStatus(BaseModel, frozen=True):

@@ -15,7 +15,7 @@ from database_handler.migrations.errors import PoolerInTheWay
 from database_handler.migrations.history import History
 from database_handler.migrations.locking import Held, Kept, acquire
 from database_handler.migrations.migration import Migration
-from database_handler.migrations.planning import Applied, Step
+from database_handler.migrations.planning import Applied, Step, folded
 from database_handler.migrations.recording import head_of, recording
 
 __all__ = ["FolderRun", "Plan", "RunOptions", "connected"]
@@ -77,8 +77,11 @@ class FolderRun:
         return self.folder.migrations()
 
     def history(self, session: Session) -> tuple[Applied, ...]:
-        """Read the history in one SELECT; empty where there is none yet."""
-        return History(self.table, self._schema).read(session) or ()
+        """Read the history in one SELECT; empty where there is none yet.
+
+        What a squashed file replaces is told as that file's one row.
+        """
+        return folded(self.files, History(self.table, self._schema).read(session) or ())
 
     def run(self, lease: Kept, plan: Plan) -> tuple[list[Step], str | None]:
         """Do what `plan` finds to do; return the steps that were run, and the head afterwards.
@@ -95,7 +98,7 @@ class FolderRun:
         rows = found.read(session)
         steps = plan(migrations, rows or ())  # again: another run may have ended while this one waited
         if steps:
-            found.prepare(session)
+            found.settle(session, migrations, rows or (), held.backend)
         self._apply(lease, held, found, steps)
         return steps, head_of(found.read(session) or ())
 
@@ -111,6 +114,7 @@ class FolderRun:
 
     def _apply(self, lease: Kept, held: Held, history: History, steps: list[Step]) -> None:
         applier = Applier(lease, self.config, history, held, self._options.retries)
+        applier.prepare(steps)
         with recording(lease, history) if steps else nullcontext():
             for step in steps:
                 applier.run(step)

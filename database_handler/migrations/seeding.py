@@ -22,7 +22,7 @@ from database_handler.migrations.snapshot import (
     Table,
 )
 
-__all__ = ["Seeded", "seed"]
+__all__ = ["Seeded", "passing", "seed"]
 
 _ROWS = 3
 _TRIES = 12  # rows that are offered to the server for each that is wanted
@@ -52,23 +52,37 @@ def seed(
         A later schema, whose checks and keys the rows keep to as well where it has the columns.
     """
     seeding = _Seeding(session, snapshot, also)
-    for table in _in_order(snapshot, wanted):
-        seeding.fill(table)
+    order = _in_order((snapshot,) if also is None else (snapshot, also), wanted)
+    for _ in range(2):  # tables that refer to each other in a circle have rows to refer to the second time
+        for table in order:
+            if not seeding.rows.get(table):
+                seeding.fill(table)
     session.run(Statement("SET CONSTRAINTS ALL IMMEDIATE", "seed.constraints"))
-    return Seeded({table: len(rows) for table, rows in seeding.rows.items() if rows}, dict(seeding.refused))
+    counts = {table: len(rows) for table, rows in seeding.rows.items() if rows}
+    return Seeded(counts, {table: why for table, why in seeding.refused.items() if table not in counts})
 
 
-def _in_order(snapshot: SchemaSnapshot, wanted: Iterable[str]) -> list[str]:
+def passing(session: Session, snapshot: SchemaSnapshot, column: Column) -> list[str]:
+    """Return texts that the column's own checks let pass; none where none is known."""
+    try:
+        [choice] = _Seeding(session, snapshot, None).choices(column.id.name, [column])
+    except _Refused:
+        return []
+    return [text for (text,) in choice.values if text is not None]
+
+
+def _in_order(snapshots: Sequence[SchemaSnapshot], wanted: Iterable[str]) -> list[str]:
     """Return tables after those that they refer to; a circle is entered somewhere."""
     found: list[str] = []
     waiting: set[str] = set()
 
     def visit(table: str) -> None:
-        if table in found or table in waiting or ObjectId(Kind.TABLE, table) not in snapshot.objects:
+        if table in found or table in waiting or ObjectId(Kind.TABLE, table) not in snapshots[0].objects:
             return
         waiting.add(table)
-        for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY):
-            visit(reference.references or "")
+        for snapshot in snapshots:
+            for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY):
+                visit(reference.references or "")
         found.append(table)
 
     for table in sorted(wanted):
@@ -115,13 +129,24 @@ class _Seeding:
     # ------------------------------------------------------------------------------------------- one table
 
     def _offers(self, table: str) -> Iterator[_Row]:
+        """Give rows to try: full ones and sparse ones in turn, with this and that reference left out."""
         columns = [column for column in self._columns(table) if _is_written(column)]
-        values = self._values(table, columns)
-        for number in range(_TRIES):
-            row = {name: options[number % len(options)] for name, options in values.items() if options}
-            if number % _ROWS:
-                row |= {name: None for name in row if self._may_be_null(table, name, values)}
-            yield row | self._references(table, number)
+        choices = list(self.choices(table, columns))
+        absences = self._absences(table)
+        for number in range(_TRIES * len(absences)):
+            row: _Row = {}
+            for choice in choices:
+                row |= choice.of(number)
+            yield row | self._references(table, number, row, absences[number // _ROWS % len(absences)])
+
+    def _absences(self, table: str) -> list[frozenset[str]]:
+        """Return sets of columns of references to leave NULL: none at first, then each, then all."""
+        free = [
+            frozenset(name for name in reference.columns if not self._not_null(table, name))
+            for reference in _constraints(self._snapshot, table, ConstraintType.FOREIGN_KEY)
+        ]
+        nullable = [names for names in dict.fromkeys(free) if names][:6]
+        return list(dict.fromkeys([frozenset(), *nullable, frozenset().union(*nullable)]))
 
     def _columns(self, table: str) -> list[Column]:
         return [
@@ -130,25 +155,11 @@ class _Seeding:
             if isinstance(thing, Column) and thing.id.kind is Kind.COLUMN and thing.id.name == table
         ]
 
-    def _may_be_null(self, table: str, name: str, values: Mapping[str, Sequence[str | None]]) -> bool:
-        column = self._snapshot.objects[ObjectId(Kind.COLUMN, table, name)]
-        keys = {
-            part
-            for kind in (ConstraintType.PRIMARY_KEY, ConstraintType.EXCLUSION)
-            for key in _constraints(self._snapshot, table, kind)
-            for part in key.columns
-        }
-        return (
-            isinstance(column, Column) and not column.not_null and name not in keys and None in values[name]
-        )
-
-    def _values(self, table: str, columns: Sequence[Column]) -> dict[str, list[str | None]]:
-        """Return for each column texts that pass the checks; columns under one check are chosen together."""
-        found: dict[str, list[str | None]] = {}
+    def choices(self, table: str, columns: Sequence[Column]) -> Iterator["_Choice"]:
+        """Give the values that pass the checks; columns under one check are chosen together."""
         for group, checks in self._groups(table, columns):
             options = [self._options(column, checks) for column in group]
-            found |= self._passing(group, options, checks)
-        return found
+            yield _Choice([column.id.part for column in group], self._passing(group, options, checks))
 
     def _options(self, column: Column, checks: Sequence[str]) -> list[str | None]:
         texts = candidates(column.type, checks, self._snapshot)
@@ -201,10 +212,9 @@ class _Seeding:
 
     def _passing(
         self, group: Sequence[Column], options: Sequence[Sequence[str | None]], checks: Sequence[str]
-    ) -> dict[str, list[str | None]]:
-        names = [column.id.part for column in group]
+    ) -> list[_Values]:
         if not checks:
-            return {name: list(each) for name, each in zip(names, options, strict=True)}
+            return [(value,) for value in options[0]]
         offered = list(_combinations(options))
         text = _offering(group, checks)
         try:
@@ -213,7 +223,7 @@ class _Seeding:
             passed = [values for values in offered if self._passes(text, values)]
         if not passed:
             raise _Refused(f"no value is known that passes {checks[0][:80]}")
-        return {name: [values[place] for values in passed[:_TRIES]] for place, name in enumerate(names)}
+        return passed
 
     def _which_pass(self, text: str, offered: Sequence[_Values]) -> list[_Values]:
         columns = [list(each) for each in zip(*offered, strict=True)]
@@ -228,7 +238,7 @@ class _Seeding:
 
     # ------------------------------------------------------------------------------------------ references
 
-    def _references(self, table: str, number: int) -> _Row:
+    def _references(self, table: str, number: int, row: _Row, absent: frozenset[str]) -> _Row:
         """Return the columns that refer to other rows, the widest key first: others must agree with it."""
         found: _Row = {}
         keys = [
@@ -238,29 +248,34 @@ class _Seeding:
             if all(ObjectId(Kind.COLUMN, table, name) in self._snapshot.objects for name in reference.columns)
         ]
         for reference, target in sorted(keys, key=lambda key: -len(key[0].columns)):
-            found |= self._referring(table, reference, target, found, number)
+            if nothing := absent & set(reference.columns):
+                found |= dict.fromkeys(nothing)
+                continue
+            pairs = list(zip(reference.columns, target, strict=False))
+            there = self._fitting(reference, pairs, found)
+            if not there and reference.references == table and all(part in row for _, part in pairs):
+                there = [row]  # to itself
+            if there:
+                chosen = there[number % len(there)]
+                found |= {name: chosen[part] for name, part in pairs}
+            else:
+                found |= dict.fromkeys(self._free(reference, found))
         return found
 
-    def _referring(
-        self, table: str, reference: Constraint, target: Sequence[str], found: _Row, number: int
-    ) -> _Row:
-        rows = self.rows.get(reference.references or "", [])
-        names = reference.columns
-        fitting = [
-            row
-            for row in rows
-            if all(
-                found.get(name, row.get(part)) == row.get(part)
-                for name, part in zip(names, target, strict=False)
-            )
+    def _fitting(self, reference: Constraint, pairs: list[tuple[str, str]], found: _Row) -> list[_Row]:
+        return [
+            there
+            for there in self.rows.get(reference.references or "", [])
+            if all(found.get(name, there.get(part)) == there.get(part) for name, part in pairs)
         ]
-        if fitting:
-            row = fitting[number % len(fitting)]
-            return {name: row.get(part) for name, part in zip(names, target, strict=False)}
-        free = [name for name in names if name not in found and not self._not_null(table, name)]
+
+    def _free(self, reference: Constraint, found: _Row) -> list[str]:
+        """Return the columns that may be NULL, so that the reference is to nothing."""
+        table = reference.id.name
+        free = [name for name in reference.columns if name not in found and not self._not_null(table, name)]
         if not free:
             raise _Refused(f"{reference.references} has no row for it to refer to")
-        return dict.fromkeys(free)
+        return free
 
     def _not_null(self, table: str, name: str) -> bool:
         column = self._snapshot.objects.get(ObjectId(Kind.COLUMN, table, name))
@@ -285,6 +300,23 @@ class _Seeding:
     def _type(self, table: str, name: str) -> str:
         column = self._snapshot.objects[ObjectId(Kind.COLUMN, table, name)]
         return column.type if isinstance(column, Column) else "text"
+
+
+class _Choice:
+    """Some columns and the values that they may take together: in turn many of them, and few."""
+
+    def __init__(self, names: Sequence[str], values: Sequence[_Values]) -> None:
+        self._names = names
+        self.values = values
+        fewest = min(row.count(None) for row in values)
+        most = max(row.count(None) for row in values)
+        self._full = [row for row in values if row.count(None) == fewest]
+        self._sparse = [row for row in values if row.count(None) == most]
+
+    def of(self, number: int) -> _Row:
+        """Return the values for an attempt: every third one is full."""
+        rows = self._sparse if number % _ROWS else self._full
+        return dict(zip(self._names, rows[number % len(rows)], strict=True))
 
 
 _SAFE = frozenset({

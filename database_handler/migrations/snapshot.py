@@ -253,7 +253,7 @@ class Column(SchemaObject):
     options : tuple of (name, value)
         Attribute options, sorted.
     inherited : bool
-        Whether it comes from a parent only (then nothing but its default may differ from the parent's).
+        Whether it comes from a parent only. Not compared: no statement changes that by itself.
     position : int
         Its place. Not compared.
     """
@@ -270,7 +270,7 @@ class Column(SchemaObject):
     compression: str | None = None
     statistics: int | None = None
     options: tuple[tuple[str, str], ...] = ()
-    inherited: bool = False
+    inherited: bool = field(default=False, compare=False)
 
 
 class ConstraintType(StrEnum):
@@ -296,7 +296,7 @@ class Constraint(SchemaObject):
     references : str, optional
         The table that a foreign key refers to.
     inherited : bool
-        Whether it comes from a parent only (such ones are made and dropped with the parent's).
+        Whether it comes from a parent only (such ones are made and dropped with the parent's). Not compared.
     """
 
     type: ConstraintType
@@ -304,7 +304,7 @@ class Constraint(SchemaObject):
     columns: tuple[str, ...] = ()
     references: str | None = None
     validated: bool = True
-    inherited: bool = False
+    inherited: bool = field(default=False, compare=False)
     clustered: bool = False
     replica_identity: bool = False
 
@@ -401,12 +401,12 @@ class Trigger(SchemaObject):
     enabled : str
         ``ENABLE``, ``DISABLE``, ``ENABLE REPLICA`` or ``ENABLE ALWAYS``.
     inherited : bool
-        Whether it is a partition's copy of its parent's trigger.
+        Whether it is a partition's copy of its parent's trigger. Not compared.
     """
 
     definition: str
     enabled: str = "ENABLE"
-    inherited: bool = False
+    inherited: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -551,8 +551,8 @@ class SchemaSnapshot:
         except (KeyError, TypeError, ValueError, ValidationError):
             pass
         raise MigrationError(
-            f"this text is no snapshot of format {_FORMAT}: it was cut, changed, or written by another version "
-            "of this library; take the snapshot again"
+            f"this text is no snapshot of format {_FORMAT}: it was cut, changed, or written by another "
+            "version of this library; take the snapshot again"
         )
 
 

@@ -42,7 +42,7 @@ def _word(token: Token) -> str:
 
 
 def needs_no_transaction(words: str) -> str | None:
-    """Return the words for which the server refuses the statement in a transaction; None where it does not."""
+    """Return the words for which the server refuses it in a transaction; None where it does not."""
     found = _NOT_IN_TRANSACTION.match(words)
     return found[0].strip() if found else None
 
@@ -78,8 +78,9 @@ def _manner_problem(words: str, transactional: bool) -> str | None:
 
 _CHANGING = frozenset({"UPDATE", "DELETE", "INSERT", "MERGE"})
 _BATCH_FORM = (
-    "a batched section is one UPDATE, DELETE, INSERT ... SELECT or MERGE that takes some of the rows that are "
-    "left, such as UPDATE t SET c = 0 WHERE ctid = ANY (ARRAY(SELECT ctid FROM t WHERE c IS NULL LIMIT 5000))"
+    "a batched section is one UPDATE, DELETE, INSERT ... SELECT or MERGE that takes some of the rows that "
+    "are left, such as "
+    "UPDATE t SET c = 0 WHERE ctid = ANY (ARRAY(SELECT ctid FROM t WHERE c IS NULL LIMIT 5000))"
 )
 
 

@@ -23,7 +23,7 @@ from database_handler import (
     UnitOfWork,
     derived,
 )
-from database_handler.cli.program import run
+from database_handler.cli import main
 from database_handler.content.project_file import ProjectFileRefused
 from database_handler.core.ddl import create_tables, drop_tables
 from database_handler.core.exceptions import ConfigurationError, InvalidValue, MissingReference
@@ -291,8 +291,8 @@ def test_reports_know_the_application_s_rows(newsroom: NewsroomDatabase) -> None
     assert (figures.others, figures.rows) == ({"comments": 2, "reactions": 2}, 5)
     assert figures.last_activity == latest.updated_at
     tree = newsroom.projects.tree(project.id)
-    assert set(tree.others["comments"]) == set(newsroom.comments.list())
-    assert set(tree.others["reactions"]) == set(newsroom.reactions.list())
+    assert list(tree.others["comments"]) == newsroom.comments.list(order_by="id")
+    assert list(tree.others["reactions"]) == newsroom.reactions.list(order_by="id")
     assert [type(record) for record in tree.records()][-4:] == [Comment, Comment, Reaction, Reaction]
     summary = newsroom.projects.metadata_summary(project.id)
     assert summary.rows["comments"] == 2
@@ -366,10 +366,10 @@ def package(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dat
 def test_commands_take_the_application_s_class(
     package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["--app", f"{package}:Wired", "migrate"]) == 0
+    assert main(["--app", f"{package}:Wired", "migrate"]) == 0
     assert "0001_own" in capsys.readouterr().out
     monkeypatch.setenv("DATABASE_CLASS", f"{package}:Wired")
-    assert run(["health", "--json"]) == 0
+    assert main(["health", "--json"]) == 0
     assert '"application_head": "0001_own"' in capsys.readouterr().out.replace('":"', '": "')
 
 
@@ -386,7 +386,7 @@ def test_commands_take_the_application_s_class(
 def test_a_class_that_is_not_there_is_named(
     package: str, name: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["--app", name.format(package=package), "health"]) != 0
+    assert main(["--app", name.format(package=package), "health"]) != 0
     assert told in " ".join(capsys.readouterr().err.split())
 
 
@@ -396,5 +396,5 @@ def test_a_module_that_fails_says_why(
     broken = f"broken_{uuid4().hex}"
     (tmp_path / f"{broken}.py").write_text("import what_it_wants\n", encoding="utf-8")
     assert package
-    assert run(["--app", f"{broken}:Wired", "health"]) == 1
+    assert main(["--app", f"{broken}:Wired", "health"]) == 1
     assert "what_it_wants" in capsys.readouterr().err

@@ -1,10 +1,11 @@
 """What a starting application does with its migrations, in a process of its own that imports little else."""
 
+import logging
 import multiprocessing
 from multiprocessing.connection import Connection
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.exceptions import MigrationError
+from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.migrations import MigrationManager
 from tests.migrations.conftest import Folder
 
@@ -14,23 +15,41 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([__name__])
 
 
-def migrate_in_process(url: str, versions: str, answer: Connection) -> None:
-    """Say when it is ready, begin when it is told to, and send what came of it."""
-    manager = MigrationManager(url, versions)
+class _Told(logging.Handler):
+    """Keeps the log's lines that tell of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "migrations.waiting" in (line := record.getMessage()):
+            self.lines.append(line)
+
+
+def migrate_in_process(url: str, versions: str, call: str, answer: Connection) -> None:
+    """Say when it is ready, begin when it is told to, and send what came of it, and what was logged."""
+    manager = MigrationManager(url, versions, lock_wait=PATIENCE)
+    told = _Told()
+    logger = logging.getLogger("database_handler")
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
     answer.send("ready")
     answer.recv()
     try:
-        answer.send(manager.migrate().applied)
-    except MigrationError as error:
+        report = manager.migrate() if call == "migrate" else manager.rollback(target=0)
+        answer.send(report.applied + report.rolled_back)
+    except DatabaseHandlerError as error:
         answer.send(str(error))
+    answer.send(told.lines)
 
 
 class Run:
-    """A process that migrates when it is told to."""
+    """A process that migrates, or rolls back, when it is told to."""
 
-    def __init__(self, config: DatabaseConfig, folder: Folder) -> None:
+    def __init__(self, config: DatabaseConfig, folder: Folder, call: str = "migrate") -> None:
         self.here, there = _server.Pipe()
-        arguments = (config.url(hide_password=False), str(folder.path), there)
+        arguments = (config.url(hide_password=False), str(folder.path), call, there)
         self.process = _server.Process(target=migrate_in_process, args=arguments)
         self.process.start()
         there.close()

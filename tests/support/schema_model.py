@@ -21,7 +21,7 @@ SCHEMA = "@schema@"
 
 ROLES = ("pair_reader", '"Pair Writer"')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-_RESERVED = frozenset({"select", "order", "user", "table", "check", "desc"})
+_RESERVED = frozenset({"select", "order", "user", "table", "check", "desc", "when"})
 
 
 class Missing(Exception):

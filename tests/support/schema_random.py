@@ -113,6 +113,20 @@ def random_pair(seed: int) -> Pair:
     return Pair(seed, tuple(statements(old)), tuple(statements(new)), tuple(rows(old)), renames, tuple(edits))
 
 
+def renaming_pair(seed: int) -> Pair:
+    """Return a pair of a schema and the same one with tables and columns under other names."""
+    chance = _Chance(seed)
+    while True:
+        old = chance.schema()
+        new = deepcopy(old)
+        edits = [chance.pick((rename_table, rename_column)) for _ in range(chance.random.randint(1, 4))]
+        for edit in edits:
+            edit(chance, new)
+        if renames := old.renames_to(new):
+            names = tuple(edit.__name__ for edit in edits)
+            return Pair(seed, tuple(statements(old)), tuple(statements(new)), tuple(rows(old)), renames, names)
+
+
 class _Chance:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -190,7 +204,7 @@ class _Chance:
         if self.maybe(0.08) and column.type.name in ("integer", "bigint", "smallint"):
             column.identity, column.default = self.identity(), None
         elif self.maybe(0.12) and sources:
-            column.type = Type(self.pick(("integer", "text", "bigint")))
+            column.type = Type(self.pick(("integer", "text")))
             column.generated = Generated(self.pick(sources).uid, self.n())
             column.generated.function = self.pick(functions) if functions and self.maybe(0.4) else 0
             column.default, column.not_null = None, False
@@ -203,7 +217,7 @@ class _Chance:
         if self.maybe(0.06):
             column.storage = self.pick(("EXTERNAL", "MAIN", "PLAIN", "EXTENDED"))
         if self.maybe(0.04):
-            column.compression = self.pick(("pglz", "lz4"))
+            column.compression = "pglz"
         if self.maybe(0.05):
             column.statistics = self.pick((0, 50, 500))
         if self.maybe(0.03):
@@ -551,7 +565,8 @@ def _index_details(chance: _Chance, schema: Schema, table: Table, index: Index) 
         used = {key.column for key in index.keys}
         if chance.maybe(0.2):
             index.include = [uid for uid in _columns(chance, schema, table, 2) if uid not in used]
-        index.mark = chance.pick(("", "", "", "", "", "CLUSTER", "REPLICA"))
+        taken = any(other.mark for other in table.indexes if other is not index)
+        index.mark = "" if taken else chance.pick(("", "", "", "", "", "CLUSTER", "REPLICA"))
     index.options = chance.pick(("", "", "", "", "fillfactor=60"))
     index.statistics = 200 if chance.maybe(0.2) else None
     chance.decorate(index)

@@ -220,7 +220,7 @@ class _Writer:
         yield self.routine(thing)
         what = f"{_word(thing)} {self.signature(thing)}"
         yield from self.comment(what, thing)
-        yield from self.grants(what, thing)
+        yield from self.grants(what.replace("AGGREGATE", "FUNCTION", 1), thing)
 
     def signature(self, thing: Function) -> str:
         name, type = quoted(thing.name), self.schema.type(thing.type)
@@ -312,14 +312,15 @@ class _Writer:
     def table(self, table: Table) -> Iterator[str]:
         name = quoted(table.name)
         unlogged = "UNLOGGED " if table.unlogged and not table.partition_key else ""
-        lines = [self.column(table, column) for column in table.columns]
+        columns = [column for column in table.columns if self.kept(self._line, table, column)]
+        lines = [self.column(table, column) for column in columns]
         if table.partition_of:
             yield f"CREATE {unlogged}TABLE {name} PARTITION OF {self._partition(table)}{self._tail(table)}"
         else:
             inherits = ", ".join(self.schema.name(uid) for uid in table.parents)
             tail = f" INHERITS ({inherits})" if inherits else ""
             yield f"CREATE {unlogged}TABLE {name} ({', '.join(lines)}){tail}{self._tail(table)}"
-        for column in table.columns:
+        for column in columns:
             yield from self.column_settings(table, column)
         yield from self.comment(f"TABLE {name}", table)
         yield from self.grants(f"TABLE {name}", table)
@@ -352,6 +353,9 @@ class _Writer:
         elif table.options:
             text += f" WITH ({table.options})"
         return text
+
+    def _line(self, table: Table, column: Column) -> list[str]:
+        return [self.column(table, column)]
 
     def column(self, table: Table, column: Column) -> str:
         text = f"{quoted(column.name)} {self.schema.type(column.type)}"
@@ -387,6 +391,8 @@ class _Writer:
         type = self.schema.type(column.type)
         if how.function in self.schema.things and family == "int":
             return f"({self._callable(how.function, text)})::{type}"
+        if type == "integer" and family not in ("int", "number", "text"):
+            return f"CASE WHEN {text} IS NULL THEN 0 ELSE {how.n} END"
         return text if FAMILY_TYPES.get(family) == type else f"({text})::{type}"
 
     def column_settings(self, table: Table, column: Column) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Reads a schema out of the catalogue: `introspect`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from database_handler.config.database import DatabaseConfig
@@ -14,7 +14,7 @@ from database_handler.migrations.introspection.attached import (
     read_statistics,
     read_triggers,
 )
-from database_handler.migrations.introspection.catalogue import Catalogue, Draft
+from database_handler.migrations.introspection.catalogue import Catalogue, Class, Draft
 from database_handler.migrations.introspection.comments import read_comments
 from database_handler.migrations.introspection.constraints import read_constraints, read_indexes
 from database_handler.migrations.introspection.dependencies import read_dependencies
@@ -32,18 +32,28 @@ from database_handler.migrations.snapshot import ObjectId, SchemaObject, SchemaS
 
 __all__ = ["introspect", "take_snapshot"]
 
-# Asked before the search path is set: which schemas, where the extensions' objects are, and the path to go
-# back to. Objects of extensions are written without a schema, so that a copy reads the same elsewhere.
-_SCHEMAS = Statement(
-    """
+# Asked before the search path is set: which schemas, where the extensions' objects are, the path to go back
+# to, and which catalogues are worth a query: whatever has a schema depends on it, and the rest is counted.
+_START = Statement(
+    f"""
+    WITH named AS (
+        SELECT n.oid, pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = ANY(coalesce(%(names)s::text[], ARRAY[current_schema()::text]))
+    )
     SELECT current_setting('search_path'), current_setting('server_version_num')::int,
-           (SELECT pg_catalog.json_object_agg(n.oid, pg_catalog.quote_ident(n.nspname))
-            FROM pg_catalog.pg_namespace AS n
-            WHERE n.nspname = ANY(coalesce(%(names)s::text[], ARRAY[current_schema()::text]))),
-           (SELECT pg_catalog.array_agg(DISTINCT pg_catalog.quote_ident(n.nspname)
-                                        ORDER BY pg_catalog.quote_ident(n.nspname))
-            FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
-            WHERE n.nspname <> 'pg_catalog')
+           (SELECT pg_catalog.json_object_agg(oid, name) FROM named),
+           ARRAY(SELECT DISTINCT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension AS e
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
+                 WHERE n.nspname <> 'pg_catalog' ORDER BY 1),
+           ARRAY(SELECT DISTINCT d.classid::int FROM pg_catalog.pg_depend AS d
+                 WHERE d.refclassid = {Class.SCHEMA} AND d.refobjid IN (SELECT oid FROM named)
+                 UNION ALL SELECT {Class.EXTENSION} FROM pg_catalog.pg_extension WHERE oid >= 16384
+                 UNION ALL SELECT {Class.POLICY} FROM pg_catalog.pg_policy
+                 UNION ALL SELECT {Class.CAST} FROM pg_catalog.pg_cast WHERE oid >= 16384
+                 UNION ALL SELECT {Class.TRANSFORM} FROM pg_catalog.pg_transform
+                 UNION ALL SELECT {Class.EVENT_TRIGGER} FROM pg_catalog.pg_event_trigger
+                 UNION ALL SELECT {Class.PUBLICATION} FROM pg_catalog.pg_publication
+                 UNION ALL SELECT {Class.SECURITY_LABEL} FROM pg_catalog.pg_seclabel)
     """,
     "introspection.start",
 )
@@ -69,17 +79,17 @@ def introspect(session: Session, schema: str | Sequence[str] | None = None) -> S
     """
     names = [schema] if isinstance(schema, str) else None if schema is None else list(dict.fromkeys(schema))
     with session.atomic() as inside:
-        before, version, found, brought = inside.one(_SCHEMAS, {"names": names})
+        before, version, found, brought, filled = inside.one(_START, {"names": names})
         schemas = {int(oid): name for oid, name in (found or {}).items()}
         if len(schemas) < len(names or [""]):
             raise UnknownSchema(_unknown(names, schemas.values()))
         qualified = not isinstance(schema, str) and schema is not None
         path = [] if qualified else list(dict.fromkeys([*schemas.values(), *(brought or ())]))
         with _path(inside, ", ".join([*path, "pg_temp"]), before):
-            return _read(Catalogue(inside, schemas, qualified=qualified, version=version))
+            return _read(Catalogue(inside, schemas, qualified=qualified, version=version, filled=filled))
 
 
-def _unknown(names: Sequence[str] | None, found: Sequence[str]) -> str:
+def _unknown(names: Sequence[str] | None, found: Iterable[str]) -> str:
     if names is None:
         return "no schema of the search path exists: name the schema to read"
     there = {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in found}

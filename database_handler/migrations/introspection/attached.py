@@ -1,11 +1,8 @@
 """What belongs to a table or view: triggers, rules, policies; and extended statistics."""
 
-from typing import Any
-
 from database_handler.migrations.introspection.catalogue import (
     Catalogue,
     Class,
-    Key,
     not_of_extension,
     owner,
 )
@@ -44,54 +41,55 @@ _STATISTICS = f"""
     FROM pg_statistic_ext AS s CROSS JOIN LATERAL (
         SELECT pg_get_statisticsobjdef_columns(s.oid) AS told,
                coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '') AS by_place,
-               coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C"), '') AS by_name
+               coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C"), '')
+               AS by_name
         FROM pg_attribute AS a WHERE a.attrelid = s.stxrelid AND a.attnum = ANY(s.stxkeys)) AS keys
     WHERE s.stxnamespace = ANY(%(schemas)s::oid[]) AND {not_of_extension("pg_statistic_ext", "s")}
 """
 
-Row = tuple[Any, ...]
-
 
 def read_triggers(catalogue: Catalogue) -> None:
     """Draft every trigger that is no constraint's own."""
+    if not catalogue.triggered:
+        return
     for oid, relation, name, definition, enabled, inherited in catalogue.rows(_TRIGGERS, "triggers"):
         if relation in catalogue.places:
             catalogue.draft(
                 Trigger,
                 ObjectId(Kind.TRIGGER, catalogue.relations[relation], name),
-                Key(Class.TRIGGER, oid),
-                definition=_relative(catalogue, definition, relation, f"TRIGGER {name} ", " ON ", " "),
+                (Class.TRIGGER, oid, 0),
+                definition=_relative(catalogue, definition, relation, f"TRIGGER {name} ", " ON "),
                 enabled=_ENABLED[enabled],
                 inherited=inherited,
             )
 
 
-def _relative(
-    catalogue: Catalogue, definition: str, relation: int, after: str, before: str, end: str = ""
-) -> str:
+def _relative(catalogue: Catalogue, definition: str, relation: int, after: str, before: str) -> str:
     """Take the schema off the relation's name, which the server writes whatever the search path."""
     start = definition.index(after) + len(after)
-    place = f"{before}{catalogue.places[relation]}{end}"
+    place = f"{before}{catalogue.places[relation]}"
     found = definition.index(place, start)
-    name = f"{before}{catalogue.relations[relation]}{end}"
+    name = f"{before}{catalogue.relations[relation]}"
     return definition[:found] + name + definition[found + len(place) :]
 
 
 def read_rules(catalogue: Catalogue) -> None:
     """Draft every rule but the one that makes a view a view, which stands for the view."""
+    if not catalogue.ruled:
+        return
     for oid, relation, name, returns, definition, enabled in catalogue.rows(_RULES, "rules"):
         above = catalogue.relation_id(relation)
         if above is None:
             continue
         if returns:
-            catalogue.ids[Key(Class.REWRITE, oid)] = above
+            catalogue.ids[(Class.REWRITE, oid, 0)] = above
             continue
         text = _relative(catalogue, definition, relation, f"RULE {name} AS", " TO ")
         id = ObjectId(Kind.RULE, above.name, name)
         catalogue.draft(
             Rule,
             id,
-            Key(Class.REWRITE, oid),
+            (Class.REWRITE, oid, 0),
             definition=text.strip().removesuffix(";"),
             enabled=_ENABLED[enabled],
         )
@@ -99,6 +97,8 @@ def read_rules(catalogue: Catalogue) -> None:
 
 def read_policies(catalogue: Catalogue) -> None:
     """Draft every policy of row-level security."""
+    if not catalogue.holds(Class.POLICY):
+        return
     for oid, relation, name, command, permissive, roles, using, check in catalogue.rows(
         _POLICIES, "policies"
     ):
@@ -106,7 +106,7 @@ def read_policies(catalogue: Catalogue) -> None:
             catalogue.draft(
                 Policy,
                 ObjectId(Kind.POLICY, catalogue.relations[relation], name),
-                Key(Class.POLICY, oid),
+                (Class.POLICY, oid, 0),
                 command=_COMMANDS[command],
                 permissive=permissive,
                 roles=tuple(sorted(roles)),
@@ -117,13 +117,15 @@ def read_policies(catalogue: Catalogue) -> None:
 
 def read_statistics(catalogue: Catalogue) -> None:
     """Draft every extended statistics object."""
+    if not catalogue.holds(Class.STATISTICS):
+        return
     for oid, schema, name, definition, target, owned_by in catalogue.rows(_STATISTICS, "statistics"):
         rest = definition.removeprefix(f"CREATE STATISTICS {catalogue.place(schema, name)}")
         made = catalogue.name(schema, name)
         catalogue.draft(
             Statistics,
             ObjectId(Kind.STATISTICS, made),
-            Key(Class.STATISTICS, oid),
+            (Class.STATISTICS, oid, 0),
             owner=owned_by,
             definition=f"CREATE STATISTICS {made}{rest}",
             target=target,

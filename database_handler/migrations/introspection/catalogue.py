@@ -1,21 +1,31 @@
-"""The catalogue while it is read: rows in, drafts of objects out, with every server id mapped to an `ObjectId`.
+"""The catalogue while it is read: rows in, drafts of objects out, every number mapped to an `ObjectId`.
 
 An object is drafted while its kind is read, and made once all kinds were read: only then are the names known
 that it needs, and its comment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from database_handler.core.session import Session, Statement
 from database_handler.migrations.snapshot import Grant, ObjectId, SchemaObject, Unmodelled
 
-__all__ = ["Catalogue", "Class", "Draft", "Key", "acl", "grants_of", "not_of_extension", "options_of", "owner"]
+__all__ = [
+    "Catalogue",
+    "Class",
+    "Draft",
+    "Key",
+    "acl",
+    "grants_of",
+    "not_of_extension",
+    "options_of",
+    "owner",
+]
 
 
 class Class:
-    """The fixed ids of the system catalogues, as pg_depend and pg_description name them."""
+    """The fixed numbers of the system catalogues, as pg_depend and pg_description name them."""
 
     RELATION = 1259
     TYPE = 1247
@@ -31,14 +41,22 @@ class Class:
     STATISTICS = 3381
     DICTIONARY = 3600
     CONFIGURATION = 3602
+    CAST = 2605
+    COLLATION = 3456
+    CONVERSION = 2607
+    EVENT_TRIGGER = 3466
+    OPERATOR = 2617
+    OPERATOR_CLASS = 2616
+    OPERATOR_FAMILY = 2753
+    PUBLICATION = 6104
+    SECURITY_LABEL = 3596
+    TEXT_SEARCH_PARSER = 3601
+    TEXT_SEARCH_TEMPLATE = 3764
+    TRANSFORM = 3576
 
 
-class Key(NamedTuple):
-    """What the server calls a thing: the catalogue it is in, its number there, and the column's in it."""
-
-    catalogue: int
-    oid: int
-    column: int = 0
+Key = tuple[int, int, int]
+"""What the server calls a thing: the catalogue it is in, its number there, and the column's in it, or 0."""
 
 
 @dataclass(slots=True)
@@ -63,10 +81,22 @@ class Catalogue:
         The schemas to read: their numbers, and their names as SQL spells them.
     qualified : bool
         Whether names are written with their schema; not when one schema is read.
+    filled : collection of int
+        The catalogues, by `Class`, that hold anything which may belong to the schemas; the others are not
+        read at all.
     """
 
-    def __init__(self, session: Session, schemas: Mapping[int, str], *, qualified: bool, version: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        schemas: Mapping[int, str],
+        *,
+        qualified: bool,
+        version: int,
+        filled: Collection[int],
+    ) -> None:
         self.session = session
+        self.filled = frozenset(filled)
         self.schemas = dict(schemas)
         self.qualified = qualified
         self.version = version
@@ -76,7 +106,12 @@ class Catalogue:
         self.places: dict[int, str] = {}  # names as the server qualifies them where it always does
         self.columns: dict[int, dict[int, str]] = {}
         self.attributes: dict[int, tuple[tuple[str, str, str | None], ...]] = {}  # of composite types
+        self.indexed = self.ruled = self.triggered = False  # whether any relation is
         self.unmodelled: set[Unmodelled] = set()
+
+    def holds(self, *catalogues: int) -> bool:
+        """Whether one of these may hold anything of the schemas."""
+        return not self.filled.isdisjoint(catalogues)
 
     def rows(self, query: str, name: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Return what `query` finds in the schemas, which it names ``%(schemas)s``."""
@@ -102,14 +137,19 @@ class Catalogue:
         """Note that something is there that no snapshot models."""
         self.unmodelled.add(Unmodelled(kind, name))
 
+    def see(self, visible: bool, name: str) -> None:
+        """Note a name that means something else to the server: what uses it is written with the schema."""
+        if not visible and not self.qualified:
+            self.also("name that a built-in one hides", name)
+
     def column_names(self, relation: int, numbers: Iterable[int] | None) -> tuple[str, ...]:
-        """Return the columns of these numbers; 0 stands for an expression, which has no name."""
-        names = self.columns.get(relation, {})
-        return tuple(names[number] for number in numbers or () if number in names)
+        """Return the columns of these numbers; 0 is an expression's, which has no name."""
+        names = self.columns.get(relation)
+        return tuple(names[number] for number in numbers if number in names) if names and numbers else ()
 
     def relation_id(self, relation: int) -> ObjectId | None:
         """Return the id of a table, view or sequence that was read."""
-        return self.ids.get(Key(Class.RELATION, relation))
+        return self.ids.get((Class.RELATION, relation, 0))
 
 
 # ----------------------------------------------------------------------------------------- pieces of queries
@@ -176,5 +216,3 @@ def _shortened(privileges: set[str], kind: str) -> set[str]:
 def options_of(found: Iterable[str] | None) -> tuple[tuple[str, str], ...]:
     """Return ``name=value`` options as pairs, sorted."""
     return tuple(sorted((name, value) for name, _, value in (each.partition("=") for each in found or ())))
-
-

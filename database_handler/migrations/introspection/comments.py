@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from database_handler.migrations.introspection.catalogue import Catalogue, Class, Key
+from database_handler.migrations.introspection.catalogue import Catalogue, Class
 from database_handler.migrations.snapshot import Extension, View
 
 __all__ = ["read_comments"]
@@ -22,13 +22,13 @@ _CLASSES = sorted(
 def read_comments(catalogue: Catalogue) -> None:
     """Give every draft its comment, and every view those of its columns."""
     drafts = {draft.key: draft for draft in catalogue.drafts}
-    on_views: dict[Key, list[tuple[str, str]]] = {}
+    on_views: dict[tuple[int, int, int], list[tuple[str, str]]] = {}
     for key, text in _found(catalogue):
-        draft, whole = drafts.get(key), drafts.get(Key(key.catalogue, key.oid))
+        draft, whole = drafts.get(key), drafts.get((key[0], key[1], 0))
         if draft is not None and draft.type is not Extension:
             draft.fields["comment"] = text
-        elif whole is not None and issubclass(whole.type, View) and key.catalogue == Class.RELATION:
-            column = catalogue.columns[key.oid][key.column]
+        elif whole is not None and issubclass(whole.type, View) and key[0] == Class.RELATION:
+            column = catalogue.columns[key[1]][key[2]]
             on_views.setdefault(whole.key, []).append((column, text))
         else:
             _tell(catalogue, key)
@@ -36,13 +36,14 @@ def read_comments(catalogue: Catalogue) -> None:
         drafts[key].fields["column_comments"] = tuple(sorted(comments))
 
 
-def _found(catalogue: Catalogue) -> Iterator[tuple[Key, str]]:
+def _found(catalogue: Catalogue) -> Iterator[tuple[tuple[int, int, int], str]]:
     rows: list[tuple[Any, ...]] = catalogue.rows(_COMMENTS, "comments", classes=_CLASSES)
-    return ((Key(*row[:3]), row[3]) for row in rows)
+    return ((row[:3], row[3]) for row in rows)
 
 
-def _tell(catalogue: Catalogue, key: Key) -> None:
-    if key.catalogue == Class.RELATION and key.oid in catalogue.relations:
-        part = catalogue.columns.get(key.oid, {}).get(key.column)
-        where = f"{catalogue.relations[key.oid]}.{part}" if part else catalogue.relations[key.oid]
+def _tell(catalogue: Catalogue, key: tuple[int, int, int]) -> None:
+    _, oid, number = key
+    if key[0] == Class.RELATION and oid in catalogue.relations:
+        part = catalogue.columns.get(oid, {}).get(number)
+        where = f"{catalogue.relations[oid]}.{part}" if part else catalogue.relations[oid]
         catalogue.also("comment of a part", where)

@@ -1,8 +1,8 @@
 """Constraints, and the indexes that are no constraint's."""
 
-from typing import Any
+from typing import NamedTuple
 
-from database_handler.migrations.introspection.catalogue import Catalogue, Class, Key, not_of_extension
+from database_handler.migrations.introspection.catalogue import Catalogue, Class, not_of_extension
 from database_handler.migrations.snapshot import Constraint, ConstraintType, Index, Kind, ObjectId
 
 __all__ = ["read_constraints", "read_indexes"]
@@ -18,17 +18,20 @@ _NOT_VALID = " NOT VALID"
 _LATE = (" DEFERRABLE", " INITIALLY DEFERRED")
 
 # A foreign key to a partitioned table has a row for each partition beside its own; those are no constraints
-# that anybody could name, and so are left out.
+# that anybody could name, and stand for the key. PostgreSQL 18 lists NOT NULL too, which belongs to columns.
 _CONSTRAINTS = """
     SELECT k.oid, k.conrelid, k.contypid, quote_ident(k.conname), k.contype, pg_get_constraintdef(k.oid),
-           k.conkey, k.confrelid, k.confrelid::regclass::text, k.convalidated, k.conislocal, i.indisclustered,
-           i.indisreplident, x.reloptions, x.reltablespace <> 0, x.oid
+           k.conkey, k.confrelid, k.confrelid::regclass::text, k.convalidated, NOT k.conislocal,
+           k.conparentid, above.confrelid <> k.confrelid,
+           x.oid, x.reloptions, x.reltablespace <> 0, i.indisclustered, i.indisreplident
     FROM pg_constraint AS k
     LEFT JOIN pg_index AS i ON i.indexrelid = k.conindid AND k.contype IN ('p', 'u', 'x')
     LEFT JOIN pg_class AS x ON x.oid = i.indexrelid
     LEFT JOIN pg_constraint AS above ON above.oid = k.conparentid
-    WHERE k.connamespace = ANY(%(schemas)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c', 'x')
-      AND (k.contype <> 'f' OR above.oid IS NULL OR above.confrelid = k.confrelid)
+    WHERE k.connamespace = ANY(%(schemas)s::oid[])
+      AND (k.contype IN ('p', 'u', 'f', 'c', 'x')
+           OR k.contype = 'n' AND k.conrelid <> 0 AND (NOT k.convalidated OR k.connoinherit))
+    ORDER BY k.oid
 """
 _INDEXES = f"""
     SELECT i.indexrelid, i.indrelid, c.relnamespace, quote_ident(c.relname), pg_get_indexdef(i.indexrelid),
@@ -45,84 +48,144 @@ _INDEXES = f"""
       AND {not_of_extension("pg_class", "c")}
 """
 
-Row = tuple[Any, ...]
+
+class _Constraint(NamedTuple):
+    """A row of pg_constraint, with the index that serves it."""
+
+    oid: int
+    table: int
+    domain: int
+    name: str
+    type: str
+    definition: str
+    columns: list[int] | None
+    referenced: int
+    references: str
+    validated: bool
+    inherited: bool
+    parent: int
+    of_partition: bool | None
+    index: int | None
+    options: list[str] | None
+    elsewhere: bool | None
+    clustered: bool | None
+    replica_identity: bool | None
+
+
+class _Index(NamedTuple):
+    """A row of pg_index."""
+
+    oid: int
+    table: int
+    schema: int
+    name: str
+    definition: str
+    unique: bool
+    method: str
+    columns: list[int]
+    keys: int
+    valid: bool
+    clustered: bool
+    replica_identity: bool
+    parent: int | None
+    parent_name: str | None
+    elsewhere: bool
+    statistics: list[tuple[int, int]] | None
 
 
 def read_constraints(catalogue: Catalogue) -> None:
     """Draft every constraint of the tables and domains that were read."""
-    for row in catalogue.rows(_CONSTRAINTS, "constraints"):
-        key = Key(Class.CONSTRAINT, row[0])
-        table = catalogue.relation_id(row[1]) if row[1] else None
-        domain = catalogue.ids.get(Key(Class.TYPE, row[2])) if row[2] else None
-        if table is not None and table.kind is Kind.TABLE:
-            _constraint(catalogue, row, ObjectId(Kind.CONSTRAINT, table.name, row[3]), key)
-            if row[14]:
-                catalogue.also("tablespace of a constraint's index", f"{table.name}.{row[3]}")
-        elif domain is not None:
-            _constraint(catalogue, row, ObjectId(Kind.DOMAIN_CONSTRAINT, domain.name, row[3]), key)
+    if not catalogue.holds(Class.RELATION, Class.TYPE):
+        return
+    for row in map(_Constraint._make, catalogue.rows(_CONSTRAINTS, "constraints")):
+        owner = (Class.RELATION, row.table, 0) if row.table else (Class.TYPE, row.domain, 0)
+        whole = catalogue.ids.get(owner)
+        if whole is None:
+            continue
+        if row.type == "n":
+            catalogue.also("NOT NULL that is not valid, or not inherited", f"{whole.name}.{row.name}")
+        elif row.of_partition and (above := catalogue.ids.get((Class.CONSTRAINT, row.parent, 0))):
+            catalogue.ids[(Class.CONSTRAINT, row.oid, 0)] = above
+        else:
+            _constraint(catalogue, row, whole)
 
 
-def _constraint(catalogue: Catalogue, row: Row, id: ObjectId, key: Key) -> None:
-    if row[15]:
-        catalogue.relations[row[15]] = row[3]
-    catalogue.draft(
+def _constraint(catalogue: Catalogue, row: _Constraint, whole: ObjectId) -> None:
+    kind = Kind.CONSTRAINT if row.table else Kind.DOMAIN_CONSTRAINT
+    draft = catalogue.draft(
         Constraint,
-        id,
-        key,
-        type=_TYPES[row[4]],
-        definition=_with_options(row[5].removesuffix(_NOT_VALID), row[4], row[13]),
-        columns=catalogue.column_names(row[1], row[6]),
-        references=catalogue.relations.get(row[7], row[8]) if row[7] else None,
-        validated=row[9] or not row[5].endswith(_NOT_VALID),
-        inherited=not row[10],
-        clustered=bool(row[11]),
-        replica_identity=bool(row[12]),
+        ObjectId(kind, whole.name, row.name),
+        (Class.CONSTRAINT, row.oid, 0),
+        type=_TYPES[row.type],
+        definition=_with_options(row),
+        columns=_columns(catalogue, row),
+        references=catalogue.relations.get(row.referenced, row.references) if row.referenced else None,
+        validated=row.validated or not row.definition.endswith(_NOT_VALID),
+        inherited=row.inherited,
+        clustered=bool(row.clustered),
+        replica_identity=bool(row.replica_identity),
     )
+    if row.index:
+        catalogue.relations[row.index] = row.name
+        catalogue.ids[(Class.RELATION, row.index, 0)] = draft.id
+    if row.elsewhere:
+        catalogue.also("tablespace", f"{whole.name}.{row.name}")
 
 
-def _with_options(definition: str, kind: str, options: list[str] | None) -> str:
+def _columns(catalogue: Catalogue, row: _Constraint) -> tuple[str, ...]:
+    """Return its columns: those of a key as they were written, those of a check in no order, so by name."""
+    names = catalogue.column_names(row.table, row.columns)
+    return tuple(sorted(names)) if row.type == "c" else names
+
+
+def _with_options(row: _Constraint) -> str:
     """Put in the storage parameters, which the server's own text of a key leaves out."""
-    if kind == "x" or not options:
+    definition = row.definition.removesuffix(_NOT_VALID)
+    if row.type not in "pu" or not row.options:
         return definition
     late = ""
     for ending in reversed(_LATE):
         if definition.endswith(ending):
             definition, late = definition.removesuffix(ending), ending + late
-    pairs = ", ".join(f"{name}='{value}'" for name, _, value in (each.partition("=") for each in options))
+    pairs = ", ".join(f"{name}='{value}'" for name, _, value in (each.partition("=") for each in row.options))
     return f"{definition} WITH ({pairs}){late}"
 
 
 def read_indexes(catalogue: Catalogue) -> None:
     """Draft every index of the tables and materialised views that was made by itself."""
-    found = [row for row in catalogue.rows(_INDEXES, "indexes") if row[1] in catalogue.relations]
+    if not catalogue.indexed:
+        return
+    rows = [_Index._make(row) for row in catalogue.rows(_INDEXES, "indexes")]
+    found = [row for row in rows if row.table in catalogue.relations]
     for row in found:
-        catalogue.relations[row[0]] = catalogue.name(row[2], row[3])
+        catalogue.relations[row.oid] = catalogue.name(row.schema, row.name)
     for row in found:
         _index(catalogue, row)
 
 
-def _index(catalogue: Catalogue, row: Row) -> None:
-    id = ObjectId(Kind.INDEX, catalogue.relations[row[0]])
+def _index(catalogue: Catalogue, row: _Index) -> None:
+    id = ObjectId(Kind.INDEX, catalogue.relations[row.oid])
     catalogue.draft(
         Index,
         id,
-        Key(Class.RELATION, row[0]),
-        table=catalogue.relations[row[1]],
+        (Class.RELATION, row.oid, 0),
+        table=catalogue.relations[row.table],
         definition=_definition(catalogue, row),
-        unique=row[5],
-        method=row[6],
-        columns=catalogue.column_names(row[1], row[7][: row[8]]),
-        valid=row[9],
-        clustered=row[10],
-        replica_identity=row[11],
-        parent=catalogue.relations.get(row[12], row[13]) if row[12] else None,
-        statistics=tuple((number, target) for number, target in row[15] or ()),
+        unique=row.unique,
+        method=row.method,
+        columns=catalogue.column_names(row.table, row.columns[: row.keys]),
+        valid=row.valid,
+        clustered=row.clustered,
+        replica_identity=row.replica_identity,
+        parent=catalogue.relations.get(row.parent, row.parent_name) if row.parent else None,
+        statistics=tuple((number, target) for number, target in row.statistics or ()),
     )
-    if row[14]:
-        catalogue.also("tablespace of an index", id.name)
+    if row.elsewhere:
+        catalogue.also("tablespace", id.name)
 
 
-def _definition(catalogue: Catalogue, row: Row) -> str:
-    start = f"CREATE {'UNIQUE ' if row[5] else ''}INDEX {row[3]} ON "
-    rest = row[4].removeprefix(start).removeprefix("ONLY ")
-    return f"ON {catalogue.relations[row[1]]}{rest.removeprefix(catalogue.places[row[1]])}"
+def _definition(catalogue: Catalogue, row: _Index) -> str:
+    """Return what follows the name, the table's written as it is in ids."""
+    start = f"CREATE {'UNIQUE ' if row.unique else ''}INDEX {row.name} ON "
+    rest = row.definition.removeprefix(start).removeprefix("ONLY ")
+    return f"ON {catalogue.relations[row.table]}{rest.removeprefix(catalogue.places[row.table])}"

@@ -1,6 +1,6 @@
 """What stands around the objects of a schema: the schema itself, extensions, default privileges."""
 
-from database_handler.migrations.introspection.catalogue import Catalogue, Class, Key, acl, grants_of, owner
+from database_handler.migrations.introspection.catalogue import Catalogue, Class, acl, grants_of, owner
 from database_handler.migrations.snapshot import DefaultPrivileges, Extension, Kind, ObjectId, Schema
 
 __all__ = ["read_default_privileges", "read_extensions", "read_schemas"]
@@ -31,25 +31,29 @@ def read_schemas(catalogue: Catalogue) -> None:
         return
     for oid, owned_by, found, comment in catalogue.rows(_SCHEMAS, "schemas"):
         id, grants = ObjectId(Kind.SCHEMA, catalogue.schemas[oid]), grants_of(found, "n")
-        key = Key(Class.SCHEMA, oid)
+        key = (Class.SCHEMA, oid, 0)
         catalogue.draft(Schema, id, key, owner=owned_by, grants=grants, comment=comment)
 
 
 def read_extensions(catalogue: Catalogue) -> None:
     """Draft the extensions of the database."""
+    if not catalogue.holds(Class.EXTENSION):
+        return
     for oid, name, schema, version, owned_by in catalogue.rows(_EXTENSIONS, "extensions"):
-        id, key = ObjectId(Kind.EXTENSION, name), Key(Class.EXTENSION, oid)
+        id, key = ObjectId(Kind.EXTENSION, name), (Class.EXTENSION, oid, 0)
         catalogue.draft(Extension, id, key, owner=owned_by, schema=schema, version=version)
 
 
 def read_default_privileges(catalogue: Catalogue) -> None:
     """Draft what objects made later in the schemas are granted."""
+    if not catalogue.holds(Class.DEFAULT_ACL):
+        return
     for oid, schema, role, kind, found in catalogue.rows(_DEFAULT_PRIVILEGES, "default_privileges"):
         place = catalogue.schemas[schema] if catalogue.qualified else ""
         catalogue.draft(
             DefaultPrivileges,
             ObjectId(Kind.DEFAULT_PRIVILEGES, role, f"{_OBJECTS[kind]} {place}".strip()),
-            Key(Class.DEFAULT_ACL, oid),
+            (Class.DEFAULT_ACL, oid, 0),
             grants=grants_of(found, kind.lower()),
             on=_OBJECTS[kind],
             schema=place,

@@ -1,13 +1,12 @@
 """Functions, procedures, window functions and aggregates."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from database_handler.core.sql_text import TokenKind, tokens
 from database_handler.migrations.introspection.catalogue import (
     Catalogue,
     Class,
-    Key,
     acl,
     grants_of,
     not_of_extension,
@@ -21,7 +20,8 @@ _FUNCTIONS = f"""
     SELECT p.oid, p.pronamespace, quote_ident(p.proname), p.prokind, oidvectortypes(p.proargtypes),
            CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.oid) END, pg_get_function_arguments(p.oid),
            pg_get_function_result(p.oid), {owner("p.proowner")}, {acl("p.proacl", "f", "p.proowner")},
-           p.proconfig IS NOT NULL, pg_get_function_identity_arguments(p.oid)
+           p.proconfig IS NOT NULL, pg_get_function_identity_arguments(p.oid),
+           pg_function_is_visible(p.oid)
     FROM pg_proc AS p
     WHERE p.pronamespace = ANY(%(schemas)s::oid[]) AND {not_of_extension("pg_proc", "p")}
       AND NOT EXISTS (SELECT FROM pg_depend AS part WHERE part.classid = 'pg_proc'::regclass
@@ -32,53 +32,80 @@ _AGGREGATES = """
            a.aggtransfn::text, a.aggtranstype::regtype::text, a.aggtransspace,
            nullif(a.aggfinalfn::oid, 0)::regproc::text, a.aggfinalextra, a.aggfinalmodify,
            nullif(a.aggcombinefn::oid, 0)::regproc::text, nullif(a.aggserialfn::oid, 0)::regproc::text,
-           nullif(a.aggdeserialfn::oid, 0)::regproc::text, a.agginitval,
+           nullif(a.aggdeserialfn::oid, 0)::regproc::text, quote_literal(a.agginitval),
            nullif(a.aggmtransfn::oid, 0)::regproc::text, nullif(a.aggminvtransfn::oid, 0)::regproc::text,
            nullif(a.aggmtranstype, 0)::regtype::text, a.aggmtransspace,
-           nullif(a.aggmfinalfn::oid, 0)::regproc::text, a.aggmfinalextra, a.aggmfinalmodify, a.aggminitval,
-           nullif(a.aggsortop, 0)::regoper::text, quote_literal(a.agginitval), quote_literal(a.aggminitval)
+           nullif(a.aggmfinalfn::oid, 0)::regproc::text, a.aggmfinalextra, a.aggmfinalmodify,
+           quote_literal(a.aggminitval),
+           (SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) FROM pg_operator AS o
+            JOIN pg_namespace AS n ON n.oid = o.oprnamespace WHERE o.oid = a.aggsortop)
     FROM pg_aggregate AS a JOIN pg_proc AS p ON p.oid = a.aggfnoid
     WHERE p.pronamespace = ANY(%(schemas)s::oid[])
 """
+_NAMES = (
+    *("SFUNC", "STYPE", "SSPACE", "FINALFUNC", "FINALFUNC_EXTRA", "FINALFUNC_MODIFY", "COMBINEFUNC"),
+    *("SERIALFUNC", "DESERIALFUNC", "INITCOND", "MSFUNC", "MINVFUNC", "MSTYPE", "MSSPACE", "MFINALFUNC"),
+    *("MFINALFUNC_EXTRA", "MFINALFUNC_MODIFY", "MINITCOND", "SORTOP"),
+)
 _MODIFY = {"r": "READ_ONLY", "s": "SHAREABLE", "w": "READ_WRITE"}
 _PARALLEL = {"s": "SAFE", "r": "RESTRICTED"}
 _CONFIGURED = "\n SET search_path TO "
 
-Row = tuple[Any, ...]
+
+class _Routine(NamedTuple):
+    """A row of pg_proc."""
+
+    oid: int
+    schema: int
+    name: str
+    kind: str
+    types: str
+    definition: str | None
+    arguments: str
+    result: str | None
+    owner: str
+    acl: list[list[Any]] | None
+    configured: bool
+    identity: str
+    visible: bool
 
 
 def read_functions(catalogue: Catalogue) -> None:
     """Draft every routine."""
-    rows = catalogue.rows(_FUNCTIONS, "functions")
+    if not catalogue.holds(Class.FUNCTION):
+        return
+    rows = [_Routine._make(row) for row in catalogue.rows(_FUNCTIONS, "functions")]
     aggregates = {}
-    if any(row[3] == "a" for row in rows):
+    if any(row.kind == "a" for row in rows):
         aggregates = {row[0]: row for row in catalogue.rows(_AGGREGATES, "aggregates")}
     for row in rows:
-        if row[3] == "a":
-            _aggregate(catalogue, row, aggregates[row[0]])
-        elif row[5] is not None:
-            kind = "PROCEDURE" if row[3] == "p" else "FUNCTION"
-            _draft(catalogue, row, kind, row[4], _definition(catalogue, row, kind))
+        catalogue.see(row.visible, f"{row.name}({row.types})")
+        if row.kind == "a":
+            _aggregate(catalogue, row, aggregates[row.oid])
+        elif row.definition is not None:
+            kind = "PROCEDURE" if row.kind == "p" else "FUNCTION"
+            _draft(catalogue, row, kind, row.types, _definition(catalogue, row, kind))
 
 
-def _draft(catalogue: Catalogue, row: Row, kind: str, signature: str, definition: str) -> None:
+def _draft(catalogue: Catalogue, row: _Routine, kind: str, signature: str, definition: str) -> None:
     catalogue.draft(
         Function,
-        ObjectId(Kind.FUNCTION, f"{catalogue.name(row[1], row[2])}({signature})"),
-        Key(Class.FUNCTION, row[0]),
-        owner=row[8],
-        grants=grants_of(row[9], "f"),
+        ObjectId(Kind.FUNCTION, f"{catalogue.name(row.schema, row.name)}({signature})"),
+        (Class.FUNCTION, row.oid, 0),
+        owner=row.owner,
+        grants=grants_of(row.acl, "f"),
         type=kind,
         definition=definition,
-        arguments=row[6],
-        result=row[7],
+        arguments=row.arguments,
+        result=row.result,
     )
 
 
-def _definition(catalogue: Catalogue, row: Row, kind: str) -> str:
-    start = f"CREATE OR REPLACE {kind} {catalogue.place(row[1], row[2])}"
-    text = str(row[5]).removeprefix(start).rstrip("\n")
-    return _marked(text, catalogue.schemas[row[1]]) if row[10] and not catalogue.qualified else text
+def _definition(catalogue: Catalogue, row: _Routine, kind: str) -> str:
+    start = f"CREATE OR REPLACE {kind} {catalogue.place(row.schema, row.name)}"
+    text = str(row.definition).removeprefix(start).rstrip("\n")
+    marks = row.configured and not catalogue.qualified
+    return _marked(text, catalogue.schemas[row.schema]) if marks else text
 
 
 def _marked(definition: str, schema: str) -> str:
@@ -100,36 +127,23 @@ def _same(literal: str, schema: str) -> bool:
     return literal.removeprefix("E")[1:-1].replace("''", "'").replace("\\\\", "\\") == name
 
 
-def _aggregate(catalogue: Catalogue, row: Row, found: Row) -> None:
-    ordered = found[1] != "n"
-    signature = row[11] if ordered else row[4] or "*"
+def _aggregate(catalogue: Catalogue, row: _Routine, found: tuple[Any, ...]) -> None:
+    signature = row.identity if found[1] != "n" else row.types or "*"
     options = ", ".join(f"{name} = {value}" for name, value in _options(found))
-    _draft(catalogue, row, "AGGREGATE", signature, f"({row[6] or '*'}) ({options})")
+    _draft(catalogue, row, "AGGREGATE", signature, f"({row.arguments or '*'}) ({options})")
 
 
-def _options(found: Row) -> Iterator[tuple[str, str]]:
-    """Give what stands between the second brackets of CREATE AGGREGATE, in the order of the manual."""
-    normal = "SFUNC", "STYPE", "SSPACE", "FINALFUNC", "FINALFUNC_EXTRA", "FINALFUNC_MODIFY"
-    named = zip((*normal, "COMBINEFUNC", "SERIALFUNC", "DESERIALFUNC"), found[3:12], strict=True)
-    moving = (
-        "MSFUNC MINVFUNC MSTYPE MSSPACE MFINALFUNC MFINALFUNC_EXTRA MFINALFUNC_MODIFY"
-    ).split()
-    kind = found[1]
-    known: dict[str, Any] = dict(named)
-    known["INITCOND"] = found[22]
-    known |= dict(zip(moving, found[13:20], strict=True))
-    known["MINITCOND"] = found[23]
-    known["SORTOP"] = found[21] and f"OPERATOR({found[21]})" if found[21] and "." in found[21] else found[21]
-    known["PARALLEL"] = _PARALLEL.get(found[2])
-    usual = "r" if kind == "n" else "w"
+def _options(found: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    """Give what stands between the second brackets of CREATE AGGREGATE."""
+    known: dict[str, Any] = dict(zip(_NAMES, found[3:], strict=True))
+    usual = "r" if found[1] == "n" else "w"
     for name, value in known.items():
         if name.endswith("_MODIFY"):
             if value != usual and (name == "FINALFUNC_MODIFY" or known["MSFUNC"]):
                 yield name, _MODIFY[value]
-        elif name.endswith("_EXTRA"):
-            if value:
-                yield name, "true"
         elif value:
-            yield name, str(value)
-    if kind == "h":
+            yield name, "true" if value is True else str(value)
+    if found[2] in _PARALLEL:
+        yield "PARALLEL", _PARALLEL[found[2]]
+    if found[1] == "h":
         yield "HYPOTHETICAL", "true"

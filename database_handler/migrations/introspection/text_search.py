@@ -5,7 +5,6 @@ from itertools import groupby
 from database_handler.migrations.introspection.catalogue import (
     Catalogue,
     Class,
-    Key,
     not_of_extension,
     owner,
 )
@@ -46,11 +45,13 @@ _MAPPINGS = """
 
 def read_text_search(catalogue: Catalogue) -> None:
     """Draft every dictionary and configuration."""
+    if not catalogue.holds(Class.DICTIONARY, Class.CONFIGURATION):
+        return
     for oid, schema, name, owned_by, template, options in catalogue.rows(_DICTIONARIES, "dictionaries"):
         catalogue.draft(
             TextSearchDictionary,
             ObjectId(Kind.DICTIONARY, catalogue.name(schema, name)),
-            Key(Class.DICTIONARY, oid),
+            (Class.DICTIONARY, oid, 0),
             owner=owned_by,
             template=template,
             options=options,
@@ -70,7 +71,7 @@ def _configurations(catalogue: Catalogue, rows: list[tuple[int, int, str, str, s
         catalogue.draft(
             TextSearchConfiguration,
             ObjectId(Kind.CONFIGURATION, catalogue.name(schema, name)),
-            Key(Class.CONFIGURATION, oid),
+            (Class.CONFIGURATION, oid, 0),
             owner=owned_by,
             parser=parser,
             mappings=mappings.get(oid, ()),

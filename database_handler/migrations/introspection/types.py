@@ -1,11 +1,10 @@
 """Enums, domains, composite types and ranges."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from database_handler.migrations.introspection.catalogue import (
     Catalogue,
     Class,
-    Key,
     acl,
     grants_of,
     not_of_extension,
@@ -25,7 +24,7 @@ _NAMED = f"""
            pg_get_expr(t.typdefaultbin, 0), t.typnotnull,
            CASE t.typtype WHEN 'e' THEN ARRAY(
                SELECT e.enumlabel::text FROM pg_enum AS e
-               WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END, t.typisdefined
+               WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END, t.typisdefined, pg_type_is_visible(t.oid)
     FROM pg_type AS t LEFT JOIN pg_type AS base ON base.oid = t.typbasetype
     LEFT JOIN pg_class AS c ON c.oid = t.typrelid
     WHERE t.typnamespace = ANY(%(schemas)s::oid[])
@@ -35,10 +34,10 @@ _NAMED = f"""
 """
 _RANGES = """
     SELECT r.rngtypid, format_type(r.rngsubtype, NULL),
-           CASE WHEN NOT class.opcdefault
-                THEN format('%%s%%I', CASE WHEN pg_opclass_is_visible(class.oid) THEN '' ELSE
-                     quote_ident((SELECT nspname FROM pg_namespace WHERE oid = class.opcnamespace)) || '.' END,
-                     class.opcname) END,
+           CASE WHEN NOT class.opcdefault THEN
+               CASE WHEN pg_opclass_is_visible(class.oid) THEN ''
+                    ELSE quote_ident((SELECT nspname FROM pg_namespace WHERE oid = class.opcnamespace)) || '.'
+               END || quote_ident(class.opcname) END,
            CASE WHEN r.rngcollation <> base.typcollation THEN r.rngcollation::regcollation::text END,
            nullif(r.rngcanonical::oid, 0)::regproc::text, nullif(r.rngsubdiff::oid, 0)::regproc::text,
            multi.oid, quote_ident(multi.typname), multi.typnamespace, multi.typarray
@@ -48,48 +47,70 @@ _RANGES = """
     WHERE t.typnamespace = ANY(%(schemas)s::oid[])
 """
 
-Row = tuple[Any, ...]
+
+class _Type(NamedTuple):
+    """A row of pg_type."""
+
+    oid: int
+    schema: int
+    name: str
+    kind: str
+    owner: str
+    acl: list[list[Any]] | None
+    array_type: int
+    base: str | None
+    collation: str | None
+    default: str | None
+    not_null: bool
+    labels: list[str] | None
+    defined: bool
+    visible: bool
 
 
 def read_types(catalogue: Catalogue) -> None:
     """Draft every type that was made by itself."""
-    rows = catalogue.rows(_NAMED, "types")
-    ranges = {}
-    if any(row[3] == "r" for row in rows):
-        ranges = {row[0]: row for row in catalogue.rows(_RANGES, "ranges")}
+    if not catalogue.holds(Class.TYPE) and not catalogue.attributes:
+        return
+    rows = [_Type._make(row) for row in catalogue.rows(_NAMED, "types")]
     for row in rows:
-        name = catalogue.name(row[1], row[2])
-        if row[3] == "e":
-            _draft(catalogue, row, Kind.ENUM, EnumType, labels=tuple(row[11]))
-        elif row[3] == "d":
-            fields = {"type": row[7], "collation": row[8], "default": row[9], "not_null": row[10]}
-            _draft(catalogue, row, Kind.DOMAIN, Domain, **fields)
-        elif row[3] == "c":
-            _draft(catalogue, row, Kind.COMPOSITE, CompositeType, attributes=catalogue.attributes[row[0]])
-        elif row[3] == "r":
-            _range(catalogue, row, ranges[row[0]])
-        else:
-            catalogue.also("base type" if row[12] else "shell type", name)
+        catalogue.see(row.visible, row.name)
+        if row.kind == "e":
+            _draft(catalogue, row, Kind.ENUM, EnumType, labels=tuple(row.labels or ()))
+        elif row.kind == "d":
+            fields = {"type": row.base, "collation": row.collation, "default": row.default}
+            _draft(catalogue, row, Kind.DOMAIN, Domain, not_null=row.not_null, **fields)
+        elif row.kind == "c":
+            _draft(catalogue, row, Kind.COMPOSITE, CompositeType, attributes=catalogue.attributes[row.oid])
+        elif row.kind != "r":
+            name = catalogue.name(row.schema, row.name)
+            catalogue.also("base type" if row.defined else "shell type", name)
+    if ranges := {row.oid: row for row in rows if row.kind == "r"}:
+        _ranges(catalogue, ranges)
 
 
-def _draft(catalogue: Catalogue, row: Row, kind: Kind, made: Any, **fields: Any) -> ObjectId:
-    id = ObjectId(kind, catalogue.name(row[1], row[2]))
-    grants = grants_of(row[5], "T")
-    catalogue.draft(made, id, Key(Class.TYPE, row[0]), owner=row[4], grants=grants, **fields)
-    catalogue.ids[Key(Class.TYPE, row[6])] = id
+def _draft(catalogue: Catalogue, row: _Type, kind: Kind, made: Any, **fields: Any) -> ObjectId:
+    id = ObjectId(kind, catalogue.name(row.schema, row.name))
+    grants = grants_of(row.acl, "T")
+    catalogue.draft(made, id, (Class.TYPE, row.oid, 0), owner=row.owner, grants=grants, **fields)
+    if row.array_type:
+        catalogue.ids[(Class.TYPE, row.array_type, 0)] = id
     return id
 
 
-def _range(catalogue: Catalogue, row: Row, found: Row) -> None:
-    _, subtype, opclass, collation, canonical, difference, multirange, name, schema, array = found
-    known = {
-        "subtype": subtype,
-        "subtype_opclass": opclass,
-        "collation": collation,
-        "canonical": canonical,
-        "subtype_diff": difference,
-        "multirange_type_name": catalogue.name(schema, name) if schema in catalogue.schemas else None,
-    }
-    options = tuple((option, value) for option, value in known.items() if value is not None)
-    id = _draft(catalogue, row, Kind.RANGE, RangeType, options=options)
-    catalogue.ids[Key(Class.TYPE, multirange)] = catalogue.ids[Key(Class.TYPE, array)] = id
+def _ranges(catalogue: Catalogue, ranges: dict[int, _Type]) -> None:
+    for oid, *options, multirange, name, schema, array in catalogue.rows(_RANGES, "ranges"):
+        if oid in ranges:
+            named = catalogue.name(schema, name) if schema in catalogue.schemas else None
+            told = tuple(pair for pair in zip(_RANGE_OPTIONS, [*options, named], strict=True) if pair[1])
+            id = _draft(catalogue, ranges[oid], Kind.RANGE, RangeType, options=told)
+            catalogue.ids[(Class.TYPE, multirange, 0)] = catalogue.ids[(Class.TYPE, array, 0)] = id
+
+
+_RANGE_OPTIONS = (
+    "subtype",
+    "subtype_opclass",
+    "collation",
+    "canonical",
+    "subtype_diff",
+    "multirange_type_name",
+)

@@ -110,7 +110,11 @@ def lost_by_cast(old: str, new: str) -> str | None:
     if one in _WIDTHS and other in _WIDTHS:
         return "what stands behind the decimal point" if one == "numeric" else None
     if _FAMILIES.get(one) == _FAMILIES.get(other) == "number":
-        return None if (one, other) == ("real", "double precision") else "digits that the new type has no room for"
+        return (
+            None
+            if (one, other) == ("real", "double precision")
+            else "digits that the new type has no room for"
+        )
     if _FAMILIES.get(other) == "string":
         return "blanks at the end" if one in ("character", "bpchar") else None
     return _LOST.get((one, other))

@@ -7,16 +7,18 @@ type or default in place, and a type that its columns need is moved out of the w
 
 from collections import deque
 from collections.abc import Iterable
+from functools import cached_property
 
-from database_handler.core.sql_text import significant_tokens
+from database_handler.core.sql_text import SqlTextError, TokenKind, significant_tokens
 from database_handler.migrations.schema_diff.casts import family
-from database_handler.migrations.schema_diff.names import base_type, free_name
+from database_handler.migrations.schema_diff.names import bare, base_type, callee, free_name
 from database_handler.migrations.schema_diff.side import Side
-from database_handler.migrations.schema_diff.verdicts import must_go, must_be_made_again, retypes
+from database_handler.migrations.schema_diff.verdicts import must_be_made_again, must_go, retypes
 from database_handler.migrations.snapshot import (
     Column,
     Constraint,
     ConstraintType,
+    Domain,
     Index,
     Kind,
     ObjectId,
@@ -55,7 +57,9 @@ class Change:
         self.old, self.new = old, new
         self.gone = [id for id in old.objects if id not in new.objects]
         self.added = [id for id in new.objects if id not in old.objects]
-        self.changed = [id for id, each in old.objects.items() if id in new.objects and new.objects[id] != each]
+        self.changed = [
+            id for id, each in old.objects.items() if id in new.objects and new.objects[id] != each
+        ]
         self.again: set[ObjectId] = set()
         self.moved: dict[ObjectId, str] = {}
         self.retyped: set[ObjectId] = set()
@@ -65,6 +69,7 @@ class Change:
         self._queue: deque[ObjectId] = deque()
         self._begin()
         self._spread()
+        self._release_sequences()
 
     def is_destroyed(self, id: ObjectId) -> bool:
         """Whether the old object is dropped, made again afterwards or not."""
@@ -110,7 +115,9 @@ class Change:
         if id in self.again or id in self.moved:
             return
         if id.kind in _TYPES and self._holds_values(id):
-            self.moved[id] = free_name(id.name, {each.name for each in (*self.old.objects, *self.new.objects)})
+            self.moved[id] = free_name(
+                id.name, {each.name for each in (*self.old.objects, *self.new.objects)}
+            )
         self.again.add(id)
         self._queue.append(id)
 
@@ -141,9 +148,7 @@ class Change:
                     self._make_again(dependent)
             elif isinstance(before, Sequence):
                 continue
-            elif isinstance(before, Table) or not isinstance(before, _REBUILT_BY_SERVER):
-                self._make_again(dependent)
-            elif not self._survives(before):
+            elif isinstance(before, Table) or not isinstance(before, _REBUILT_BY_SERVER) or not self._survives(before):
                 self._make_again(dependent)
         self._reshape_key(id)
 
@@ -182,6 +187,8 @@ class Change:
             return
         elif isinstance(before, Table):
             self._consider_table(before, destroyed)
+        elif isinstance(before, Domain) and destroyed.kind not in _TYPES:
+            self.redefaulted.add(dependent)
         elif self._goes_with_its_table(dependent, destroyed):
             return
         elif destroyed in self.new or before == after or destroyed in self.new.needs(dependent):
@@ -218,10 +225,34 @@ class Change:
             return False
         return destroyed.kind is not Kind.TABLE and table in self.reattached
 
-    def release_sequences(self) -> None:
-        """Find the sequences that stay though the column that they go with does not."""
-        for id in self.old.objects:
-            each = self.old.objects[id]
+    def _release_sequences(self) -> None:
+        for id, each in self.old.objects.items():
             if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
                 if self.is_destroyed(each.owned_by):
                     self.released.add(id)
+
+    @cached_property
+    def made_by_name(self) -> dict[str, list[ObjectId]]:
+        """What is made, by the word that a text would name it with."""
+        found: dict[str, list[ObjectId]] = {}
+        for id in (*self.added, *sorted(self.again)):
+            if id in self.new:
+                word = id.part if id.kind is Kind.COLUMN else callee(bare(id.name))[0]
+                found.setdefault(word, []).append(id)
+        return found
+
+    @staticmethod
+    def words(text: str) -> set[str]:
+        """Return the words of a text and of the strings in it, which hold the bodies of functions."""
+        found, texts = set[str](), [text]
+        while texts:
+            try:
+                for token in significant_tokens(texts.pop()):
+                    if token.kind is TokenKind.DOLLAR_STRING:
+                        tag = token.text.index("$", 1) + 1
+                        texts.append(token.text[tag:-tag])
+                    elif token.kind in (TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER):
+                        found.add(token.text if token.text.startswith('"') else token.text.lower())
+            except SqlTextError:  # a body in a language of its own
+                continue
+        return found

@@ -12,7 +12,6 @@ from database_handler.migrations.snapshot import (
     Function,
     Grant,
     Kind,
-    MaterializedView,
     ObjectId,
     Policy,
     SchemaObject,
@@ -145,7 +144,9 @@ def _only_more(grant: Grant, wanted: frozenset[Grant]) -> bool:
 
 def _swallowed(grant: Grant, revoked: frozenset[Grant]) -> bool:
     """Whether a privilege that stays goes with what is revoked from the same role."""
-    return any(each.grantee == grant.grantee and "ALL" in (each.privilege, grant.privilege) for each in revoked)
+    return any(
+        each.grantee == grant.grantee and "ALL" in (each.privilege, grant.privilege) for each in revoked
+    )
 
 
 def _by_grantee(grants: Iterable[Grant]) -> list[tuple[tuple[str, bool], list[str]]]:

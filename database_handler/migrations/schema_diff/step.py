@@ -83,9 +83,7 @@ class Step:
     @classmethod
     def drop(cls, sql: str, id: ObjectId, releases: Iterable[ObjectId], loses: str | None = None) -> "Step":
         """Return a step that drops an object."""
-        return cls(
-            sql, Action.DROP, id, destroys=frozenset({id}), releases=frozenset(releases), loses=loses
-        )
+        return cls(sql, Action.DROP, id, destroys=frozenset({id}), releases=frozenset(releases), loses=loses)
 
     @property
     def statement(self) -> SchemaStatement:

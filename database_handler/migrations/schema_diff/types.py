@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.names import bare, literal
 from database_handler.migrations.schema_diff.statement import Action
-from database_handler.migrations.schema_diff.step import Step, chained
+from database_handler.migrations.schema_diff.step import Step
 from database_handler.migrations.snapshot import (
     CompositeType,
     Constraint,
@@ -90,9 +90,7 @@ def _placed(labels: tuple[str, ...], place: int, known: set[str]) -> str:
 
 
 def _outside(step: Step) -> Step:
-    return Step(
-        step.sql, step.action, step.object, settles=step.settles, transactional=False
-    )
+    return Step(step.sql, step.action, step.object, settles=step.settles, transactional=False)
 
 
 def create_domain(each: Domain, change: Change, checks: tuple[Constraint, ...] = ()) -> Iterator[Step]:
@@ -154,7 +152,7 @@ def alter_composite(before: CompositeType, after: CompositeType, change: Change)
     had = {attribute[0]: attribute for attribute in before.attributes}
     has = {attribute[0]: attribute for attribute in after.attributes}
     needs, releases = change.new.needs(id), change.old.needs(id)
-    for name in had.keys() - has.keys() if len(had.keys() - has.keys()) < 2 else sorted(had.keys() - has.keys()):
+    for name in sorted(had.keys() - has.keys()):
         step = Step.alter(f"{front} DROP ATTRIBUTE {name}", id, releases=releases)
         yield _losing(step, f"the values of attribute {name} of {id.name}")
     for name, attribute in has.items():
@@ -167,9 +165,7 @@ def alter_composite(before: CompositeType, after: CompositeType, change: Change)
 
 
 def _losing(step: Step, loses: str) -> Step:
-    return Step(
-        step.sql, step.action, step.object, releases=step.releases, settles=step.settles, loses=loses
-    )
+    return Step(step.sql, step.action, step.object, releases=step.releases, settles=step.settles, loses=loses)
 
 
 def create_range(each: RangeType, change: Change) -> Iterator[Step]:

@@ -1,0 +1,238 @@
+"""What the commands on versions return, laid out for people."""
+
+from collections.abc import Iterator
+from datetime import UTC
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from database_handler.cli.migration_reports import LintRules
+from database_handler.cli.tables import columns_of, done, exact, laid_out, pairs, phrase
+from database_handler.migrations import (
+    MigrationItem,
+    MigrationReport,
+    MigrationStatus,
+    PlannedMigration,
+    PlannedStatement,
+)
+from database_handler.migrations.adopting import Adopted
+from database_handler.migrations.baseline import BaselineReport
+from database_handler.migrations.comparing import Comparison
+from database_handler.migrations.differences import Difference, Differences
+from database_handler.migrations.drift import DriftReport
+from database_handler.migrations.preflight import PreflightFinding, PreflightReport
+
+__all__ = ["laid_out"]
+
+_STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
+_SEVERITIES = {"violation": "red", "possible": "yellow", "unknown": "yellow"}
+_CHANGES = {"missing": "red", "extra": "yellow", "changed": "yellow"}
+
+
+# ------------------------------------------------------------------------------------------- up, down, status
+
+
+@laid_out.register
+def _(value: MigrationReport, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    for planned in value.planned:
+        yield phrase(f"-- {planned.name}", "bold")
+        yield from _planned(planned)
+    if value.planned:
+        yield Text(f"-- {len(value.planned)} to run; nothing was run")
+    else:
+        yield phrase(f"{done(value)} ({value.seconds:.2f} s)" if value.changed else done(value))
+
+
+def _planned(planned: PlannedMigration) -> Iterator[Text]:
+    if planned.unmeasured:
+        yield phrase(f"-- its locks were not measured: {planned.unmeasured}", "yellow")
+    if not planned.statements:
+        yield exact(planned.sql)
+    for statement in planned.statements:
+        if told := _cost(statement):
+            yield phrase(f"-- {told}", "cyan")
+        yield exact(f"{statement.sql};")
+
+
+def _cost(statement: PlannedStatement) -> str:
+    told = [
+        f"{table} {mode}"
+        + (" rewrites" if table in statement.rewrites else "")
+        + (" scans" if table in statement.scans else "")
+        for table, mode in statement.locks.items()
+    ]
+    alone = "" if statement.transactional else "outside of a transaction; "
+    return f"{alone}locks: {'; '.join(told)}" if told else alone.rstrip("; ")
+
+
+@laid_out.register
+def _(value: MigrationStatus, lines: bool) -> Iterator[RenderableType]:
+    table = columns_of(lines, "version", "state", "applied at (UTC)", "by", "took", right=["took"])
+    several = len({item.history for item in value.items}) > 1
+    for item in value.items:
+        table.add_row(*_status_row(item, several))
+    yield table
+    if value.pending:
+        yield Text(f"{len(value.pending)} pending: `database-handler migrate` applies them", "yellow")
+    if wrong := [item.name for item in value.items if item.state in {"changed", "missing"}]:
+        yield phrase(f"not as they were applied: {', '.join(wrong)}; put the files back", "red")
+
+
+def _status_row(item: MigrationItem, several: bool) -> Iterator[Text]:
+    own = several and item.history != "database_handler_migrations"
+    yield phrase(f"{item.name} (application)" if own else item.name)
+    told = item.state if item.origin == "run" else f"{item.state} ({item.origin})"
+    yield phrase(f"{told}: {item.progress}" if item.progress else told, _STYLES[item.state])
+    yield phrase(item.applied_at and f"{item.applied_at.astimezone(UTC):%Y-%m-%d %H:%M}")
+    yield phrase(item.applied_by)
+    yield phrase(None if item.duration is None else f"{item.duration.total_seconds():.2f} s")
+
+
+# ----------------------------------------------------------------------------------------- drift and compare
+
+
+@laid_out.register
+def _(value: DriftReport, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    heads = ", ".join(head or "nothing" for head in value.heads.values())
+    known = "as recorded" if value.source == "recorded" else "as its versions make it"
+    if not value.drifted:
+        yield phrase(f"no drift: the schema is {known} at {heads}", "green")
+    else:
+        yield phrase(f"{len(value.differences.items)} differences from the schema {known} at {heads}")
+        yield from _differences(value.differences, "should be", "is", "to put it right")
+    yield from _unmodelled(value.differences)
+
+
+def _differences(found: Differences, expected: str, actual: str, cure: str) -> Iterator[RenderableType]:
+    for item in found.items:
+        yield _headline(item)
+        yield Padding(pairs(_told(item, expected, actual)), (0, 0, 0, 2))
+    if found.statements:
+        yield phrase(f"-- {cure}:", "bold")
+        yield from (exact(f"{statement};") for statement in found.statements)
+    yield from (phrase(f"-- it loses {loses}", "red") for loses in found.loses)
+
+
+def _headline(item: Difference) -> Text:
+    text = phrase(f"{item.change} ", _CHANGES[item.change])
+    return text.append_text(phrase(f"{item.kind} {item.name}", "bold"))
+
+
+def _told(item: Difference, expected: str, actual: str) -> Iterator[tuple[str, Text]]:
+    if item.fields:
+        for field in item.fields:
+            yield field.name, phrase(f"{expected} {field.expected}, {actual} {field.found}")
+        return
+    for name, definition in ((expected, item.expected), (actual, item.found)):
+        if definition:
+            yield name, phrase(" ".join(definition.split()))
+
+
+def _unmodelled(found: Differences) -> Iterator[Text]:
+    if found.unmodelled:
+        named = ", ".join(f"{kind} {name}" for kind, name in found.unmodelled[:10])
+        more = len(found.unmodelled) - 10
+        yield phrase(f"not compared: {named}{f' and {more} more' if more > 0 else ''}", "yellow")
+
+
+@laid_out.register
+def _(value: Adopted, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    if value.name is None:
+        yield phrase("nothing has drifted; nothing was written", "green")
+        return
+    yield phrase(f"wrote {value.path}, which is on record here as applied; its up is")
+    yield from (exact(f"{statement};") for statement in value.differences.statements)
+
+
+@laid_out.register
+def _(value: Comparison, lines: bool) -> Iterator[RenderableType]:
+    yield pairs(
+        [
+            ("here", phrase(f"{value.here} at {_heads(value.heads_here)}")),
+            ("there", phrase(f"{value.there} at {_heads(value.heads_there)}")),
+        ]
+    )
+    if value.versions:
+        table = columns_of(lines, "version", "here", "there")
+        for version in value.versions:
+            table.add_row(phrase(version.name), phrase(version.here), phrase(version.there))
+        yield table
+    if value.schema_differences:
+        yield phrase(f"{len(value.schema_differences.items)} differences of the schemas")
+        yield from _differences(value.schema_differences, "here", "there", "to make that schema this one")
+    else:
+        yield phrase("the schemas are the same", "green")
+    yield from _unmodelled(value.schema_differences)
+
+
+def _heads(heads: dict[str, str | None]) -> str:
+    return ", ".join(head or "nothing" for head in heads.values())
+
+
+@laid_out.register
+def _(value: BaselineReport, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    if value.path:
+        yield phrase(f"wrote {value.path}")
+    yield phrase(f"recorded as applied, and not run: {', '.join(value.recorded)}", "green")
+    if value.differences:
+        yield phrase("allowed all the same:", "yellow")
+        yield from _differences(value.differences, "the versions make", "it is", "to put it right")
+    for kind, name in value.unmodelled:
+        yield phrase(f"not in the file, for it is not modelled: {kind} {name}", "yellow")
+
+
+# ------------------------------------------------------------------------------------------------- preflight
+
+
+@laid_out.register
+def _(value: PreflightReport, lines: bool) -> Iterator[RenderableType]:
+    if not value.pending:
+        yield phrase("nothing is pending", "green")
+        return
+    yield phrase(f"pending: {', '.join(value.pending)}")
+    for found in value.findings:
+        yield from _finding(found)
+    if value.tables:
+        table = columns_of(lines, "table", "rows (about)", "bytes", "named by", right=["rows (about)", "bytes"])
+        for each in value.tables:
+            table.add_row(
+                phrase(each.name), f"{each.rows:,}", f"{each.size_bytes:,}", phrase(", ".join(each.versions))
+            )
+        yield table
+    yield from _traffic(value)
+    if not value.violated:
+        yield phrase("no row that is there is in the way", "green")
+
+
+def _finding(found: PreflightFinding) -> Iterator[RenderableType]:
+    headline = phrase(f"{found.severity} ", _SEVERITIES[found.severity])
+    yield headline.append_text(phrase(f"{found.version}:{found.line}: {found.message}"))
+    yield Padding(phrase(found.statement), (0, 0, 0, 2))
+
+
+def _traffic(value: PreflightReport) -> Iterator[Text]:
+    for blocker in value.blockers:
+        holds = f", holds {', '.join(blocker.holds)}" if blocker.holds else ""
+        who = f"process {blocker.pid}" if blocker.pid else "prepared transaction"
+        told = f"{who} ({blocker.application}, {blocker.state}), in transaction for {blocker.seconds:g} s{holds}"
+        yield phrase(f"in the way: {told}", "yellow")
+    for replica in value.replicas:
+        lag = "" if replica.lag_seconds is None else f", {replica.lag_seconds:.1f} s behind"
+        kept = f", {replica.kept_bytes:,} bytes kept" if replica.kept_bytes else ""
+        yield phrase(f"replica {replica.name}: {replica.state}{lag}{kept}")
+
+
+# ------------------------------------------------------------------------------------------------------ lint
+
+
+@laid_out.register
+def _(value: LintRules, lines: bool) -> Iterator[RenderableType]:
+    table = columns_of(lines, "rule", "why", "instead")
+    for rule in value.rules:
+        table.add_row(phrase(rule.name), phrase(rule.why), phrase(rule.instead))
+    yield table

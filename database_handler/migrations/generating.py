@@ -1,0 +1,161 @@
+"""A version written from the models: compared with the head, made safe, proven both ways, and only then a file."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.exceptions import InvalidValue
+from database_handler.core.session import Session
+from database_handler.migrations.chain import Chain
+from database_handler.migrations.decisions import Deciding, Drops, called
+from database_handler.migrations.file_writing import message_line, next_name, rendered, write_version
+from database_handler.migrations.introspection import introspect
+from database_handler.migrations.migration import parse
+from database_handler.migrations.model_schema import Overlay
+from database_handler.migrations.proof import Proof, Proven, prove
+from database_handler.migrations.rehearsal import rehearse
+from database_handler.migrations.safe_way import PlannedSection
+from database_handler.migrations.scratch import copy_of, guard
+from database_handler.migrations.snapshot import SchemaSnapshot
+from database_handler.migrations.wanted import Change, difference, read_overlay, way_of
+
+__all__ = ["Generated", "generate"]
+
+
+class Generated(BaseModel, frozen=True):
+    """What `generate` wrote: nothing where nothing changed.
+
+    Attributes
+    ----------
+    path : Path, optional
+        The file.
+    statements : tuple of str
+        What turns the head into what the models ask for, as compared; the file does it the safe way round.
+    proof : Proof, optional
+        What was proven of it.
+    locks : str
+        The locks that it takes, as measured.
+    unmodelled : tuple of str
+        Objects of the schema that were not compared.
+    """
+
+    name: str | None = None
+    path: Path | None = None
+    text: str = ""
+    statements: tuple[str, ...] = ()
+    proof: Proof | None = None
+    locks: str = ""
+    unmodelled: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to write."""
+        return self.path is not None
+
+
+def generate(
+    config: DatabaseConfig, chain: Chain, message: str, *, drop: Mapping[str, str] | None = None
+) -> Generated:
+    """Write the next version of the chain's own folder from its models, proven on scratch copies.
+
+    Parameters
+    ----------
+    message : str
+        What it does, in a few words; the file is called after it.
+    drop : mapping of str to str, optional
+        Why values may be lost, by ``"notes.body"`` or ``"notes"``.
+
+    Raises
+    ------
+    DecisionNeeded
+        Only the author of the models can tell what is meant; the message is what to write. Nothing was written.
+    ProofFailed
+        The version does not do on a scratch copy what it is there for; nothing was written.
+    """
+    started = time.monotonic()
+    name = next_name(chain.own.versions, message)
+    written = _Generating(config, chain, drop or {}).run(name, message)
+    return written.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+
+
+@dataclass(frozen=True)
+class _Generating:
+    """One call of `generate`."""
+
+    config: DatabaseConfig
+    chain: Chain
+    drop: Mapping[str, str]
+
+    def run(self, name: str, message: str) -> Generated:
+        overlay = read_overlay(self.config, self.chain)
+        with copy_of(self.config, self.chain.all) as session:
+            head = introspect(session)
+            proven = self._proven(session, head, overlay)
+            guard(session, self.config)
+        unmodelled = tuple(f"{kind} {which}" for kind, which in head.unmodelled)
+        if proven is None:
+            return Generated(unmodelled=unmodelled)
+        folder = self.chain.own.versions
+        text = self._text(name, message, proven)
+        locks = rehearse(self.config, self.chain, parse(folder / f"{name}.sql", text.encode()), head, proven)
+        text = self._text(name, message, proven, locks)
+        return Generated(
+            name=name,
+            path=write_version(folder, name, text),
+            text=text,
+            statements=proven.up.difference.statements,
+            proof=proven.proof,
+            locks=locks,
+            unmodelled=unmodelled,
+        )
+
+    def _proven(self, session: Session, head: SchemaSnapshot, overlay: Overlay) -> Proven | None:
+        drops = Drops(self.drop)
+        found = difference(session, head, overlay)
+        if not found:
+            drops.refuse_others(())
+            return None
+        change = way_of(found, overlay, Deciding(overlay, self.chain.own.models, drops))
+        return prove(session, head, change, overlay)
+
+    # ------------------------------------------------------------------------------------------------ text
+
+    def _text(self, name: str, message: str, proven: Proven, locks: str = "") -> str:
+        up = [section.text("up") for section in proven.up.all]
+        down = [section.text("down") for section in proven.down.all] if proven.down else []
+        header = [message_line(message), *self._header(proven, locks)]
+        return rendered(name, [*up, *_verify(proven.up), *down], header)
+
+    def _header(self, proven: Proven, locks: str) -> Iterator[str]:
+        proof = proven.proof
+        way_back = f"no ({_one_line(proof.irreversible)})" if proof.irreversible else "yes"
+        yield f"reversible: {way_back}   proof: {proof.line}"
+        for table, why in proof.unproven.items():
+            yield f"data not proven: {table} ({_one_line(why)})"
+        for statement in proven.up.difference.plan:
+            if statement.loses:
+                reason = self.drop[called(statement.object)]
+                yield f"data lost: {called(statement.object)} ({_one_line(reason)})"
+        if locks:
+            yield f"locks: {locks}"
+
+
+def _one_line(text: str) -> str:
+    return message_line(text).removeprefix("message: ")
+
+
+def _verify(change: Change) -> Iterator[str]:
+    """Give a section that fails where an index that was built beside the traffic is not there and valid."""
+    names = [name for section in change.sections for name in _built(section)]
+    if names:
+        checks = "".join(f"SELECT 1 / count(*) FROM pg_index WHERE indexrelid = {name}::regclass AND indisvalid;\n" for name in names)
+        yield f"-- migrate: verify\n{checks}"
+
+
+def _built(section: PlannedSection) -> Iterator[str]:
+    return iter(())

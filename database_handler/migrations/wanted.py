@@ -1,0 +1,177 @@
+"""From the versions' schema to the models': what is renamed, what is changed, and the sections that do it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.ddl import create_tables
+from database_handler.core.session import Session, Statement
+from database_handler.core.text_search import VECTOR_FUNCTION, create_text_search
+from database_handler.migrations.chain import Chain
+from database_handler.migrations.decisions import Deciding
+from database_handler.migrations.errors import BackfillNeeded
+from database_handler.migrations.introspection import introspect
+from database_handler.migrations.model_schema import (
+    Overlay,
+    following_renames,
+    marked_renames,
+    plain,
+    rename_statements,
+)
+from database_handler.migrations.safe_way import PlannedSection, safe_sections
+from database_handler.migrations.schema_diff import diff
+from database_handler.migrations.schema_diff.statement import Rename, SchemaDiff
+from database_handler.migrations.scratch import copy_of
+from database_handler.migrations.snapshot import Kind, ObjectId, SchemaSnapshot
+
+__all__ = ["Change", "Difference", "difference", "read_overlay", "rename_section", "renamed", "way_of"]
+
+
+def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
+    """Make the models' tables on a scratch copy of the folders before, and read what came of it."""
+    tables = chain.own.tables
+    with copy_of(config, chain.before) as session:
+        base = introspect(session) if chain.before else SchemaSnapshot({})
+        text = create_tables(tables)
+        if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
+            text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
+        session.script(text)
+        return Overlay(introspect(session), base, tables)
+
+
+# -------------------------------------------------------------------------------------------- the difference
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the versions' schema differs from the models'.
+
+    Attributes
+    ----------
+    renames : tuple of Rename
+        What is renamed first, in order.
+    old : SchemaSnapshot
+        The versions' schema once that is done.
+    new : SchemaSnapshot
+        The schema wanted.
+    plan : SchemaDiff
+        What turns `old` into `new`.
+    """
+
+    renames: tuple[Rename, ...]
+    old: SchemaSnapshot
+    new: SchemaSnapshot
+    plan: SchemaDiff
+
+    def __bool__(self) -> bool:
+        return bool(self.renames or self.plan)
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """Every statement, the renames first, without semicolons."""
+        return tuple(each.sql for each in (*rename_statements(self.renames), *self.plan))
+
+    @property
+    def back(self) -> tuple[Rename, ...]:
+        """The renames undone, the last one first."""
+        return tuple(rename.inverted() for rename in reversed(self.renames))
+
+    def after(self, thing: ObjectId) -> ObjectId:
+        """Return what a table or column is called once the renames are done."""
+        names = dict[ObjectId, ObjectId](self.renames)
+        table = names.get(ObjectId(Kind.TABLE, thing.name))
+        moved = thing._replace(name=table.name) if table else thing
+        return names.get(moved, moved)
+
+    def table_before(self, table: str) -> str:
+        """Return what a table of `old` is called before the renames."""
+        names = {rename.new: rename.old for rename in self.renames}
+        return names.get(ObjectId(Kind.TABLE, table), ObjectId(Kind.TABLE, table)).name
+
+    def tables(self) -> frozenset[str]:
+        """Return the tables of `old` that some statement is about."""
+        named = {name for statement in self.plan for name in self._tables_of(statement.object)}
+        named |= {rename.new.name for rename in self.renames if rename.new.kind is not Kind.INDEX}
+        return frozenset(name for name in named if ObjectId(Kind.TABLE, name) in self.old.objects)
+
+    def _tables_of(self, thing: ObjectId) -> Iterator[str]:
+        yield thing.name
+        for snapshot in (self.old, self.new):
+            yield getattr(snapshot.objects.get(thing), "table", "")
+
+
+def difference(session: Session, head: SchemaSnapshot, overlay: Overlay) -> Difference:
+    """Compare; what models mark as renamed is renamed in `session`, so that the server tells what follows.
+
+    Parameters
+    ----------
+    session : Session
+        Of the scratch copy whose schema is `head`.
+    """
+    marked = marked_renames(head, overlay.modelled, overlay.tables)
+    old = renamed(session, head, marked)
+    following = following_renames(old, overlay.over(old))
+    old = renamed(session, old, following)
+    new = overlay.over(old)
+    return Difference((*marked, *following), old, new, diff(old, new))
+
+
+def renamed(session: Session, snapshot: SchemaSnapshot, renames: Sequence[Rename]) -> SchemaSnapshot:
+    """Rename in `session` and return the schema then."""
+    for statement in rename_statements(renames):
+        session.run(Statement(statement.sql, "generate.rename", writes=True))
+    return introspect(session) if renames else snapshot
+
+
+# -------------------------------------------------------------------------------------------------- sections
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference, and the sections that make it the safe way round; the renames come first."""
+
+    difference: Difference
+    sections: tuple[PlannedSection, ...]
+
+    @property
+    def all(self) -> tuple[PlannedSection, ...]:
+        """Every section, in order."""
+        return (*rename_section(self.difference.renames), *self.sections)
+
+
+def way_of(found: Difference, overlay: Overlay, deciding: Deciding) -> Change:
+    """Return the sections for a difference, when all is decided that has to be.
+
+    Raises
+    ------
+    DecisionNeeded
+        Naming each decision, with what to write.
+    """
+    deciding.ask(found.plan, found.old, found.new)
+    losing = [statement.object for statement in found.plan if statement.loses]
+    try:
+        sections = safe_sections(
+            found.plan, found.old, found.new,
+            backfill=_backfill(overlay, found.new), reasons=deciding.drops.of(losing),
+        )  # fmt: skip
+    except BackfillNeeded as missing:
+        needed = deciding.missing_backfill(missing)
+    else:
+        return Change(found, sections)
+    raise needed
+
+
+def _backfill(overlay: Overlay, new: SchemaSnapshot) -> Mapping[ObjectId, str]:
+    expressions = {
+        (table.name, column.name): column.backfill
+        for table in overlay.tables
+        for column in (*table.columns, *table.operational)
+    }
+    named = {key: (plain(key.name), plain(key.part)) for key in new.objects if key.kind is Kind.COLUMN}
+    return {key: told for key, name in named.items() if (told := expressions.get(name))}
+
+
+def rename_section(renames: Sequence[Rename]) -> tuple[PlannedSection, ...]:
+    """Return the section that renames; none where nothing is renamed."""
+    statements = tuple(statement.sql for statement in rename_statements(renames))
+    return (PlannedSection(statements),) if statements else ()

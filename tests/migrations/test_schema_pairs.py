@@ -1,0 +1,259 @@
+"""Pairs of schemas, random and known, turn into each other and back, keep their rows, and dump alike.
+
+Each run draws its pairs anew; a failure tells the seed of its pair, both schemas and the difference.
+``python -m benchmarks.schema_pairs --first SEED --count 1`` shows it again.
+"""
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.connection import dedicated
+from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.core.transaction import Autocommit
+from database_handler.embedded import EmbeddedServer
+from database_handler.migrations.introspection import introspect
+from database_handler.migrations.schema_diff import diff
+from tests.migrations.pairs_once_broken import ONCE_BROKEN
+from tests.support.schema_random import Pair, random_pair, renaming_pair
+from tests.support.schemas import (
+    NEW,
+    OLD,
+    Broken,
+    Scratch,
+    Told,
+    as_script,
+    check_pair,
+    differing,
+    dump,
+    make_roles,
+    normalised,
+)
+
+CHUNKS = 10
+PAIRS_A_CHUNK = 30
+DUMPED = 15
+
+
+@pytest.fixture
+def pairs(config: DatabaseConfig) -> DatabaseConfig:
+    """An empty database of a server that knows the roles."""
+    make_roles(Autocommit(lambda: dedicated(config)).session)
+    return config
+
+
+def seeds() -> Iterator[int]:
+    """Seeds from a first one that is printed."""
+    first = random.SystemRandom().randrange(10**9)
+    print(f"first seed {first}")
+    return iter(range(first, first + 10_000))
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_random_pairs_turn_into_each_other(pairs: DatabaseConfig, chunk: int) -> None:
+    for seed in islice(seeds(), PAIRS_A_CHUNK):
+        with Scratch(pairs) as scratch:
+            check_pair(scratch, random_pair(seed))
+
+
+def test_rows_stay_where_no_statement_says_that_they_go(pairs: DatabaseConfig) -> None:
+    proven = 0
+    for seed in islice(seeds(), 40):
+        with Scratch(pairs) as scratch:
+            proven += filled_pair_holds(scratch, random_pair(seed))
+    assert proven > 10  # of the others, the rows forbid the difference: a NULL, a double, a value of no number
+
+
+def filled_pair_holds(scratch: Scratch, pair: Pair) -> bool:
+    try:
+        check_pair(scratch, pair, filled=True)
+    except DatabaseHandlerError:
+        return False
+    return True
+
+
+def test_what_is_renamed_keeps_its_rows_both_ways(pairs: DatabaseConfig) -> None:
+    for seed in islice(seeds(), 25):
+        with Scratch(pairs) as scratch:
+            pair = renaming_pair(seed)
+            assert pair.renames
+            check_pair(scratch, pair, filled=True)
+
+
+@pytest.mark.parametrize(("old", "new"), ONCE_BROKEN)
+def test_pairs_that_were_once_broken(pairs: DatabaseConfig, old: str, new: str) -> None:
+    with Scratch(pairs) as scratch:
+        check_pair(scratch, Pair(0, (old,), (new,), (), (), ()))
+    with Scratch(pairs) as scratch:
+        check_pair(scratch, Pair(0, (new,), (old,), (), (), ()))
+
+
+def test_the_order_of_declaration_does_not_matter(pairs: DatabaseConfig) -> None:
+    for seed in islice(seeds(), 15):
+        with Scratch(pairs) as scratch:
+            pair = random_pair(seed)
+            stood = scratch.make("pair_of_first", pair.old)
+            one = scratch.make_shuffled(OLD, stood, random.Random(seed))
+            other = scratch.make_shuffled(NEW, stood, random.Random(-seed))
+            if len(one) == len(other) == len(stood):  # else two of one name, and the first one stands
+                found, again = scratch.snapshot(OLD), scratch.snapshot(NEW)
+                assert found == again, f"seed {seed}: {differing(found, again)}"
+                assert not diff(found, again), f"seed {seed}"
+
+
+def test_equal_snapshots_have_equal_dumps(pairs: DatabaseConfig, server: EmbeddedServer) -> None:
+    """Applied for good, each statement by itself: what the server's own tool dumps is what was wanted."""
+    for seed in islice(seeds(), DUMPED):
+        pair = random_pair(seed)
+        alone = Autocommit(lambda: dedicated(pairs)).session
+        alone.script(f"DROP SCHEMA IF EXISTS {OLD} CASCADE; DROP SCHEMA IF EXISTS {NEW} CASCADE")
+        made = Scratch(pairs)
+        told = Told(pair, made.make(OLD, pair.old), made.make(NEW, pair.new))
+        made.keep()
+        difference = diff(introspect(alone, OLD), introspect(alone, NEW))
+        for statement in difference:
+            alone.script(f"SET search_path TO {OLD}, public; {statement.sql}")
+        found, wanted = (
+            normalised(dump(pairs, server.bin_dir, schema), schema) for schema in (OLD, NEW)
+        )
+        if found != wanted:
+            only = "\n".join(sorted({*found} - {*wanted})), "\n".join(sorted({*wanted} - {*found}))
+            raise told.broken("the dumps differ", difference.script, "\n-- wanted\n".join(only))
+
+
+# ------------------------------------------------------------------------------------ what the proofs can see
+
+RICH = """
+CREATE TYPE mood AS ENUM ('new', 'done');
+CREATE DOMAIN positive AS integer DEFAULT 1 CHECK (VALUE > 0);
+CREATE TYPE place AS (x integer, y integer);
+CREATE TYPE span AS RANGE (SUBTYPE = integer);
+CREATE SEQUENCE numbers;
+CREATE FUNCTION f(a integer) RETURNS integer LANGUAGE sql IMMUTABLE RETURN a + 1;
+CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE users (id integer PRIMARY KEY, name text);
+CREATE TABLE notes (
+    id integer GENERATED ALWAYS AS IDENTITY, owner integer DEFAULT 1 NOT NULL, body text, state mood,
+    twice integer GENERATED ALWAYS AS (owner * 2) STORED, amount numeric(8,2),
+    CONSTRAINT notes_key PRIMARY KEY (id), CONSTRAINT notes_check CHECK (owner > 0),
+    CONSTRAINT notes_owner FOREIGN KEY (owner) REFERENCES users (id));
+CREATE INDEX notes_body ON notes (body);
+CREATE STATISTICS notes_stats ON id, owner FROM notes;
+CREATE VIEW shown AS SELECT id, body FROM notes;
+CREATE MATERIALIZED VIEW kept AS SELECT id FROM notes;
+CREATE TRIGGER touch BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION touched();
+CREATE POLICY own ON notes USING (owner = 1);
+CREATE RULE nothing AS ON DELETE TO notes DO INSTEAD NOTHING;
+CREATE TABLE days (day date, n integer) PARTITION BY RANGE (day);
+CREATE TABLE days_1 PARTITION OF days FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = pg_catalog.simple);
+CREATE TEXT SEARCH CONFIGURATION search (COPY = pg_catalog.simple);
+"""
+
+SMALL_CHANGES = [
+    "ALTER TYPE mood ADD VALUE 'later' BEFORE 'done'",
+    "ALTER TYPE mood RENAME VALUE 'done' TO 'over'",
+    "ALTER DOMAIN positive SET DEFAULT 2",
+    "ALTER DOMAIN positive SET NOT NULL",
+    "ALTER DOMAIN positive ADD CONSTRAINT small CHECK (VALUE < 9)",
+    "ALTER TYPE place ADD ATTRIBUTE z integer",
+    "ALTER SEQUENCE numbers CYCLE",
+    "ALTER SEQUENCE numbers OWNED BY notes.id",
+    "CREATE OR REPLACE FUNCTION f(a integer) RETURNS integer LANGUAGE sql IMMUTABLE RETURN a + 2",
+    "ALTER FUNCTION f(integer) COST 9",
+    "ALTER FUNCTION f(integer) SET work_mem TO '9MB'",
+    "ALTER FUNCTION f(integer) SECURITY DEFINER",
+    "REVOKE EXECUTE ON FUNCTION f(integer) FROM PUBLIC",
+    "ALTER TABLE notes ADD COLUMN more text",
+    "ALTER TABLE notes DROP COLUMN amount",
+    "ALTER TABLE notes ALTER COLUMN amount TYPE numeric(9,2)",
+    "ALTER TABLE notes ALTER COLUMN body SET NOT NULL",
+    "ALTER TABLE notes ALTER COLUMN owner SET DEFAULT 2",
+    'ALTER TABLE notes ALTER COLUMN body TYPE text COLLATE "C"',
+    "ALTER TABLE notes ALTER COLUMN body SET STORAGE EXTERNAL",
+    "ALTER TABLE notes ALTER COLUMN body SET COMPRESSION pglz",
+    "ALTER TABLE notes ALTER COLUMN body SET STATISTICS 9",
+    "ALTER TABLE notes ALTER COLUMN body SET (n_distinct = 9)",
+    "ALTER TABLE notes ALTER COLUMN id SET GENERATED BY DEFAULT",
+    "ALTER TABLE notes ALTER COLUMN id SET INCREMENT BY 2",
+    "ALTER TABLE notes ALTER COLUMN twice DROP EXPRESSION",
+    "ALTER TABLE notes RENAME CONSTRAINT notes_check TO other_check",
+    "ALTER TABLE notes DROP CONSTRAINT notes_owner",
+    "ALTER TABLE notes ALTER CONSTRAINT notes_owner DEFERRABLE INITIALLY DEFERRED",
+    "ALTER TABLE notes ADD CONSTRAINT later CHECK (owner < 9) NOT VALID",
+    "ALTER TABLE notes CLUSTER ON notes_body",
+    "ALTER TABLE notes REPLICA IDENTITY USING INDEX notes_key",
+    "ALTER TABLE notes REPLICA IDENTITY FULL",
+    "ALTER TABLE notes SET (fillfactor = 70)",
+    "ALTER TABLE notes SET UNLOGGED",
+    "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE notes FORCE ROW LEVEL SECURITY",
+    "ALTER TABLE notes DISABLE TRIGGER touch",
+    "ALTER TABLE notes DISABLE RULE nothing",
+    "ALTER TABLE days DETACH PARTITION days_1",
+    "ALTER TABLE days_1 ALTER COLUMN n SET DEFAULT 4",
+    "CREATE TABLE days_2 PARTITION OF days DEFAULT",
+    "ALTER INDEX notes_body SET (fillfactor = 70)",
+    "ALTER VIEW shown SET (security_barrier = true)",
+    "ALTER VIEW shown ALTER COLUMN body SET DEFAULT 'x'",
+    "CREATE OR REPLACE VIEW shown AS SELECT id, body FROM notes WHERE id > 1",
+    "CREATE INDEX kept_id ON kept (id)",
+    "ALTER POLICY own ON notes USING (owner = 2)",
+    "ALTER POLICY own ON notes TO pair_reader",
+    "ALTER STATISTICS notes_stats SET STATISTICS 9",
+    "ALTER TEXT SEARCH DICTIONARY words (StopWords = english)",
+    "ALTER TEXT SEARCH CONFIGURATION search ALTER MAPPING FOR word WITH words",
+    "COMMENT ON COLUMN notes.body IS 'x'",
+    "COMMENT ON CONSTRAINT notes_key ON notes IS 'x'",
+    "COMMENT ON INDEX notes_body IS 'x'",
+    "COMMENT ON TRIGGER touch ON notes IS 'x'",
+    "COMMENT ON POLICY own ON notes IS 'x'",
+    "COMMENT ON VIEW shown IS 'x'",
+    "COMMENT ON COLUMN shown.id IS 'x'",
+    "COMMENT ON TYPE mood IS 'x'",
+    "COMMENT ON FUNCTION f(integer) IS 'x'",
+    "GRANT SELECT ON notes TO pair_reader",
+    "GRANT UPDATE (body) ON notes TO pair_reader",
+    "GRANT USAGE ON SEQUENCE numbers TO pair_reader",
+    "GRANT USAGE ON TYPE mood TO pair_reader WITH GRANT OPTION",
+]
+
+
+def test_every_small_change_is_seen_by_a_snapshot_and_undone_by_a_difference(pairs: DatabaseConfig) -> None:
+    for change in SMALL_CHANGES:
+        with Scratch(pairs) as scratch:
+            scratch.make(OLD, (RICH,))
+            before = scratch.snapshot(OLD)
+            scratch.run(OLD, change)
+            after = scratch.snapshot(OLD)
+            assert before != after, change
+            scratch.apply(OLD, diff(after, before), Told(Pair(0, (RICH, change), (RICH,), (), (), (change,))))
+            assert scratch.snapshot(OLD) == before, change
+
+
+def test_the_proof_by_dumps_sees_every_small_change(pairs: DatabaseConfig, server: EmbeddedServer) -> None:
+    alone = Autocommit(lambda: dedicated(pairs)).session
+    made = Scratch(pairs)
+    made.make(OLD, (RICH,))
+    made.keep()
+    before = normalised(dump(pairs, server.bin_dir, OLD), OLD)
+    for number, change in enumerate(SMALL_CHANGES):
+        if number % 8 == 0:  # a dump takes a quarter of a second, and the changes mostly stand side by side
+            alone.script(f"SET search_path TO {OLD}; {change}")
+            after = normalised(dump(pairs, server.bin_dir, OLD), OLD)
+            assert after != before, change
+            before = after
+
+
+def test_a_difference_that_is_not_made_is_told(pairs: DatabaseConfig) -> None:
+    """The proof itself fails where it has to: here the two sides differ in what no statement changes."""
+    with Scratch(pairs) as scratch, pytest.raises(Broken, match="differs|arrive|fails"):
+        scratch.make(OLD, ("CREATE TABLE t (a integer)",))
+        scratch.make(NEW, ("CREATE TABLE t (a integer, b text)",))
+        told = Told(Pair(1, (), (), (), (), ()))
+        one, other = scratch.snapshot(OLD), scratch.snapshot(NEW)
+        if one != other:
+            raise told.broken("up does not arrive", "", differing(other, one) + as_script(()))
