@@ -19,6 +19,8 @@ from database_handler.core.exceptions import (
 from database_handler.migrations import MigrationLockTimeout, MigrationStatus, errors
 from database_handler.migrations.comparing import Comparison
 from database_handler.migrations.drift import DriftReport
+from database_handler.migrations.linting import LintReports
+from database_handler.migrations.many_schemas import SchemasReport
 from database_handler.migrations.preflight import PreflightReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
@@ -118,6 +120,16 @@ def _(value: Comparison) -> Ending:
     if value.schema_differences:
         return Ending.DRIFT
     return Ending.PENDING if value.versions else Ending.DONE
+
+
+@ending.register
+def _(value: LintReports) -> Ending:
+    return Ending.LINT if value.failed else Ending.DONE
+
+
+@ending.register
+def _(value: SchemasReport) -> Ending:
+    return Ending.ERROR if value.failed else Ending.DONE
 
 
 @ending.register

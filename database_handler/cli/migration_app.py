@@ -317,6 +317,9 @@ def lint(
         list[Path] | None, typer.Argument(metavar="FILES", help="Only these; default: what is pending.")
     ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="List the rules instead.")] = False,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="What waits for a table that is small here is only noted.")
+    ] = False,
     versions: Versions = None,
 ) -> "LintReports | LintRules":
     """Find statements that lock, rewrite or lose more than they need to: exit code 5.
@@ -326,7 +329,7 @@ def lint(
     if rules:
         return lint_rules()
     with run.database() as db:
-        return _manager(db, versions).lint(files or ())
+        return _manager(db, versions).lint(files or (), sizes=sizes)
 
 
 group(migrations, "Show the versions of the schema, make new ones, and keep files and database one.")

@@ -21,9 +21,13 @@ from database_handler.migrations.baseline import BaselineReport
 from database_handler.migrations.comparing import Comparison
 from database_handler.migrations.differences import Difference, Differences
 from database_handler.migrations.drift import DriftReport
+from database_handler.migrations.lint import Finding, LintReport
+from database_handler.migrations.linting import LintReports
+from database_handler.migrations.generating import Generated
+from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
 from database_handler.migrations.preflight import PreflightFinding, PreflightReport
 
-__all__ = ["laid_out"]
+__all__ = ["laid_out", "outcome_line"]
 
 _STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
 _SEVERITIES = {"violation": "red", "possible": "yellow", "unknown": "yellow"}
@@ -88,6 +92,25 @@ def _status_row(item: MigrationItem, several: bool) -> Iterator[Text]:
     yield phrase(item.applied_at and f"{item.applied_at.astimezone(UTC):%Y-%m-%d %H:%M}")
     yield phrase(item.applied_by)
     yield phrase(None if item.duration is None else f"{item.duration.total_seconds():.2f} s")
+
+
+def outcome_line(outcome: SchemaOutcome) -> str:
+    """Say in a line what became of one schema."""
+    if outcome.error:
+        return f"{outcome.schema_name}: failed: {outcome.kind}: {outcome.error}"
+    told = f"applied {', '.join(outcome.applied)}" if outcome.applied else "nothing to do"
+    return f"{outcome.schema_name}: {told}; at {outcome.head or 'nothing'}"
+
+
+@laid_out.register
+def _(value: SchemasReport, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield from (phrase(outcome_line(outcome), "red") for outcome in value.failed)
+    yield phrase(
+        f"{len(value.outcomes)} schemas: {len(value.applied)} got versions, {len(value.at_head)} were there, "
+        f"{len(value.failed)} failed ({value.seconds:.1f} s)",
+        "red" if value.failed else "green",
+    )
 
 
 # ----------------------------------------------------------------------------------------- drift and compare
@@ -186,6 +209,19 @@ def _(value: BaselineReport, lines: bool) -> Iterator[RenderableType]:
         yield phrase(f"not in the file, for it is not modelled: {kind} {name}", "yellow")
 
 
+# ------------------------------------------------------------------------------------------- writing versions
+
+
+@laid_out.register
+def _(value: Generated, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    if value.path is None:
+        yield phrase("the models say what the versions make; nothing was written", "green")
+        return
+    yield exact(value.text)
+    yield phrase(f"wrote {value.path}: read it, and add it to version control", "green")
+
+
 # ------------------------------------------------------------------------------------------------- preflight
 
 
@@ -198,7 +234,9 @@ def _(value: PreflightReport, lines: bool) -> Iterator[RenderableType]:
     for found in value.findings:
         yield from _finding(found)
     if value.tables:
-        table = columns_of(lines, "table", "rows (about)", "bytes", "named by", right=["rows (about)", "bytes"])
+        table = columns_of(
+            lines, "table", "rows (about)", "bytes", "named by", right=["rows (about)", "bytes"]
+        )
         for each in value.tables:
             table.add_row(
                 phrase(each.name), f"{each.rows:,}", f"{each.size_bytes:,}", phrase(", ".join(each.versions))
@@ -219,7 +257,9 @@ def _traffic(value: PreflightReport) -> Iterator[Text]:
     for blocker in value.blockers:
         holds = f", holds {', '.join(blocker.holds)}" if blocker.holds else ""
         who = f"process {blocker.pid}" if blocker.pid else "prepared transaction"
-        told = f"{who} ({blocker.application}, {blocker.state}), in transaction for {blocker.seconds:g} s{holds}"
+        told = (
+            f"{who} ({blocker.application}, {blocker.state}), in transaction for {blocker.seconds:g} s{holds}"
+        )
         yield phrase(f"in the way: {told}", "yellow")
     for replica in value.replicas:
         lag = "" if replica.lag_seconds is None else f", {replica.lag_seconds:.1f} s behind"
@@ -236,3 +276,26 @@ def _(value: LintRules, lines: bool) -> Iterator[RenderableType]:
     for rule in value.rules:
         table.add_row(phrase(rule.name), phrase(rule.why), phrase(rule.instead))
     yield table
+
+
+@laid_out.register
+def _(value: LintReports, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    if value.unmeasured:
+        yield phrase(f"read only, not measured: {value.unmeasured}", "yellow")
+    for report in value.reports:
+        for finding in report.findings:
+            yield from _lint(report, finding)
+    wrong = sum(finding.fails for report in value.reports for finding in report.findings)
+    told = f"{len(value.reports)} files, {wrong} findings" if value.reports else "nothing is pending"
+    yield phrase(told, "red" if wrong else "green")
+
+
+def _lint(report: LintReport, finding: Finding) -> Iterator[RenderableType]:
+    style = "red" if finding.fails else "yellow"
+    level = "allowed" if finding.allowed else finding.level
+    headline = phrase(f"{level} {finding.rule} ", style)
+    yield headline.append_text(phrase(f"{report.path}:{finding.line}: {finding.what}"))
+    rows = [("statement", finding.statement), ("why", finding.why), ("instead", finding.instead)]
+    rows += [("allowed", f"because {finding.allowed}")] if finding.allowed else []
+    yield Padding(pairs((name, phrase(text)) for name, text in rows), (0, 0, 0, 2))

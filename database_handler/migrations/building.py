@@ -6,13 +6,14 @@ where it makes no schema (VACUUM). Nothing is recorded in any history.
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from database_handler.core.exceptions import DatabaseError
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import Token, TokenKind, first_words, locate, tokens
+from database_handler.migrations.applying import run_inside
 from database_handler.migrations.errors import MigrationFailed
-from database_handler.migrations.migration import Direction, Migration, SqlStatement
+from database_handler.migrations.migration_values import Direction, Migration, Part, SqlStatement
 
 __all__ = ["build", "in_transaction", "needs_database", "unbuild"]
 
@@ -36,8 +37,16 @@ def unbuild(session: Session, migration: Migration) -> None:
 
 def _run(session: Session, migration: Migration, direction: Direction) -> None:
     for part in migration.parts(direction):
-        for statement in part.statements:
+        if part.function or part.batched:
+            with _told(migration, _line(migration, part)):
+                run_inside(session, migration, part)
+            continue
+        for statement in part.settings + part.statements:
             _send(session, migration, statement)
+
+
+def _line(migration: Migration, part: Part) -> int:
+    return locate(migration.text, part.statements[0].start).line if part.statements else 1
 
 
 def _send(session: Session, migration: Migration, statement: SqlStatement) -> None:
@@ -45,15 +54,24 @@ def _send(session: Session, migration: Migration, statement: SqlStatement) -> No
     if text is None:
         return
     line = locate(migration.text, statement.start).line
-    try:
+    with _told(migration, line):
         _send_one(session, Statement(text, f"{migration.name}:{line}", writes=True))
+
+
+@contextmanager
+def _told(migration: Migration, line: int) -> Iterator[None]:
+    """Say of a failure where it was; the SQLSTATE stays on it."""
+    try:
+        yield
     except DatabaseError as error:
         failed = MigrationFailed(
             f"{migration.path}:{line}: on a scratch copy: {error}\nNothing of the copy stays",
             migration.name, migration.path, line, 1,
         )  # fmt: skip
         failed.sqlstate, failed.driver_error = error.sqlstate, error.driver_error
-        raise failed from None
+    else:
+        return
+    raise failed
 
 
 def _send_one(session: Session, statement: Statement) -> None:

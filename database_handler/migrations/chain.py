@@ -70,8 +70,8 @@ class Chain:
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
-        """The own folder's versions, in order; read once."""
-        return self.own.migrations()
+        """The own folder's versions, in order, read once; none where there is no folder yet."""
+        return self.own.migrations() if self.own.versions.exists() else ()
 
     @property
     def all(self) -> tuple[Migration, ...]:

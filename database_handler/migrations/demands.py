@@ -1,4 +1,4 @@
-"""What each statement of pending versions asks of rows that are there: told by playing it on a scratch copy."""
+"""What each statement of pending versions asks of rows that are there: told by playing it on a copy."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
-"""A version written from the models: compared with the head, made safe, proven both ways, and only then a file."""
+"""A version written from the models: compared, made safe, proven both ways, and only then a file."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Session
+from database_handler.core.sql_text import significant_tokens
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.decisions import Deciding, Drops, called
 from database_handler.migrations.file_writing import message_line, next_name, rendered, write_version
@@ -18,7 +19,6 @@ from database_handler.migrations.migration import parse
 from database_handler.migrations.model_schema import Overlay
 from database_handler.migrations.proof import Proof, Proven, prove
 from database_handler.migrations.rehearsal import rehearse
-from database_handler.migrations.safe_way import PlannedSection
 from database_handler.migrations.scratch import copy_of, guard
 from database_handler.migrations.snapshot import SchemaSnapshot
 from database_handler.migrations.wanted import Change, difference, read_overlay, way_of
@@ -72,12 +72,19 @@ def generate(
 
     Raises
     ------
+    InvalidValue
+        The message has no words, or there are no models.
     DecisionNeeded
-        Only the author of the models can tell what is meant; the message is what to write. Nothing was written.
+        Only the author of the models can tell what is meant; the message says what to write.
     ProofFailed
         The version does not do on a scratch copy what it is there for; nothing was written.
     """
     started = time.monotonic()
+    if not chain.own.models and not drop:
+        raise InvalidValue(
+            "there are no models to compare the versions with: MigrationManager(..., models=[Note, ...]) says "
+            "which they are; without any, write versions by hand"
+        )
     name = next_name(chain.own.versions, message)
     written = _Generating(config, chain, drop or {}).run(name, message)
     return written.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -102,7 +109,7 @@ class _Generating:
             return Generated(unmodelled=unmodelled)
         folder = self.chain.own.versions
         text = self._text(name, message, proven)
-        locks = rehearse(self.config, self.chain, parse(folder / f"{name}.sql", text.encode()), head, proven)
+        locks = rehearse(self.config, self.chain, parse(folder / f"{name}.sql", text.encode()), proven)
         text = self._text(name, message, proven, locks)
         return Generated(
             name=name,
@@ -151,11 +158,22 @@ def _one_line(text: str) -> str:
 
 def _verify(change: Change) -> Iterator[str]:
     """Give a section that fails where an index that was built beside the traffic is not there and valid."""
-    names = [name for section in change.sections for name in _built(section)]
+    names = [
+        name
+        for section in change.sections
+        if not section.transactional
+        for name in _built(section.statements)
+    ]
     if names:
-        checks = "".join(f"SELECT 1 / count(*) FROM pg_index WHERE indexrelid = {name}::regclass AND indisvalid;\n" for name in names)
-        yield f"-- migrate: verify\n{checks}"
+        yield "-- migrate: verify\n" + "".join(_CHECK.format(name) for name in names)
 
 
-def _built(section: PlannedSection) -> Iterator[str]:
-    return iter(())
+_CHECK = "SELECT 1 / count(*) FROM pg_index WHERE indexrelid = '{}'::regclass AND indisvalid;\n"
+
+
+def _built(statements: Sequence[str]) -> Iterator[str]:
+    for statement in statements:
+        words = [token.text for token in significant_tokens(statement)][:5]
+        told = [word.upper() for word in words]
+        if "CONCURRENTLY" in told and told[0] == "CREATE":
+            yield words[told.index("CONCURRENTLY") + 1].replace("'", "''")

@@ -173,8 +173,9 @@ def _add_constraint(scene: Scene, table: str, action: AlterAction) -> Iterator[H
         rule = "set-not-null-scan" if constraint.kind == "NOT NULL" else "constraint-validated-at-once"
         yield Hit(rule, subject, action.start, table)
     if constraint.kind in ("UNIQUE", "PRIMARY KEY", "EXCLUDE") and not constraint.using_index:
-        no_way = "there is no other way to make one" if constraint.kind == "EXCLUDE" else ""
-        yield Hit("unique-builds-index", subject, action.start, table, no_way)
+        if table not in scene.before.partitioned:  # there it has no rows; its parts are attached to it
+            no_way = "there is no other way to make one" if constraint.kind == "EXCLUDE" else ""
+            yield Hit("unique-builds-index", subject, action.start, table, no_way)
 
 
 def _set_not_null(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:

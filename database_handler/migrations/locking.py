@@ -25,7 +25,7 @@ __all__ = ["BlockerWatch", "Held", "Kept", "LockRetries", "acquire", "backoff", 
 
 _log = get_logger(__name__)
 _jitter = SystemRandom()
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.02, 0.25  # at first, and at most: a run that has just died is soon followed
 _TELL_SECONDS = 5.0
 _TELL_BLOCKERS = 30.0
 
@@ -50,11 +50,19 @@ class Kept:
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self.tainted = False  # a reset would release the lock; the history's statements reset what matters
         self.last_statement = ""
         self.connection = lease.connection
         self.guard = lease.guard
         self.backend_pid = lease.backend_pid
+
+    @property
+    def tainted(self) -> bool:
+        """False always: a reset would release the lock; the history's statements reset what matters."""
+        return False
+
+    @tainted.setter
+    def tainted(self, value: bool) -> None:
+        """Nothing to note."""
 
     def release(self, *, discard: bool = False) -> None:
         """Keep the connection; one that must not be used again is closed."""
@@ -155,6 +163,7 @@ class _Waiting:
     def __init__(self, session: Session, seconds: float) -> None:
         self._session = session
         self._seconds = seconds
+        self._tries = 0
         self._started = self._told = time.monotonic()
         self._told -= _TELL_SECONDS
 
@@ -170,7 +179,9 @@ class _Waiting:
                     "for that run to end and try again; if it hangs, end it with pg_terminate_backend(pid)"
                 )
             _log.info("migrations.waiting", holder=holders, seconds_left=round(left, 1))
-        time.sleep(min(max(left, 0.0), _jitter.uniform(0.2, 1.0) * _POLL_SECONDS))
+        self._tries += 1
+        pause = min(_POLL_SECONDS[0] * 1.5 ** min(self._tries, 20), _POLL_SECONDS[1])
+        time.sleep(min(max(left, 0.0), _jitter.uniform(0.3, 1.0) * pause))
 
     def _holders(self, key: int) -> str:
         rows = self._session.all(_HOLDERS, [key])

@@ -26,7 +26,6 @@ from database_handler.migrations.reports import (
     MigrationItem,
     MigrationReport,
     MigrationStatus,
-    PlannedMigration,
 )
 from database_handler.migrations.running import FolderRun, Plan, RunOptions, connected
 
@@ -262,6 +261,8 @@ class MigrationManager:
         )
 
     def _planned(self, runs: Sequence[FolderRun], plans: Sequence[Plan]) -> MigrationReport:
+        from database_handler.migrations.planned import planned
+
         started = time.monotonic()
         steps: list[Step] = []
         head = None
@@ -270,8 +271,20 @@ class MigrationManager:
                 history = self._history(lease, run)
                 head = head_of(history)
                 steps += plan(run.files, history)
-        planned = tuple(map(_planned, steps))
-        return MigrationReport(planned=planned, head=head, seconds=time.monotonic() - started)
+            applied = self._applied(lease)
+        return MigrationReport(
+            planned=planned(self.config, applied, steps) if steps else (),
+            head=head,
+            seconds=time.monotonic() - started,
+        )
+
+    def _applied(self, lease: Kept) -> list[Migration]:
+        """Return the versions of every folder that are applied as a whole."""
+        found: list[Migration] = []
+        for run in self.runs():
+            rows = {row.name for row in self._history(lease, run) if row.progress is None}
+            found += (file for file in run.files if file.name in rows)
+        return found
 
     @staticmethod
     def _history(lease: Kept, run: FolderRun) -> tuple[Applied, ...]:
@@ -318,11 +331,19 @@ class MigrationManager:
 
         return squash(self.config, self.chain, upto)
 
-    def lint(self, paths: Iterable[str | Path] = ()) -> "LintReports":
-        """Tell which statements would lock, rewrite or lose more than they need; all versions, or `paths`."""
+    def lint(self, paths: Iterable[str | Path] = (), *, sizes: bool = False) -> "LintReports":
+        """Tell which statements would lock, rewrite or lose more than they need to.
+
+        Parameters
+        ----------
+        paths : iterable of path, optional
+            Files; what is pending when left out.
+        sizes : bool
+            Let the rows of the live tables count: what waits for a small table is only noted.
+        """
         from database_handler.migrations.linting import lint_versions
 
-        return lint_versions(self, [Path(path) for path in paths])
+        return lint_versions(self.config, self.runs(), [Path(path) for path in paths], sizes=sizes)
 
     # -------------------------------------------------------------------------------------- the live database
 
@@ -409,10 +430,6 @@ def _own_models(versions: Path) -> tuple[type[Record], ...]:
     from database_handler.models import ENTITIES
 
     return tuple(ENTITIES)
-
-
-def _planned(step: Step) -> PlannedMigration:
-    return PlannedMigration(name=step.migration.name, sql=step.migration.script(step.direction, step.done))
 
 
 def _items(

@@ -48,7 +48,8 @@ def _value(session: Session, new: SchemaSnapshot, column: Column) -> str | None:
     if not values:
         return None
     if not _is_unique(new, column):
-        return "'" + values[0].replace("'", "''") + f"'::{column.type}"
+        plainest = min(values, key=len) if column.type == "text" else values[0]
+        return "'" + plainest.replace("'", "''") + f"'::{column.type}"
     return f"gen_random_uuid()::{column.type}" if _SOME_UUID in values or column.type == "uuid" else None
 
 
@@ -56,7 +57,12 @@ def _is_unique(snapshot: SchemaSnapshot, column: Column) -> bool:
     """Whether a key stands on this column and on no other."""
     table, name = column.id.name, column.id.part
     for thing in snapshot:
-        if isinstance(thing, Constraint) and thing.type in _UNIQUE and thing.id.name == table and thing.columns == (name,):
+        if (
+            isinstance(thing, Constraint)
+            and thing.type in _UNIQUE
+            and thing.id.name == table
+            and thing.columns == (name,)
+        ):
             return True
         if isinstance(thing, Index) and thing.unique and (thing.table, thing.columns) == (table, (name,)):
             return True

@@ -176,8 +176,7 @@ class _Proving:
         """Give the columns, by their names before, that are written otherwise, or filled where NULL was."""
         for thing in self._head:
             now = self._found.new.objects.get(self._found.after(thing.id))
-            both = isinstance(thing, Column) and isinstance(now, Column)
-            if both and (thing.type != now.type or now.not_null > thing.not_null):
+            if isinstance(thing, Column) and isinstance(now, Column) and _is_rewritten(thing, now):
                 yield thing.id
 
     def _check_rows(self, before: Mapping[str, Rows], now: SchemaSnapshot, *, up: bool) -> None:
@@ -192,6 +191,10 @@ class _Proving:
             raise ProofFailed(
                 "rows did not survive on a scratch copy, and nothing was written: " + "; ".join(wrong)
             )
+
+
+def _is_rewritten(old: Column, new: Column) -> bool:
+    return old.type != new.type or (new.not_null and not old.not_null)
 
 
 def _with_extensions(head: SchemaSnapshot, made: SchemaSnapshot) -> SchemaSnapshot:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from database_handler.core.exceptions import MigrationError
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed
@@ -89,7 +90,7 @@ def read(session: Session, schema: str | None) -> Recorded | None:
     heads, stored, server_version = row
     try:
         return Recorded(heads, SchemaSnapshot.from_json(stored), server_version)
-    except (KeyError, TypeError, ValueError):  # written by another release
+    except (MigrationError, KeyError, TypeError, ValueError):  # written by another release
         return None
 
 

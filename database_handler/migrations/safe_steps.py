@@ -158,9 +158,21 @@ class Change:
 
     def stored(self, table: str) -> tuple[str, ...]:
         """Return the tables that hold the rows of a table: itself, its partitions, what inherits from it."""
-        tables = [each for each in self.new if isinstance(each, Table)]
-        below = [name for each in tables if table in each.parents for name in self.stored(each.id.name)]
+        below = [
+            name
+            for each in self.new
+            if isinstance(each, Table) and table in each.parents and self._stays_below(table, each)
+            for name in self.stored(each.id.name)
+        ]
         return (*(() if self.is_partitioned(table) else (table,)), *below)
+
+    def _stays_below(self, parent: str, child: Table) -> bool:
+        """Whether a table that inherits does so now: neither it nor the bond is made by the plan."""
+        before = self.old.objects.get(child.id)
+        if child.id.name in self.made:
+            return False
+        renamed = ObjectId(Kind.TABLE, parent) not in self.old.objects or not isinstance(before, Table)
+        return renamed or (isinstance(before, Table) and parent in before.parents)
 
     def spare_name(self, name: str, suffix: str) -> str:
         """Return a name that is free in both schemas, made from another and spelled as SQL needs it."""
@@ -234,7 +246,7 @@ _CREATE_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX ")
 
 def _concurrent_index(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
     index = change.new.objects.get(statement.object)
-    if not isinstance(index, Index) or index.parent or change.is_partitioned(table):
+    if not isinstance(index, Index) or change.is_partitioned(table):
         return ()
     if not _CREATE_INDEX.match(statement.sql):
         return ()
@@ -313,6 +325,8 @@ def _validated_later(change: Change, statement: SchemaStatement, table: str) -> 
 def _by_index(
     change: Change, statement: SchemaStatement, constraint: Constraint, table: str
 ) -> tuple[Step, ...]:
+    if statement.sql.startswith("ALTER TABLE ONLY "):
+        return ()  # of a partitioned table: an index without rows, to which its parts are attached
     parts = _key_parts(constraint.definition)
     if parts is None or change.is_partitioned(table):
         cost = "its index can only be built together with the constraint here, while nobody writes"

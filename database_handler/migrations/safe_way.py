@@ -9,6 +9,7 @@ and made again (a view under a changed column, say) is so within one transaction
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from database_handler.migrations.errors import BackfillNeeded
@@ -154,17 +155,26 @@ def _dependencies(statements: Sequence[SchemaStatement], effects: Sequence[_Effe
 # ------------------------------------------------------------------------- what is dropped and made again
 
 
-def _groups(statements: Sequence[SchemaStatement], before: Sequence[set[int]]) -> dict[int, frozenset[int]]:
-    """Say which statements take effect together, by their places."""
-    groups: list[set[int]] = []
+def _units(statements: Sequence[SchemaStatement], before: Sequence[set[int]]) -> list[tuple[int, ...]]:
+    """Return the places of the statements in an order that holds; together what takes effect together."""
+    groups: list[set[int]] = [{place} for place in range(len(statements))]
     for first, last in _replaced(statements):
-        group = _between({first}, {last}, before)
-        while overlapping := [each for each in groups if each & group]:
-            groups = [each for each in groups if each not in overlapping]
-            union = group.union(*overlapping)
-            group = _between(union, union, before)
-        groups.append(group)
-    return {place: frozenset(group) for group in groups for place in group}
+        groups = _merged(groups, _between({first}, {last}, before))
+    while True:
+        unit = {place: number for number, group in enumerate(groups) for place in group}
+        graph = {
+            number: {unit[earlier] for place in group for earlier in before[place]} - {number}
+            for number, group in enumerate(groups)
+        }
+        try:
+            return [tuple(sorted(groups[number])) for number in TopologicalSorter(graph).static_order()]
+        except CycleError as error:  # two groups, each with a part that comes after a part of the other
+            groups = _merged(groups, set[int]().union(*(groups[number] for number in error.args[1])))
+
+
+def _merged(groups: list[set[int]], group: set[int]) -> list[set[int]]:
+    apart = [each for each in groups if not each & group]
+    return [*apart, group.union(*(each for each in groups if each & group))]
 
 
 def _replaced(statements: Sequence[SchemaStatement]) -> Iterator[tuple[int, int]]:
@@ -215,12 +225,11 @@ class _Graph:
         self._made: dict[int, int] = {}
         self._ended: dict[int, int] = {}
         self.nodes: list[_Node] = []
-        groups = _groups(self._statements, self._before)
-        for place in range(len(self._statements)):
-            if place not in groups:
-                self._add(place)
-            elif place == max(groups[place]):
-                self._add_group(sorted(groups[place]))
+        for unit in _units(self._statements, self._before):
+            if len(unit) == 1:
+                self._add(unit[0])
+            else:
+                self._add_group(unit)
 
     def _add(self, place: int) -> None:
         for number, step in enumerate(steps_of(self._change, self._statements[place])):
@@ -298,18 +307,21 @@ class _Queue:
             return []
         first = min(self._ready, key=self._rank)
         section = _Filling(self._nodes, first)
-        candidates = [first]
+        candidates = [self._placed(first)]
         while candidates:
-            number = heappop(candidates)
+            _, number = heappop(candidates)
             if not section.takes(number):
                 continue
             if not section.steps:
-                candidates = sorted(self._ready - {first})
+                candidates = sorted(map(self._placed, self._ready - {first}))
             section.add(number)
             for freed in self._take(number):
                 if not self._nodes[freed].apart & section.members:
-                    heappush(candidates, freed)
+                    heappush(candidates, self._placed(freed))
         return section.steps
+
+    def _placed(self, number: int) -> tuple[int, int]:
+        return self._nodes[number].place, number
 
     def _take(self, number: int) -> list[int]:
         self._ready.discard(number)
@@ -321,10 +333,16 @@ class _Queue:
         self._ready.update(freed)
         return freed
 
-    def _rank(self, number: int) -> tuple[bool, int, str, int]:
+    def _rank(self, number: int) -> tuple[bool, int, str, int, int]:
         """Changes come before fillings, these before indexes, scans last; tables in one order everywhere."""
         step = self._nodes[number].step
-        return step.scans, _ORDER.index(step.way), min(step.tables, default=""), number
+        return (
+            step.scans,
+            _ORDER.index(step.way),
+            min(step.tables, default=""),
+            self._nodes[number].place,
+            number,
+        )
 
 
 _ORDER = (Way.TRANSACTION, Way.BATCHED, Way.ALONE)

@@ -16,19 +16,31 @@ from typing import Any
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
-from database_handler.core.exceptions import DatabaseError, PermissionDenied
+from database_handler.core.exceptions import PermissionDenied
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.building import build, needs_database
-from database_handler.migrations.errors import ScratchUnavailable
+from database_handler.migrations.errors import MigrationFailed, ScratchUnavailable
 from database_handler.migrations.locking import Kept
 from database_handler.migrations.migration import Migration
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["build", "copy_of", "guard", "restore_path", "scratch_database", "scratch_schema"]
+__all__ = [
+    "UNSAFE_USE",
+    "build",
+    "build_for_good",
+    "copy_of",
+    "guard",
+    "restore_path",
+    "rolled_back",
+    "schemas_of",
+    "scratch_database",
+    "scratch_schema",
+]
 
 _LOCK_TIMEOUT = 2.0  # seconds; a scratch transaction waits for nobody's table, and for no catalogue row long
-_UNSAFE_USE = "55P04"  # a label of an enum, used in the transaction that added it
+UNSAFE_USE = "55P04"
+"""The SQLSTATE of a label of an enum that is used in the transaction that added it."""
 _PREFIX = "database_handler_scratch_"
 _STALE = 86_400  # seconds after which a scratch database was left behind by a process that was killed
 
@@ -47,13 +59,14 @@ def scratch_schema(config: DatabaseConfig) -> Iterator[Session]:
     ScratchUnavailable
         The role may not create a schema.
     """
-    with _rolled_back(config.for_migrations()) as session:
+    with rolled_back(config.for_migrations()) as session:
         _enter_schema(session, f"scratch_{secrets.token_hex(8)}")
         yield session
 
 
 @contextmanager
-def _rolled_back(config: DatabaseConfig) -> Iterator[Session]:
+def rolled_back(config: DatabaseConfig) -> Iterator[Session]:
+    """Give the session of a transaction that is rolled back when the block ends."""
     lease = dedicated(config, purpose="scratch")
     kept = Kept(lease)
     options = TransactionOptions(lock_timeout=_LOCK_TIMEOUT, resolve=False)
@@ -119,12 +132,12 @@ def _copy(
 ) -> Session:
     attempt = stack.enter_context(ExitStack())
     session = attempt.enter_context(scratch_schema(config))
-    if not needs_database(told, _schemas(session)):
+    if not needs_database(told, schemas_of(session)):
         try:
             build(session, migrations)
             guard(session, config)
-        except DatabaseError as error:
-            if error.sqlstate != _UNSAFE_USE:
+        except MigrationFailed as error:
+            if error.sqlstate != UNSAFE_USE:
                 raise
         else:
             return session
@@ -134,16 +147,24 @@ def _copy(
 
 def _copy_in_database(stack: ExitStack, config: DatabaseConfig, migrations: Sequence[Migration]) -> Session:
     scratch = stack.enter_context(scratch_database(config))
+    build_for_good(scratch, migrations)
+    return stack.enter_context(rolled_back(scratch))
+
+
+def build_for_good(scratch: DatabaseConfig, migrations: Sequence[Migration]) -> None:
+    """Run the up parts of migrations in a scratch database, each in a transaction that is committed."""
     lease = dedicated(scratch, purpose="scratch")
-    kept = Kept(lease)
-    for migration in migrations:
-        with Transaction(lambda: kept) as session:
-            build(session, [migration])
-    lease.release()
-    return stack.enter_context(_rolled_back(scratch))
+    try:
+        kept = Kept(lease)
+        for migration in migrations:
+            with Transaction(lambda: kept) as session:
+                build(session, [migration])
+    finally:
+        lease.release()
 
 
-def _schemas(session: Session) -> tuple[str, ...]:
+def schemas_of(session: Session) -> tuple[str, ...]:
+    """Return the names of the schemas that a text might name, ``public`` among them."""
     text = "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname !~ '^(pg_|information_schema$)'"
     found = {name for (name,) in session.all(Statement(text, "scratch.schemas"))}
     return tuple(sorted(found | {"public"}))

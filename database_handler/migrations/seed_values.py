@@ -122,11 +122,17 @@ def _hinted(values: tuple[str, ...], named: list[str]) -> Iterator[str]:
         for number in (int(each) for each in named if re.fullmatch(r"-?\d{1,18}", each)):
             yield from map(str, (number, number + 1, number - 1))
     elif values is _TEXTS:
-        yield from named
-        for length in (int(each) for each in named if re.fullmatch(r"\d{1,5}", each)):
+        yield from (each for each in named if not _is_number(each))
+    yield from values
+    if values is _TEXTS:
+        yield from (each for each in named if _is_number(each))
+        for length in (int(each) for each in named if _is_number(each) and len(each) < 6):
             if 0 < length <= _LONGEST_REPEAT:
                 yield from ("a" * length, "0" * length)
-    yield from values
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def literals(expression: str) -> Iterator[str]:

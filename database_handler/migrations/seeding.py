@@ -22,7 +22,7 @@ from database_handler.migrations.snapshot import (
     Table,
 )
 
-__all__ = ["Seeded", "passing", "seed"]
+__all__ = ["Seeded", "in_order", "passing", "seed"]
 
 _ROWS = 3
 _TRIES = 12  # rows that are offered to the server for each that is wanted
@@ -52,7 +52,7 @@ def seed(
         A later schema, whose checks and keys the rows keep to as well where it has the columns.
     """
     seeding = _Seeding(session, snapshot, also)
-    order = _in_order((snapshot,) if also is None else (snapshot, also), wanted)
+    order = in_order((snapshot,) if also is None else (snapshot, also), wanted)
     for _ in range(2):  # tables that refer to each other in a circle have rows to refer to the second time
         for table in order:
             if not seeding.rows.get(table):
@@ -71,7 +71,7 @@ def passing(session: Session, snapshot: SchemaSnapshot, column: Column) -> list[
     return [text for (text,) in choice.values if text is not None]
 
 
-def _in_order(snapshots: Sequence[SchemaSnapshot], wanted: Iterable[str]) -> list[str]:
+def in_order(snapshots: Sequence[SchemaSnapshot], wanted: Iterable[str]) -> list[str]:
     """Return tables after those that they refer to; a circle is entered somewhere."""
     found: list[str] = []
     waiting: set[str] = set()

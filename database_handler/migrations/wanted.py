@@ -35,7 +35,8 @@ def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
         text = create_tables(tables)
         if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
             text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
-        session.script(text)
+        if tables:
+            session.script(text)
         return Overlay(introspect(session), base, tables)
 
 

@@ -241,6 +241,21 @@ def test_one_call_makes_the_library_s_schema_and_the_application_s(
     assert report.applied[-1] == "0001_own"
 
 
+def test_the_first_version_is_generated_into_a_folder_of_the_application_s(
+    pending: NewsroomDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NewsroomDatabase, "versions", tmp_path / "newsroom" / "versions")
+    written = pending.migrations.generate("own entities")
+    assert (written.name, written.changed) == ("0001_own_entities", True)
+    assert sorted(file.name for file in (tmp_path / "newsroom" / "versions").iterdir()) == [
+        "0001_own_entities.sql",
+        "versions.lock",
+    ]
+    assert pending.migrate().applied == ("0001_own_entities",)
+    assert pending.projects.statistics(reacted(pending).id).others == {"comments": 2, "reactions": 2}
+    assert not pending.migrations.generate("again").changed
+
+
 # ------------------------------------------------------------------------------------------- whole projects
 
 

@@ -1,11 +1,12 @@
-"""A process that migrates, killed at a message of its choice: before it reaches the server, or right after."""
+"""A process that migrates, killed at a message: before it reaches the server, or right after."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
@@ -15,40 +16,56 @@ from database_handler.migrations.introspection import introspect
 from database_handler.migrations.recording import without_own
 from database_handler.migrations.snapshot import SchemaSnapshot
 from tests.migrations.conftest import Folder
-from tests.migrations.worker import Run
+from tests.migrations.worker import PATIENCE, Run
 from tests.support.faults import eventually
 from tests.support.wire import CountingProxy, Message, Relay
 
+When = Literal["before", "after"]
+Choose = Callable[[int, str], When | None]
+
 
 class KillingProxy(CountingProxy):
-    """Kills the process that it was told of at the message of a number, counted from 1."""
+    """Kills the process that migrates through it, before or after a message: `choose` is asked at each."""
 
-    def __init__(self, config: DatabaseConfig) -> None:
+    def __init__(self, config: DatabaseConfig, choose: Choose) -> None:
         super().__init__(config)
+        self.choose = choose
         self.victim: int | None = None
-        self.at = 0
-        self.after = False
         self.seen: list[str] = []
 
-    def meets(self, text: str) -> bool:
-        """Note a message; whether it is the one."""
+    def meets(self, text: str) -> When | None:
+        """Note a message, and say when to kill."""
         self.seen.append(text)
-        return len(self.seen) == self.at
+        return self.choose(len(self.seen), text)
 
     def kill(self) -> None:
         assert self.victim is not None
         os.kill(self.victim, signal.SIGKILL)
 
+    def killed(self, folder: Folder, call: str) -> bool:
+        """Call `migrate` or `rollback` in a process of its own; whether it was killed before its end."""
+        self.seen.clear()
+        with running(self.config, folder, call) as run:
+            self.victim = run.process.pid
+            run.here.send("go")
+            run.process.join(PATIENCE)
+            assert not run.process.is_alive()
+            died = run.process.exitcode == -signal.SIGKILL
+            if not died:
+                answer = run.expect()
+                assert isinstance(answer, tuple), answer
+        return died
+
 
 class _KillingRelay(Relay):
     def from_client(self, message: Message) -> None:
         assert isinstance(self._proxy, KillingProxy)
-        due = message.text is not None and self._proxy.meets(message.text)
-        if due and not self._proxy.after:
+        when = self._proxy.meets(message.text) if message.text is not None else None
+        if when == "before":
             self._proxy.kill()
             raise ConnectionAbortedError
         super().from_client(message)
-        if due:
+        if when == "after":
             self._proxy.kill()
             raise ConnectionAbortedError
 
@@ -56,33 +73,9 @@ class _KillingRelay(Relay):
 KillingProxy.relay = _KillingRelay
 
 
-@dataclass(frozen=True)
-class Killed:
-    """What became of a run: the messages that it sent, and whether it was killed."""
-
-    sent: list[str]
-    died: bool
-
-
-def run_killed(
-    config: DatabaseConfig, folder: Folder, call: str, at: int = 0, *, after: bool = False
-) -> Killed:
-    """Call `migrate` or `rollback` in a process that is killed at its message `at`; 0 is never."""
-    with KillingProxy(config) as proxy, running(proxy, folder, call) as run:
-        proxy.at, proxy.after, proxy.victim = at, after, run.process.pid
-        run.here.send("go")
-        run.process.join(60)
-        assert not run.process.is_alive()
-        died = run.process.exitcode == -signal.SIGKILL
-        if not died:
-            answer = run.expect()
-            assert isinstance(answer, tuple), answer
-    return Killed(proxy.seen, died)
-
-
 @contextmanager
-def running(proxy: CountingProxy, folder: Folder, call: str) -> Iterator[Run]:
-    run = Run(proxy.config, folder, call)
+def running(config: DatabaseConfig, folder: Folder, call: str) -> Iterator[Run]:
+    run = Run(config, folder, call)
     try:
         assert run.expect() == "ready"
         yield run
@@ -108,7 +101,9 @@ def state(config: DatabaseConfig, tables: list[str]) -> State:
         if session.one(Statement(text, "test.there"))[0]:
             digest = f"SELECT coalesce(sum(hashtext(t::text)::bigint), 0)::text FROM {table} t"
             rows[table] = session.one(Statement(digest, "test.rows"))[0]
-    history = session.all("SELECT number, name, token_hash, progress, origin FROM application_migrations")
+    history = session.all(
+        "SELECT number, name, token_hash, progress, origin FROM application_migrations ORDER BY number"
+    )
     invalid = session.all("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
     return State(without_own(introspect(session)), rows, history, invalid)
 
@@ -198,7 +193,8 @@ def up(session, after):
 
 
 def down(session, after):
-    gone = session.run("DELETE FROM log WHERE ctid = ANY (ARRAY(SELECT ctid FROM log WHERE what LIKE 'copied%' LIMIT 25))")
+    some = "SELECT ctid FROM log WHERE what LIKE 'copied%' LIMIT 25"
+    gone = session.run(f"DELETE FROM log WHERE ctid = ANY (ARRAY({some}))")
     session.run("INSERT INTO log VALUES ('0005 undoes')")
     return (after or 0) + 1 if gone else None
 ''',

@@ -7,9 +7,11 @@ from multiprocessing.connection import Connection
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.migrations import MigrationManager
+from database_handler.utils.logger import get_logger
 from tests.migrations.conftest import Folder
 
 PATIENCE = 60.0
+get_logger(__name__).debug("loads what the first line of a log needs, before the fork")
 # Real processes, forked from one that has imported the package once and has no connection and no thread.
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([__name__])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,8 +43,11 @@ def patched(text: str, diff: str) -> str:
     return text
 
 
+COMMAND = "from database_handler.cli import main; raise SystemExit(main())"
+
+
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseConfig) -> Path:
     """A copy of the package and its contract suite, with the steps of the page carried out."""
     folder = tmp_path_factory.mktemp("seventh") / "a copy"
     for name in COPIED:
@@ -57,8 +61,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, folder / name)
     for name, language, text in steps():
         if not name:
-            (folder / "write_migration.py").write_text(text, encoding="utf-8")
-            run(folder, "write_migration.py")
+            program, *arguments = shlex.split(text)
+            assert (language, program) == ("bash", "database-handler")
+            run(folder, "-c", COMMAND, *arguments, DATABASE_URL=database_server.url(hide_password=False))
         elif language == "diff":
             file = folder / name
             file.write_text(patched(file.read_text(encoding="utf-8"), text), encoding="utf-8")

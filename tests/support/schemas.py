@@ -235,12 +235,12 @@ def fill(scratch: Scratch, rows: Sequence[str]) -> None:
 
 
 def _values(scratch: Scratch, column: ObjectId) -> list[str | None]:
-    text = f"SELECT {column.part}::text FROM {OLD}.{column.name} ORDER BY 1"
+    text = f"SELECT {column.part}::text FROM ONLY {OLD}.{column.name} ORDER BY 1"
     return [row[0] for row in scratch.session.all(Statement(text, "test.values"))]
 
 
 def _count(scratch: Scratch, table: str) -> int:
-    [[count]] = scratch.session.all(Statement(f"SELECT count(*) FROM {OLD}.{table}", "test.count"))
+    [[count]] = scratch.session.all(Statement(f"SELECT count(*) FROM ONLY {OLD}.{table}", "test.count"))
     return int(count)
 
 

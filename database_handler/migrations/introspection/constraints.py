@@ -33,6 +33,7 @@ _CONSTRAINTS = """
            OR k.contype = 'n' AND k.conrelid <> 0 AND (NOT k.convalidated OR k.connoinherit))
     ORDER BY k.oid
 """
+# NOT IN is hashed whatever the statistics say; NOT EXISTS became a loop over all constraints for each index.
 _INDEXES = f"""
     SELECT i.indexrelid, i.indrelid, c.relnamespace, quote_ident(c.relname), pg_get_indexdef(i.indexrelid),
            i.indisunique, access.amname, i.indkey::int2[], i.indnkeyatts, i.indisvalid, i.indisclustered,
@@ -43,8 +44,8 @@ _INDEXES = f"""
     FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid JOIN pg_am AS access ON access.oid = c.relam
     LEFT JOIN pg_inherits AS above ON above.inhrelid = i.indexrelid
     WHERE c.relnamespace = ANY(%(schemas)s::oid[]) AND c.relkind IN ('i', 'I')
-      AND NOT EXISTS (SELECT FROM pg_constraint AS k
-                      WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+      AND i.indexrelid NOT IN (SELECT k.conindid FROM pg_constraint AS k WHERE k.contype IN ('p', 'u', 'x')
+                               AND k.connamespace = ANY(%(schemas)s::oid[]))
       AND {not_of_extension("pg_class", "c")}
 """
 
@@ -65,7 +66,7 @@ class _Constraint(NamedTuple):
     inherited: bool
     parent: int
     of_partition: bool | None
-    index: int | None
+    served_by: int | None
     options: list[str] | None
     elsewhere: bool | None
     clustered: bool | None
@@ -125,9 +126,9 @@ def _constraint(catalogue: Catalogue, row: _Constraint, whole: ObjectId) -> None
         clustered=bool(row.clustered),
         replica_identity=bool(row.replica_identity),
     )
-    if row.index:
-        catalogue.relations[row.index] = row.name
-        catalogue.ids[(Class.RELATION, row.index, 0)] = draft.id
+    if row.served_by:
+        catalogue.relations[row.served_by] = row.name
+        catalogue.ids[(Class.RELATION, row.served_by, 0)] = draft.id
     if row.elsewhere:
         catalogue.also("tablespace", f"{whole.name}.{row.name}")
 

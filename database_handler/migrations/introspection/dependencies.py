@@ -44,7 +44,9 @@ def read_dependencies(catalogue: Catalogue) -> None:
 
 
 def _found(catalogue: Catalogue) -> Iterable[tuple[int, ...]]:
-    asked = [key for key in catalogue.ids if key[2] == 0]
+    drafted = {draft.key for draft in catalogue.drafts}
+    # The type of a table's rows, say, stands for the table and depends on nothing else.
+    asked = [key for key in catalogue.ids if not key[2] and (key[0] != Class.TYPE or key in drafted)]
     return catalogue.rows(
         _DEPENDENCIES,
         "dependencies",

@@ -166,7 +166,8 @@ class _Reading:
 def _sequences(catalogue: Catalogue) -> Iterator[_Sequence]:
     for row in catalogue.rows(_SEQUENCES, "sequences"):
         if row[0] in catalogue.relations:
-            yield _Sequence(*row[:4], SequenceOptions(*row[4:]))
+            oid, bond, table, column, *options = row
+            yield _Sequence(oid, bond, table, column, SequenceOptions._make(options))
 
 
 def read_relations(catalogue: Catalogue) -> None:

@@ -24,7 +24,8 @@ _NAMED = f"""
            pg_get_expr(t.typdefaultbin, 0), t.typnotnull,
            CASE t.typtype WHEN 'e' THEN ARRAY(
                SELECT e.enumlabel::text FROM pg_enum AS e
-               WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END, t.typisdefined, pg_type_is_visible(t.oid)
+               WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END,
+           t.typisdefined, pg_type_is_visible(t.oid)
     FROM pg_type AS t LEFT JOIN pg_type AS base ON base.oid = t.typbasetype
     LEFT JOIN pg_class AS c ON c.oid = t.typrelid
     WHERE t.typnamespace = ANY(%(schemas)s::oid[])

@@ -10,6 +10,7 @@ from database_handler.migrations.schema_diff.side import TYPE_KINDS
 from database_handler.migrations.schema_diff.statement import Action
 from database_handler.migrations.schema_diff.step import Step, chained
 from database_handler.migrations.schema_diff.types import sequence_changes, sequence_options
+from database_handler.migrations.schema_diff.verdicts import names_of
 from database_handler.migrations.snapshot import Column, Identity, ObjectId, SequenceOptions
 
 __all__ = [
@@ -132,7 +133,7 @@ class _Altered:
         if before.identity is not None and after.identity is None:
             step = Step.alter(f"{self.front} DROP IDENTITY", self.id)
             yield replace(step, frees=frozenset({("relation", before.identity.sequence)}))
-        if before.generated == "stored" and after.generated is None:
+        if before.generated == "stored" and after.generated is None and not self._follows(_plain):
             yield Step.alter(f"{self.front} DROP EXPRESSION", self.id, releases=self.releases)
         if before.not_null and not after.not_null and not self._follows(lambda column: not column.not_null):
             step = Step.alter(f"{self.front} DROP NOT NULL", self.id, Action.DROP_NOT_NULL)
@@ -142,6 +143,7 @@ class _Altered:
         if not self.retyped or self._parent_retyped():
             return
         before, after = self.before, self.after
+        yield from self._parked()
         again = self._made_again()
         same = again is not None and base_type(after.type) == base_type(before.type)
         using = conversion(after.id.part, before.type, after.type, made_again=same)
@@ -161,6 +163,21 @@ class _Altered:
             reshapes=self._all(),
             loses=f"{lost}, in the values of {self.id.name}.{self.id.part}" if lost else None,
         )
+
+    def _parked(self) -> Iterator[Step]:
+        """Give the step that makes the values text while their type is made again."""
+        found = [
+            id
+            for id in self.releases & self.change.parked
+            if base_type(self.before.type) in names_of(self.change.old.objects[id])
+        ]
+        if found:
+            array = "[]" if self.before.type.endswith("]") else ""
+            sql = f"{self.front} TYPE text{array} USING {self.id.part}::text{array}"
+            step = Step.alter(sql, self.id, Action.SET_TYPE, releases=found)
+            yield replace(step, reshapes=self._all())
+            self.before = replace(self.before, type=f"text{array}")
+            self.releases -= set(found)
 
     def _made_again(self) -> ObjectId | None:
         """Return the type of the column, where one of the same name takes its place."""
@@ -228,6 +245,10 @@ class _Altered:
             yield Step.alter(f"{self.alone} SET STATISTICS {target}", self.id)
         for changed in options_changed(before.options, after.options):
             yield Step.alter(f"{self.alone} {changed}", self.id)
+
+
+def _plain(column: Column) -> bool:
+    return column.generated is None
 
 
 def _follow_type(before: SequenceOptions, after: SequenceOptions) -> SequenceOptions:

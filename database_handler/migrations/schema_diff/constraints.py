@@ -131,20 +131,33 @@ def alter_constraint(before: Constraint, after: Constraint, change: Change) -> I
         yield Step.alter(f"{front} ALTER CONSTRAINT {id.part}{late}", id)
     if after.validated and not before.validated and above is None:
         yield Step.alter(f"{front} VALIDATE CONSTRAINT {id.part}", id, Action.VALIDATE)
-    yield from _unclustered(before, after, change)
+    yield from _unmarked(before, after, change)
     yield from marks(after, before)
 
 
-def _unclustered(before: Constraint | Index, after: Constraint | Index, change: Change) -> Iterator[Step]:
+def _unmarked(before: Constraint | Index, after: Constraint | Index, change: Change) -> Iterator[Step]:
     table = after.table if isinstance(after, Index) else after.id.name
     if before.clustered and not after.clustered and not _clustered(table, change):
         yield Step.alter(f"ALTER TABLE {table} SET WITHOUT CLUSTER", after.id)
+    if before.replica_identity and not after.replica_identity and not _identified(table, change):
+        yield Step.alter(f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT", after.id)
+
+
+def _indexes(table: str, change: Change) -> Iterator[Constraint | Index]:
+    parts = (change.new.objects[id] for id in change.new.parts.get(table, ()))
+    return (part for part in parts if isinstance(part, Constraint | Index))
 
 
 def _clustered(table: str, change: Change) -> bool:
     """Whether the table is to be clustered on anything."""
-    parts = (change.new.objects[id] for id in change.new.parts.get(table, ()))
-    return any(isinstance(part, Constraint | Index) and part.clustered for part in parts)
+    return any(part.clustered for part in _indexes(table, change))
+
+
+def _identified(table: str, change: Change) -> bool:
+    """Whether the table says otherwise how replicas know its rows."""
+    found = change.new.table(table)
+    said = found is not None and found.replica_identity != "default"
+    return said or any(part.replica_identity for part in _indexes(table, change))
 
 
 def create_index(each: Index, change: Change) -> Iterator[Step]:
@@ -181,7 +194,7 @@ def alter_index(before: Index, after: Index, change: Change) -> Iterator[Step]:
     above = parent_of(after, change)
     if above is not None and (before.parent != after.parent or change.is_made(above)):
         yield _attached(after.id.name, above, after.id)
-    yield from _unclustered(before, after, change)
+    yield from _unmarked(before, after, change)
     yield from marks(after, before)
 
 

@@ -1,6 +1,7 @@
 """What is dropped, and which of it goes with something else: a table takes along all that belongs to it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.names import target
@@ -30,7 +31,11 @@ def drops(change: Change) -> Iterator[Step]:
     destroyed = [id for id in change.old.objects if change.is_destroyed(id)]
     taken = {id: by for id in destroyed if (by := _taken_along(change.old.objects[id], change)) is not None}
     for id in apart({id: _root(id, taken) for id in destroyed}, change.old):
-        taken.pop(id, None)
+        above = _parents_own(change.old.objects[id], change, linked=False)
+        if above is None:
+            taken.pop(id, None)
+        else:
+            taken[id] = above
     along: dict[ObjectId, list[ObjectId]] = {}
     for id in destroyed:
         along.setdefault(_root(id, taken), []).append(id)
@@ -117,7 +122,7 @@ def _column_that_goes(each: Constraint | Index, change: Change) -> ObjectId | No
     return min(columns, default=None)
 
 
-def _parents_own(each: SchemaObject, change: Change) -> ObjectId | None:
+def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> ObjectId | None:
     """Return the parent's column, constraint, index or trigger of which this one is a copy, and which goes."""
     if isinstance(each, Index) and each.parent is not None:
         above = ObjectId(Kind.INDEX, each.parent)
@@ -126,7 +131,7 @@ def _parents_own(each: SchemaObject, change: Change) -> ObjectId | None:
         return None
     table = change.old.table(each.id.name)
     for parent in table.parents if table else ():
-        if change.linked(each.id.name, parent):
+        if not linked or change.linked(each.id.name, parent):
             for above in _same_part(each, parent, change):
                 if change.is_destroyed(above):
                     return above
@@ -146,24 +151,17 @@ def _linked(table: str, change: Change) -> bool:
 
 def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> Iterator[Step]:
     id = each.id
-    releases = frozenset(need for member in members for need in change.old.needs(member))
     if id in change.moved:
-        away, gone = moved_away(id, change.moved[id], releases)
-        yield Step(
-            away.sql,
-            away.action,
-            id,
-            produces=away.produces,
-            destroys=frozenset(members),
-            releases=frozenset(),
-        )
-        yield gone
+        away, *rest = moved_away(each, change.moved, change)
+        yield replace(away, destroys=frozenset(members))
+        yield from rest
         return
     if isinstance(each, DefaultPrivileges):
         yield from default_privileges(each, None)
         return
     if isinstance(each, Trigger) and each.inherited:
         return  # goes as its table is detached
+    releases = frozenset(need for member in members for need in change.old.needs(member))
     yield Step(
         _statement(each),
         Action.DROP,

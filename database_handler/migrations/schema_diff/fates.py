@@ -13,11 +13,12 @@ from database_handler.core.sql_text import SqlTextError, TokenKind, significant_
 from database_handler.migrations.schema_diff.casts import family
 from database_handler.migrations.schema_diff.names import bare, base_type, callee, free_name
 from database_handler.migrations.schema_diff.side import Side
-from database_handler.migrations.schema_diff.verdicts import must_be_made_again, must_go, retypes
+from database_handler.migrations.schema_diff.verdicts import must_be_made_again, must_go, names_of, retypes
 from database_handler.migrations.snapshot import (
     Column,
     Constraint,
     ConstraintType,
+    DefaultPrivileges,
     Domain,
     Index,
     Kind,
@@ -45,6 +46,9 @@ class Change:
         Dropped and made again.
     moved : dict
         Types that are made again while columns hold their values: the name that the old one has meanwhile.
+    parked : set of ObjectId
+        Ranges that are made again while columns hold their values, which are text meanwhile: the functions
+        that belong to a range keep its name, so that it cannot be moved.
     retyped, redefaulted : set of ObjectId
         Columns that are given their type, or their default, again: also where both look the same.
     reattached : set of str
@@ -62,6 +66,7 @@ class Change:
         ]
         self.again: set[ObjectId] = set()
         self.moved: dict[ObjectId, str] = {}
+        self.parked: set[ObjectId] = set()
         self.retyped: set[ObjectId] = set()
         self.redefaulted: set[ObjectId] = set()
         self.reattached: set[str] = set()
@@ -114,7 +119,9 @@ class Change:
     def _make_again(self, id: ObjectId) -> None:
         if id in self.again or id in self.moved:
             return
-        if id.kind in _TYPES and self._holds_values(id):
+        if id.kind is Kind.RANGE and self._holds_values(id):
+            self.parked.add(id)
+        elif id.kind in _TYPES and self._holds_values(id):
             self.moved[id] = free_name(
                 id.name, {each.name for each in (*self.old.objects, *self.new.objects)}
             )
@@ -122,9 +129,12 @@ class Change:
         self._queue.append(id)
 
     def _holds_values(self, type: ObjectId) -> bool:
-        """Whether a column that stays is of this type."""
+        """Whether a column that stays is of this type, or of one that is made of it."""
         return any(
-            dependent.kind is Kind.COLUMN and dependent in self.new
+            dependent in self.new
+            and (
+                dependent.kind is Kind.COLUMN or (dependent.kind in _TYPES and self._holds_values(dependent))
+            )
             for dependent in self.old.dependents.get(type, ())
         )
 
@@ -148,7 +158,11 @@ class Change:
                     self._make_again(dependent)
             elif isinstance(before, Sequence):
                 continue
-            elif isinstance(before, Table) or not isinstance(before, _REBUILT_BY_SERVER) or not self._survives(before):
+            elif (
+                isinstance(before, Table)
+                or not isinstance(before, _REBUILT_BY_SERVER)
+                or not self._survives(before)
+            ):
                 self._make_again(dependent)
         self._reshape_key(id)
 
@@ -198,7 +212,7 @@ class Change:
         id = before.id
         if must_go(before, destroyed):
             self._make_again(id)
-        elif destroyed.kind in _TYPES and base_type(before.type) == destroyed.name:
+        elif destroyed.kind in _TYPES and base_type(before.type) in names_of(self.old.objects[destroyed]):
             if destroyed in self.new:
                 self._retype(id)
         elif before.generated:
@@ -230,6 +244,12 @@ class Change:
             if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
                 if self.is_destroyed(each.owned_by):
                     self.released.add(id)
+
+    @cached_property
+    def rules(self) -> list[DefaultPrivileges]:
+        """The default privileges that are in force while objects are made."""
+        found = (each for each in self.old.objects.values() if isinstance(each, DefaultPrivileges))
+        return [each for each in found if not self.is_destroyed(each.id)]
 
     @cached_property
     def made_by_name(self) -> dict[str, list[ObjectId]]:

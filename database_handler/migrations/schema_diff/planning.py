@@ -169,9 +169,17 @@ def _changes(change: Change) -> Iterator[Step]:
     touched = {*change.changed, *change.retyped, *change.redefaulted, *change.released}
     touched |= {ObjectId(Kind.TABLE, name) for name in change.reattached}
     touched |= set(_attachable(change))
+    touched |= {id for name in _regranted(change) for id in change.new.parts.get(name, ())}
     for id in change.new.objects:
         if id in touched and change.stays(id):
             yield from _change(change.old.objects[id], change.new.objects[id], change)
+
+
+def _regranted(change: Change) -> Iterator[str]:
+    """Give the tables whose privileges change: those of their columns may go with them."""
+    for id in change.changed:
+        if id.kind is Kind.TABLE and change.old.objects[id].grants != change.new.objects[id].grants:
+            yield id.name
 
 
 def _attachable(change: Change) -> Iterator[ObjectId]:
@@ -192,7 +200,7 @@ def _change(before: SchemaObject, after: SchemaObject, change: Change) -> Iterat
         yield from _in_turn(alter(before, after, change))
     if isinstance(before, Table) and isinstance(after, Table):
         yield from tables.reparented(before, after, change)
-    if before != after:
+    if before != after or (isinstance(after, Column) and after.grants):
         yield from security.said(before, after, change)
 
 

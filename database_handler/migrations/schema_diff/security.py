@@ -45,6 +45,8 @@ _ON = {
 
 def said_anew(each: SchemaObject, before: SchemaObject | None, change: Change) -> Iterator[Step]:
     """Give what is said about an object that is made: `before` is what it was when it is made again."""
+    if isinstance(each, DefaultPrivileges):
+        return
     if owner := (before.owner if before else "") or each.owner:
         if each.id.kind in _OWNED:
             yield Step.alter(f"ALTER {target(each)} OWNER TO {owner}", each.id, Action.OWNER)
@@ -57,10 +59,10 @@ def said_anew(each: SchemaObject, before: SchemaObject | None, change: Change) -
 def said(before: SchemaObject, after: SchemaObject, change: Change) -> Iterator[Step]:
     """Give what is said otherwise about an object that stays."""
     yield from _comments(after, before)
-    if before.grants != after.grants:
-        yield from _privileges(after, before, _held(before))
-    elif isinstance(after, Column) and after.grants and _table_revokes(after, change):
+    if isinstance(after, Column) and after.grants and _table_revokes(after, change):
         yield from _privileges(after, before, frozenset())
+    elif before.grants != after.grants:
+        yield from _privileges(after, before, _held(before))
     if isinstance(before, View) and isinstance(after, View):
         yield from _view_columns(after, before)
 
@@ -84,10 +86,9 @@ def _held(each: SchemaObject) -> frozenset[Grant]:
 def _given_by_default(each: SchemaObject, change: Change) -> frozenset[Grant]:
     """Return what an object is granted as it is made: by the server, and by the default privileges there are."""
     found = _held_by_default(each)
-    for id, rule in change.old.objects.items():
-        if isinstance(rule, DefaultPrivileges) and not change.is_destroyed(id):
-            if _applies(rule, each):
-                found |= frozenset(rule.grants or ())
+    for rule in change.rules:
+        if _applies(rule, each):
+            found |= frozenset(rule.grants or ())
     return found
 
 

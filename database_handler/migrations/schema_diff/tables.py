@@ -166,7 +166,8 @@ def _detached(before: Table, change: Change, parents: Iterable[str]) -> Iterator
             if partition
             else f"ALTER TABLE {name} NO INHERIT {parent}"
         )
-        step = Step.alter(sql, before.id, releases=_parent_and_parts(parent, change))
+        own = change.old.parts.get(name, ())
+        step = Step.alter(sql, before.id, releases=(*_parent_and_parts(parent, change), *own))
         yield replace(step, frees=frozenset({("partitions", parent)}))
 
 
@@ -245,12 +246,9 @@ def _referring(table: str, change: Change) -> set[str]:
 
 
 def _identity_changes(before: Table, after: Table, change: Change) -> bool:
-    if before.replica_identity != after.replica_identity:
-        return not (after.replica_identity == "default" and _by_index(after.id.name, change.new))
-    if after.replica_identity != "default":
+    if before.replica_identity == after.replica_identity:
         return False
-    had = _by_index(after.id.name, change.old)
-    return had and not _by_index(after.id.name, change.new)
+    return after.replica_identity != "default" or not _by_index(after.id.name, change.new)
 
 
 def _by_index(table: str, side: Side) -> bool:

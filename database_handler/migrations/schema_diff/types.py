@@ -1,6 +1,7 @@
 """Types, sequences, extensions and schemas: made, and changed in place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.names import bare, literal
@@ -16,6 +17,7 @@ from database_handler.migrations.snapshot import (
     ObjectId,
     RangeType,
     Schema,
+    SchemaObject,
     Sequence,
     SequenceOptions,
 )
@@ -78,7 +80,7 @@ def alter_enum(before: EnumType, after: EnumType, change: Change) -> Iterator[St
             after.id,
             Action.ADD_VALUE,
         )
-        yield _outside(step)
+        yield replace(step, transactional=False)
 
 
 def _placed(labels: tuple[str, ...], place: int, known: set[str]) -> str:
@@ -87,10 +89,6 @@ def _placed(labels: tuple[str, ...], place: int, known: set[str]) -> str:
     if place:
         return f" AFTER {literal(labels[place - 1])}"
     return f" BEFORE {literal(next(label for label in labels[1:] if label in known))}"
-
-
-def _outside(step: Step) -> Step:
-    return Step(step.sql, step.action, step.object, settles=step.settles, transactional=False)
 
 
 def create_domain(each: Domain, change: Change, checks: tuple[Constraint, ...] = ()) -> Iterator[Step]:
@@ -154,7 +152,7 @@ def alter_composite(before: CompositeType, after: CompositeType, change: Change)
     needs, releases = change.new.needs(id), change.old.needs(id)
     for name in sorted(had.keys() - has.keys()):
         step = Step.alter(f"{front} DROP ATTRIBUTE {name}", id, releases=releases)
-        yield _losing(step, f"the values of attribute {name} of {id.name}")
+        yield replace(step, loses=f"the values of attribute {name} of {id.name}")
     for name, attribute in has.items():
         if name not in had:
             yield Step.alter(f"{front} ADD ATTRIBUTE {_attribute(attribute)}", id, needs=needs)
@@ -164,10 +162,6 @@ def alter_composite(before: CompositeType, after: CompositeType, change: Change)
             yield Step.alter(sql, id, Action.SET_TYPE, needs, releases)
 
 
-def _losing(step: Step, loses: str) -> Step:
-    return Step(step.sql, step.action, step.object, releases=step.releases, settles=step.settles, loses=loses)
-
-
 def create_range(each: RangeType, change: Change) -> Iterator[Step]:
     """Give the statement that makes a range type."""
     options = ", ".join(f"{name.upper()} = {value}" for name, value in each.options)
@@ -175,18 +169,18 @@ def create_range(each: RangeType, change: Change) -> Iterator[Step]:
     yield Step.create(sql, each.id, change.new.needs(each.id))
 
 
-def moved_away(id: ObjectId, name: str, releases: frozenset[ObjectId]) -> tuple[Step, Step]:
-    """Return the steps that move a type out of the way, and that drop it once no column is of it."""
+def moved_away(each: SchemaObject, moved: Mapping[ObjectId, str], change: Change) -> Iterator[Step]:
+    """Give the steps that move a type out of the way, and that drop it once no column is of it."""
+    id = each.id
+    name = moved[id]
     word = "DOMAIN" if id.kind is Kind.DOMAIN else "TYPE"
     there = ObjectId(id.kind, name)
-    away = Step(
-        f"ALTER {word} {id.name} RENAME TO {bare(name)}",
-        Action.RENAME,
-        id,
-        produces=frozenset({there}),
-        destroys=frozenset({id}),
-    )
-    return away, Step.drop(f"DROP {word} {name}", there, releases)
+    sql = f"ALTER {word} {id.name} RENAME TO {bare(name)}"
+    away = Step(sql, Action.RENAME, id, settles=frozenset({there}), destroys=frozenset({id}))
+    yield away
+    needs = change.old.needs(id)
+    releases = frozenset(ObjectId(need.kind, moved.get(need, need.name)) for need in needs)
+    yield replace(Step.drop(f"DROP {word} {name}", there, releases), needs=frozenset({there}))
 
 
 def create_sequence(each: Sequence, change: Change) -> Iterator[Step]:

@@ -37,6 +37,7 @@ __all__ = [
     "keeps_order",
     "must_be_made_again",
     "must_go",
+    "names_of",
     "retypes",
 ]
 
@@ -56,6 +57,12 @@ def must_go(column: Column, destroyed: ObjectId) -> bool:
     """Whether a column cannot outlive something: its own table, or the one whose rows it holds."""
     names = (column.id.name, base_type(column.type))
     return destroyed.kind in RELATION_KINDS and destroyed.name in names
+
+
+def names_of(type: SchemaObject) -> tuple[str, ...]:
+    """Return the names by which a column is of a type: a range's multirange goes with it."""
+    options = dict(type.options) if isinstance(type, RangeType) else {}
+    return tuple(name for name in (type.id.name, options.get("multirange_type_name")) if name)
 
 
 def retypes(before: Column, after: Column) -> bool:

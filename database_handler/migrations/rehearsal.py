@@ -1,0 +1,60 @@
+"""A finished file run as it will be run: in a scratch database, section by section, its locks measured."""
+
+from database_handler.config.database import DatabaseConfig
+from database_handler.core.connection import dedicated
+from database_handler.core.exceptions import DatabaseError
+from database_handler.core.transaction import Autocommit
+from database_handler.migrations.chain import Chain
+from database_handler.migrations.errors import ProofFailed, ScratchUnavailable
+from database_handler.migrations.introspection import introspect
+from database_handler.migrations.measuring import MigrationCost, measure
+from database_handler.migrations.migration_values import Direction, Migration
+from database_handler.migrations.proof import Proven
+from database_handler.migrations.schema_diff import diff
+from database_handler.migrations.scratch import build_for_good, scratch_database
+from database_handler.migrations.snapshot import SchemaSnapshot
+
+__all__ = ["rehearse"]
+
+
+def rehearse(config: DatabaseConfig, chain: Chain, migration: Migration, proven: Proven) -> str:
+    """Run a file up and down in a scratch database, and return the locks that it took on its way up.
+
+    Raises
+    ------
+    ProofFailed
+        It does not come out where it came out in a transaction.
+    """
+    try:
+        with scratch_database(config) as scratch:
+            build_for_good(scratch, chain.all)
+            return _run(scratch, migration, proven).header
+    except ScratchUnavailable as reason:
+        return f"not measured ({reason})"
+    except DatabaseError as error:
+        failure = ProofFailed(
+            f"the file failed in a scratch database, and nothing was written: {error}", [migration.name]
+        )
+    raise failure
+
+
+def _run(scratch: DatabaseConfig, migration: Migration, proven: Proven) -> MigrationCost:
+    cost = measure(scratch, migration, Direction.UP)
+    _check(scratch, migration, proven.made, "up")
+    if proven.down is not None:
+        measure(scratch, migration, Direction.DOWN)
+        _check(scratch, migration, proven.down.difference.new, "down")
+    return cost
+
+
+def _check(scratch: DatabaseConfig, migration: Migration, wanted: SchemaSnapshot, direction: str) -> None:
+    found = introspect(Autocommit(lambda: dedicated(scratch)).session)
+    if found != wanted:
+        residue = [statement.sql for statement in diff(found, wanted)]
+        told = "".join(f"\n    {statement};" for statement in residue[:20])
+        raise ProofFailed(
+            f"in a scratch database the file's way {direction} came out otherwise than in a transaction, and "
+            f"nothing was written; still missing:{told}",
+            [migration.name],
+            residue,
+        )
