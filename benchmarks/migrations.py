@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 from uuid import uuid4
 
 from psycopg2 import sql
@@ -29,6 +30,7 @@ __all__ = ["NAME", "TABLES", "VERSIONS", "Tool", "measured", "show"]
 
 NAME = "migrations, 1,000 tables and 500 versions"
 TABLES, CHANGED, VERSIONS = 1000, 100, 500
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _timed(
     figures[row] = {tool.name: [] for tool in tools}
     for number in range(rounds + 1):  # the first warms up
         for tool in tools:
-            seconds, found = _seconds(lambda tool=tool: work(tool))
+            seconds, found = _seconds(partial(work, tool))
             if found != expected:
                 raise SystemExit(f"{row}: {tool.name} found {found} instead of {expected}")
             if number:
@@ -155,7 +157,7 @@ def _timed(
         _tell(row, number, rounds)
 
 
-def _seconds(work: Callable[[], int | None]) -> tuple[float, int | None]:
+def _seconds(work: Callable[[], T]) -> tuple[float, T]:
     started = perf_counter()
     found = work()
     return perf_counter() - started, found
@@ -163,7 +165,7 @@ def _seconds(work: Callable[[], int | None]) -> tuple[float, int | None]:
 
 def _diff_alone(figures: Figures, old: SchemaSnapshot, new: SchemaSnapshot, rounds: int) -> None:
     for row, wanted in (("diff alone, equal", old), ("diff alone, 100 changes", new)):
-        taken = [_seconds(lambda wanted=wanted: len(diff(old, wanted)))[0] for _ in range(rounds + 1)]
+        taken = [_seconds(partial(diff, old, wanted))[0] for _ in range(rounds + 1)]
         figures[row] = {Ours.name: taken[1:]}
 
 
@@ -178,8 +180,9 @@ def _versions(figures: Figures, database: Database, tools: Sequence[Tool], folde
     for number in range(min(rounds, 3)):
         for tool in tools:
             with made(database.config) as config:
-                figures[empty][tool.name].append(_seconds(lambda: tool.migrate(config))[0])  # noqa: B023
-                again = [_seconds(lambda: tool.migrate(config))[0] for _ in range(5)]  # noqa: B023
+                migrate = partial(tool.migrate, config)
+                figures[empty][tool.name].append(_seconds(migrate)[0])
+                again = [_seconds(migrate)[0] for _ in range(5)]
                 figures[at_head][tool.name].append(median(again))
         _tell(empty, number + 1, min(rounds, 3))
 

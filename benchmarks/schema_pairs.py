@@ -22,7 +22,9 @@ from database_handler.embedded import EmbeddedServer
 from tests.support.schema_random import Pair, random_pair, renaming_pair
 from tests.support.schemas import Broken, Scratch, check_pair, make_roles
 
-_BETWEEN = 500  # pairs after which the catalogue, full of what was rolled back, is cleaned, and progress written
+_BETWEEN = (
+    500  # pairs after which the catalogue, full of what was rolled back, is cleaned, and progress written
+)
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,7 @@ import sys
 import traceback
 from enum import IntEnum
 from functools import singledispatch
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from database_handler.cli.commands import Initialised
 from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered, Linked
@@ -17,15 +17,15 @@ from database_handler.core.exceptions import (
     SchemaMismatch,
 )
 from database_handler.migrations import MigrationLockTimeout, MigrationStatus, errors
-from database_handler.migrations.comparing import Comparison
-from database_handler.migrations.drift import DriftReport
-from database_handler.migrations.linting import LintReports
 from database_handler.migrations.many_schemas import SchemasReport
-from database_handler.migrations.preflight import PreflightReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
-__all__ = ["DecisionNeeded", "Ending", "UsageProblem", "ending", "silence_stdout", "tell"]
+if TYPE_CHECKING:  # loaded with the commands that return them
+    from database_handler.migrations.checking import Verified
+    from database_handler.migrations.comparing import Comparison
+
+__all__ = ["DecisionNeeded", "Ending", "UsageProblem", "ending", "know_versions", "silence_stdout", "tell"]
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -111,30 +111,34 @@ def _(value: MigrationStatus) -> Ending:
 
 
 @ending.register
-def _(value: DriftReport) -> Ending:
-    return Ending.DRIFT if value.drifted else Ending.DONE
-
-
-@ending.register
-def _(value: Comparison) -> Ending:
-    if value.schema_differences:
-        return Ending.DRIFT
-    return Ending.PENDING if value.versions else Ending.DONE
-
-
-@ending.register
-def _(value: LintReports) -> Ending:
-    return Ending.LINT if value.failed else Ending.DONE
-
-
-@ending.register
 def _(value: SchemasReport) -> Ending:
     return Ending.ERROR if value.failed else Ending.DONE
 
 
-@ending.register
-def _(value: PreflightReport) -> Ending:
-    return Ending.DECISION if value.violated else Ending.DONE
+def know_versions() -> None:
+    """Learn the exit codes of the values that only some commands on versions load."""
+    from database_handler.migrations import checking, comparing, drift, linting, preflight
+
+    ending.register(checking.Checked, lambda value: _if(not value.agrees, Ending.PENDING))
+    ending.register(checking.Verified, _of_verified)
+    ending.register(drift.DriftReport, lambda value: _if(value.drifted, Ending.DRIFT))
+    ending.register(comparing.Comparison, _of_comparison)
+    ending.register(preflight.PreflightReport, lambda value: _if(value.violated, Ending.DECISION))
+    ending.register(linting.LintReports, lambda value: _if(value.failed, Ending.LINT))
+
+
+def _if(met: bool, code: Ending) -> Ending:
+    return code if met else Ending.DONE
+
+
+def _of_verified(value: "Verified") -> Ending:
+    if any(version.problems for version in value.versions):
+        return Ending.ERROR
+    return _if(not value.holds, Ending.PENDING)
+
+
+def _of_comparison(value: "Comparison") -> Ending:
+    return Ending.DRIFT if value.schema_differences else _if(bool(value.versions), Ending.PENDING)
 
 
 def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:

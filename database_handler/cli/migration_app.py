@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +52,12 @@ Drop = Annotated[
 def _manager(db: Database[Any], versions: Path | None) -> MigrationManager:
     """Return the library's manager, the application's, or that of the folder that was named."""
     return db.migrations if versions is None else MigrationManager(db.config, versions)
+
+
+def _asked(db: Database[Any], versions: Path | None) -> MigrationManager:
+    """Return the manager, and load how the answers of the larger questions are shown."""
+    import_module("database_handler.cli.version_tables")
+    return _manager(db, versions)
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -166,7 +173,7 @@ def generate(run: Run, message: Message, drop: Drop = None, versions: Versions =
     Exit code 4 when a decision is needed: the message is what to write.
     """
     with run.database() as db:
-        return _manager(db, versions).generate(message, drop=_pairs(drop, "--drop"))
+        return _asked(db, versions).generate(message, drop=_pairs(drop, "--drop"))
 
 
 @command(migrations, "database-handler migrations squash 0007")
@@ -180,7 +187,7 @@ def squash(
     Databases that have applied those versions take it for applied.
     """
     with run.database() as db:
-        return _manager(db, versions).squash(upto)
+        return _asked(db, versions).squash(upto)
 
 
 @command(
@@ -212,7 +219,7 @@ def baseline(
     if write == (version is not None):
         raise InvalidValue("give the VERSION that the database is at, or --write")
     with run.database() as db:
-        manager = _manager(db, versions)
+        manager = _asked(db, versions)
         if version is None:
             return manager.write_baseline(message)
         return manager.baseline(version, allow_differences=allow_differences)
@@ -225,7 +232,7 @@ def baseline(
 def check(run: Run, versions: Versions = None) -> "Checked":
     """Say whether the models have changes that no version makes: exit code 2. For CI."""
     with run.database() as db:
-        return _manager(db, versions).check()
+        return _asked(db, versions).check()
 
 
 @command(migrations, "database-handler migrations verify")
@@ -235,7 +242,7 @@ def verify(run: Run, versions: Versions = None) -> "Verified":
     Exit code 1 when one does not.
     """
     with run.database() as db:
-        return _manager(db, versions).verify()
+        return _asked(db, versions).verify()
 
 
 @command(
@@ -269,7 +276,7 @@ def drift(
     if adopt != (message is not None):
         raise InvalidValue("--adopt and --message go together")
     with run.database() as db:
-        manager = _manager(db, versions)
+        manager = _asked(db, versions)
         if message is None:
             return manager.drift()
         wishes = {"renamed": renamed, "drop": drop, "backfill": backfill}
@@ -287,7 +294,7 @@ def compare(
     Exit code 3 when the schemas differ, 2 when only the versions do.
     """
     with run.database() as db:
-        return _manager(db, versions).compare(other)
+        return _asked(db, versions).compare(other)
 
 
 @command(migrations, "database-handler migrations preflight")
@@ -303,7 +310,7 @@ def preflight(
     It only reads, and takes no lock that anybody waits for. Exit code 4 when rows are in the way.
     """
     with run.database() as db:
-        return _manager(db, versions).preflight(timeout=timeout)
+        return _asked(db, versions).preflight(timeout=timeout)
 
 
 @command(
@@ -327,9 +334,10 @@ def lint(
     A line `-- lint: allow RULE because ...` in the file allows one.
     """
     if rules:
+        import_module("database_handler.cli.version_tables")
         return lint_rules()
     with run.database() as db:
-        return _manager(db, versions).lint(files or (), sizes=sizes)
+        return _asked(db, versions).lint(files or (), sizes=sizes)
 
 
 group(migrations, "Show the versions of the schema, make new ones, and keep files and database one.")

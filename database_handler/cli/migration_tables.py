@@ -1,14 +1,12 @@
-"""What the commands on versions return, laid out for people."""
+"""What migrating, rolling back and asking for the status returns, laid out for people."""
 
 from collections.abc import Iterator
 from datetime import UTC
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
-from database_handler.cli.migration_reports import LintRules
-from database_handler.cli.tables import columns_of, done, exact, laid_out, pairs, phrase
+from database_handler.cli.tables import columns_of, counted, done, exact, laid_out, phrase
 from database_handler.migrations import (
     MigrationItem,
     MigrationReport,
@@ -16,25 +14,11 @@ from database_handler.migrations import (
     PlannedMigration,
     PlannedStatement,
 )
-from database_handler.migrations.adopting import Adopted
-from database_handler.migrations.baseline import BaselineReport
-from database_handler.migrations.comparing import Comparison
-from database_handler.migrations.differences import Difference, Differences
-from database_handler.migrations.drift import DriftReport
-from database_handler.migrations.lint import Finding, LintReport
-from database_handler.migrations.linting import LintReports
-from database_handler.migrations.generating import Generated
 from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
-from database_handler.migrations.preflight import PreflightFinding, PreflightReport
 
-__all__ = ["laid_out", "outcome_line"]
+__all__ = ["outcome_line"]
 
 _STYLES = {"applied": "green", "pending": "yellow", "partial": "yellow", "changed": "red", "missing": "red"}
-_SEVERITIES = {"violation": "red", "possible": "yellow", "unknown": "yellow"}
-_CHANGES = {"missing": "red", "extra": "yellow", "changed": "yellow"}
-
-
-# ------------------------------------------------------------------------------------------- up, down, status
 
 
 @laid_out.register
@@ -107,195 +91,7 @@ def _(value: SchemasReport, lines: bool) -> Iterator[RenderableType]:
     del lines
     yield from (phrase(outcome_line(outcome), "red") for outcome in value.failed)
     yield phrase(
-        f"{len(value.outcomes)} schemas: {len(value.applied)} got versions, {len(value.at_head)} were there, "
-        f"{len(value.failed)} failed ({value.seconds:.1f} s)",
+        f"{counted(len(value.outcomes), 'schema')}: {len(value.applied)} got versions, "
+        f"{len(value.at_head)} were there, {len(value.failed)} failed ({value.seconds:.1f} s)",
         "red" if value.failed else "green",
     )
-
-
-# ----------------------------------------------------------------------------------------- drift and compare
-
-
-@laid_out.register
-def _(value: DriftReport, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    heads = ", ".join(head or "nothing" for head in value.heads.values())
-    known = "as recorded" if value.source == "recorded" else "as its versions make it"
-    if not value.drifted:
-        yield phrase(f"no drift: the schema is {known} at {heads}", "green")
-    else:
-        yield phrase(f"{len(value.differences.items)} differences from the schema {known} at {heads}")
-        yield from _differences(value.differences, "should be", "is", "to put it right")
-    yield from _unmodelled(value.differences)
-
-
-def _differences(found: Differences, expected: str, actual: str, cure: str) -> Iterator[RenderableType]:
-    for item in found.items:
-        yield _headline(item)
-        yield Padding(pairs(_told(item, expected, actual)), (0, 0, 0, 2))
-    if found.statements:
-        yield phrase(f"-- {cure}:", "bold")
-        yield from (exact(f"{statement};") for statement in found.statements)
-    yield from (phrase(f"-- it loses {loses}", "red") for loses in found.loses)
-
-
-def _headline(item: Difference) -> Text:
-    text = phrase(f"{item.change} ", _CHANGES[item.change])
-    return text.append_text(phrase(f"{item.kind} {item.name}", "bold"))
-
-
-def _told(item: Difference, expected: str, actual: str) -> Iterator[tuple[str, Text]]:
-    if item.fields:
-        for field in item.fields:
-            yield field.name, phrase(f"{expected} {field.expected}, {actual} {field.found}")
-        return
-    for name, definition in ((expected, item.expected), (actual, item.found)):
-        if definition:
-            yield name, phrase(" ".join(definition.split()))
-
-
-def _unmodelled(found: Differences) -> Iterator[Text]:
-    if found.unmodelled:
-        named = ", ".join(f"{kind} {name}" for kind, name in found.unmodelled[:10])
-        more = len(found.unmodelled) - 10
-        yield phrase(f"not compared: {named}{f' and {more} more' if more > 0 else ''}", "yellow")
-
-
-@laid_out.register
-def _(value: Adopted, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    if value.name is None:
-        yield phrase("nothing has drifted; nothing was written", "green")
-        return
-    yield phrase(f"wrote {value.path}, which is on record here as applied; its up is")
-    yield from (exact(f"{statement};") for statement in value.differences.statements)
-
-
-@laid_out.register
-def _(value: Comparison, lines: bool) -> Iterator[RenderableType]:
-    yield pairs(
-        [
-            ("here", phrase(f"{value.here} at {_heads(value.heads_here)}")),
-            ("there", phrase(f"{value.there} at {_heads(value.heads_there)}")),
-        ]
-    )
-    if value.versions:
-        table = columns_of(lines, "version", "here", "there")
-        for version in value.versions:
-            table.add_row(phrase(version.name), phrase(version.here), phrase(version.there))
-        yield table
-    if value.schema_differences:
-        yield phrase(f"{len(value.schema_differences.items)} differences of the schemas")
-        yield from _differences(value.schema_differences, "here", "there", "to make that schema this one")
-    else:
-        yield phrase("the schemas are the same", "green")
-    yield from _unmodelled(value.schema_differences)
-
-
-def _heads(heads: dict[str, str | None]) -> str:
-    return ", ".join(head or "nothing" for head in heads.values())
-
-
-@laid_out.register
-def _(value: BaselineReport, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    if value.path:
-        yield phrase(f"wrote {value.path}")
-    yield phrase(f"recorded as applied, and not run: {', '.join(value.recorded)}", "green")
-    if value.differences:
-        yield phrase("allowed all the same:", "yellow")
-        yield from _differences(value.differences, "the versions make", "it is", "to put it right")
-    for kind, name in value.unmodelled:
-        yield phrase(f"not in the file, for it is not modelled: {kind} {name}", "yellow")
-
-
-# ------------------------------------------------------------------------------------------- writing versions
-
-
-@laid_out.register
-def _(value: Generated, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    if value.path is None:
-        yield phrase("the models say what the versions make; nothing was written", "green")
-        return
-    yield exact(value.text)
-    yield phrase(f"wrote {value.path}: read it, and add it to version control", "green")
-
-
-# ------------------------------------------------------------------------------------------------- preflight
-
-
-@laid_out.register
-def _(value: PreflightReport, lines: bool) -> Iterator[RenderableType]:
-    if not value.pending:
-        yield phrase("nothing is pending", "green")
-        return
-    yield phrase(f"pending: {', '.join(value.pending)}")
-    for found in value.findings:
-        yield from _finding(found)
-    if value.tables:
-        table = columns_of(
-            lines, "table", "rows (about)", "bytes", "named by", right=["rows (about)", "bytes"]
-        )
-        for each in value.tables:
-            table.add_row(
-                phrase(each.name), f"{each.rows:,}", f"{each.size_bytes:,}", phrase(", ".join(each.versions))
-            )
-        yield table
-    yield from _traffic(value)
-    if not value.violated:
-        yield phrase("no row that is there is in the way", "green")
-
-
-def _finding(found: PreflightFinding) -> Iterator[RenderableType]:
-    headline = phrase(f"{found.severity} ", _SEVERITIES[found.severity])
-    yield headline.append_text(phrase(f"{found.version}:{found.line}: {found.message}"))
-    yield Padding(phrase(found.statement), (0, 0, 0, 2))
-
-
-def _traffic(value: PreflightReport) -> Iterator[Text]:
-    for blocker in value.blockers:
-        holds = f", holds {', '.join(blocker.holds)}" if blocker.holds else ""
-        who = f"process {blocker.pid}" if blocker.pid else "prepared transaction"
-        told = (
-            f"{who} ({blocker.application}, {blocker.state}), in transaction for {blocker.seconds:g} s{holds}"
-        )
-        yield phrase(f"in the way: {told}", "yellow")
-    for replica in value.replicas:
-        lag = "" if replica.lag_seconds is None else f", {replica.lag_seconds:.1f} s behind"
-        kept = f", {replica.kept_bytes:,} bytes kept" if replica.kept_bytes else ""
-        yield phrase(f"replica {replica.name}: {replica.state}{lag}{kept}")
-
-
-# ------------------------------------------------------------------------------------------------------ lint
-
-
-@laid_out.register
-def _(value: LintRules, lines: bool) -> Iterator[RenderableType]:
-    table = columns_of(lines, "rule", "why", "instead")
-    for rule in value.rules:
-        table.add_row(phrase(rule.name), phrase(rule.why), phrase(rule.instead))
-    yield table
-
-
-@laid_out.register
-def _(value: LintReports, lines: bool) -> Iterator[RenderableType]:
-    del lines
-    if value.unmeasured:
-        yield phrase(f"read only, not measured: {value.unmeasured}", "yellow")
-    for report in value.reports:
-        for finding in report.findings:
-            yield from _lint(report, finding)
-    wrong = sum(finding.fails for report in value.reports for finding in report.findings)
-    told = f"{len(value.reports)} files, {wrong} findings" if value.reports else "nothing is pending"
-    yield phrase(told, "red" if wrong else "green")
-
-
-def _lint(report: LintReport, finding: Finding) -> Iterator[RenderableType]:
-    style = "red" if finding.fails else "yellow"
-    level = "allowed" if finding.allowed else finding.level
-    headline = phrase(f"{level} {finding.rule} ", style)
-    yield headline.append_text(phrase(f"{report.path}:{finding.line}: {finding.what}"))
-    rows = [("statement", finding.statement), ("why", finding.why), ("instead", finding.instead)]
-    rows += [("allowed", f"because {finding.allowed}")] if finding.allowed else []
-    yield Padding(pairs((name, phrase(text)) for name, text in rows), (0, 0, 0, 2))

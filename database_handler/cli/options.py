@@ -80,6 +80,15 @@ class Run:
             database_class=chosen.app,
         )
 
+    @property
+    def application(self) -> type[Database[Any]]:
+        """The class of the application's database, else `Database`; an address is not needed."""
+        chosen = self.chosen
+        settings = Settings.load(
+            database_url=_NO_ADDRESS, environment=chosen.environment, database_class=chosen.app
+        )
+        return database_class(settings.database_class)
+
     def _start_log(self) -> None:
         """Log to standard error; warnings only, where neither an option nor a setting names a level."""
         settings = self.settings

@@ -51,6 +51,7 @@ def _(value: Measured, lines: bool) -> Iterator[RenderableType]:
         [
             ("videos", Text(f"{videos.rows:,}: {videos.seconds:,.1f} s, {videos.size_bytes:,} bytes")),
             ("links", Text(f"{found.links.rows:,}{_kinds(found.links.kinds)}")),
+            *((name.replace("_", " "), Text(f"{rows:,}")) for name, rows in found.others.items()),
             ("last activity", Text(f"{found.last_activity.astimezone(UTC):%Y-%m-%d %H:%M} UTC")),
         ]
     )

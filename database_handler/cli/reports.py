@@ -8,10 +8,11 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from database_handler.core.base_model import Record
 from database_handler.core.ddl import tables_of
 from database_handler.core.exceptions import RecordNotFound
 from database_handler.database import Database
-from database_handler.models import ENTITIES, Link, LinkKind, Project, Video
+from database_handler.models import Link, LinkKind, Project, Video
 from database_handler.operations.schema_documents import json_schemas, mermaid, svg
 from database_handler.repositories.claims import HeldLease
 from database_handler.repositories.files import FilesReport, SweepReport
@@ -210,18 +211,20 @@ def check_metadata(db: Database, slug: str) -> CheckedMetadata:
     return CheckedMetadata(project=slug, violations=tuple(told[:VIOLATIONS]), more=len(told) > VIOLATIONS)
 
 
-def schemas(names: Sequence[str] = ()) -> JsonSchemas:
+def schemas(entities: Sequence[type[Record]], names: Sequence[str] = ()) -> JsonSchemas:
     """Return the JSON Schema of every model, or of those named."""
-    found = json_schemas(ENTITIES)
+    found = json_schemas(entities)
     if unknown := [name for name in names if name not in found]:
         raise RecordNotFound(f"no model is called {unknown[0]!r}; there are {', '.join(found)}")
     return JsonSchemas(schemas={name: found[name] for name in names or found})
 
 
-def diagram(format: Literal["mermaid", "svg"], file: Path | None) -> Diagram:
+def diagram(
+    entities: Sequence[type[Record]], format: Literal["mermaid", "svg"], file: Path | None
+) -> Diagram:
     """Draw the tables, into a file where one is named."""
     draw = svg if format == "svg" else mermaid
-    text = draw(tables_of(ENTITIES))
+    text = draw(tables_of(entities))
     if file is not None:
         file.write_text(text, encoding="utf-8")
     return Diagram(format=format, text=text, file=file)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,8 +28,7 @@ def json(
     run: Run, models: Annotated[list[str] | None, typer.Argument(help="Only these models.")] = None
 ) -> reports.JsonSchemas:
     """Print the JSON Schema of every model: drafts as they are taken, records as they are given."""
-    del run
-    return reports.schemas(models or ())
+    return reports.schemas(run.application.records(), models or ())
 
 
 @command(
@@ -43,8 +42,8 @@ def diagram(
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
 ) -> reports.Diagram:
     """Draw the tables and their references."""
-    del run
-    return reports.diagram("svg" if format is Format.SVG else "mermaid", output)
+    chosen: Literal["svg", "mermaid"] = "svg" if format is Format.SVG else "mermaid"
+    return reports.diagram(run.application.records(), chosen, output)
 
 
 group(schema, "Tell the schema to others: JSON Schema, diagrams.")

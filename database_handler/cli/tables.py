@@ -17,7 +17,7 @@ from database_handler.migrations import MigrationReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
-__all__ = ["SHOWN", "columns_of", "done", "exact", "laid_out", "pairs", "phrase", "show"]
+__all__ = ["SHOWN", "columns_of", "counted", "done", "exact", "laid_out", "pairs", "phrase", "show"]
 
 SHOWN = 50  # refused files listed before the rest is only counted; --json lists them all
 _ENTITIES = {"summaries": "summary", "translations": "translation"}
@@ -47,6 +47,11 @@ def laid_out(value: object, lines: bool) -> Iterator[RenderableType]:
 def phrase(value: object, style: str = "") -> Text:
     """Return a value as text, control characters as escapes; nothing for None."""
     return Text("" if value is None else str(encoded(str(value))), style=style)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def exact(value: str) -> Text:

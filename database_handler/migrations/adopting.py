@@ -182,8 +182,10 @@ def _placeholders(old: SchemaSnapshot) -> Iterator[tuple[ObjectId, str]]:
 
 
 def _refuse_undecided(up: SchemaDiff, wishes: Wishes) -> None:
-    decisions = [_lookalike(each) for each in up.lookalikes if _told(each.old) not in wishes.drop]
-    similar = {_told(each.old) for each in up.lookalikes}
+    similar: dict[str, list[str]] = {}
+    for each in up.lookalikes:
+        similar.setdefault(_told(each.old), []).append(_told(each.new))
+    decisions = [_lookalike(old, new) for old, new in similar.items() if old not in wishes.drop]
     losing = {_told(each.object): each.loses for each in up if each.loses}
     decisions += [
         f"elsewhere {loses} would be lost: say why with drop={{'{name}': 'reason'}} (--drop '{name}=reason')"
@@ -198,11 +200,11 @@ def _told(id: ObjectId) -> str:
     return f"{id.name}.{id.part}" if id.part else id.name
 
 
-def _lookalike(rename: Rename) -> str:
-    old, new = _told(rename.old), _told(rename.new)
+def _lookalike(old: str, new: Sequence[str]) -> str:
     return (
-        f"{old} is gone and {new} is there, and they look alike: if it was renamed, give "
-        f"renamed={{'{old}': '{new}'}} (--renamed '{old}={new}'); if not, say why it goes with --drop"
+        f"{old} is gone, and {' and '.join(new)} could be it: if it was renamed, "
+        f"give renamed={{'{old}': '{new[0]}'}} (--renamed '{old}={new[0]}'); if not, say why it goes with "
+        f"drop={{'{old}': 'reason'}} (--drop '{old}=reason')"
     )
 
 

@@ -25,7 +25,7 @@ from database_handler.core.exceptions import (
     SerializationFailure,
 )
 from database_handler.core.session import Session, Statement
-from database_handler.core.sql_text import locate, significant_tokens
+from database_handler.core.sql_text import locate, significant_tokens, token_hash
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.alone import Alone, Undecided
 from database_handler.migrations.batches import EndGuard, Pace, exhaust, place_after
@@ -36,7 +36,7 @@ from database_handler.migrations.locking import BlockerWatch, Held, Kept, LockRe
 from database_handler.migrations.migration import Direction, Migration, Part, SqlStatement
 from database_handler.migrations.planning import NO_BATCH, BatchProgress, Step
 from database_handler.migrations.probing import Before
-from database_handler.migrations.python_migration import PythonFile
+from database_handler.migrations.python_migration import OwnSession, PythonFile
 from database_handler.migrations.statement_checks import needs_no_transaction, words_of
 from database_handler.utils.logger import get_logger
 
@@ -123,8 +123,9 @@ class Applier:
         """Give a transaction under lock_timeout, with a look at who blocks it."""
         # Not resolved by asking the server: a run whose COMMIT was lost is run again and reads the history.
         options = TransactionOptions(lock_timeout=self.retries.timeout, resolve=False)
-        with self.watch.watching(), Transaction(lambda: self._lease, options) as session:
-            yield session
+        transaction = Transaction(lambda: self._lease, options)
+        with self.watch.watching(), transaction:
+            yield OwnSession(transaction)
 
     def wait_for_lock(self, version: str, attempt: int, error: DatabaseError) -> None:
         """Tell who is in the way and wait a moment; raise the error when it was the last attempt."""
@@ -192,6 +193,7 @@ class _PartRun:
         self._alone: Alone | None = None
 
     def run(self) -> None:
+        failed: MigrationError
         try:
             self._run()
         except (ConnectionLost, CommitOutcomeUnknown, MigrationError):
@@ -287,7 +289,7 @@ class _PartRun:
     def _by_itself(self) -> None:
         [statement] = self._part.statements
         self._statement = statement
-        begun = self._resumed.begun if self._resumed else None
+        begun = self._begun(statement)
         if begun is None and not needs_no_transaction(words_of(list(significant_tokens(statement.text)))):
             try:
                 self._retrying(self._whole)
@@ -297,6 +299,18 @@ class _PartRun:
             else:
                 return
         self._outside(statement, begun)
+
+    def _begun(self, statement: SqlStatement) -> Before | None:
+        """Return what was written down before this statement was begun, by a run that was cut off in it."""
+        begun = self._resumed.begun if self._resumed else None
+        if begun and begun.get("statement", wanted := token_hash(statement.text)) != wanted:
+            line = locate(self._migration.text, statement.start).line
+            raise PartialMigration(
+                f"{self._migration.path}:{line}: a run was cut off in another statement than the one that stands "
+                f"here now: put that one back and call {self._again}, so that what it left behind is seen to",
+                [self._migration.name],
+            )
+        return begun
 
     def _outside(self, statement: SqlStatement, begun: Before | None) -> None:
         alone = self._applier.alone
@@ -315,6 +329,8 @@ class _PartRun:
         self._record.stored()
 
     def _note(self, before: Before | None) -> None:
+        if before is not None and self._statement:
+            before = {**before, "statement": token_hash(self._statement.text)}
         self._record.write(self._applier.alone, self._place, begun=before)
         self._record.stored()
 

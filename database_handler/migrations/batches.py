@@ -42,7 +42,7 @@ def place_after(returned: object, before: object) -> object:
     if returned is None:
         return None
     try:
-        kept: object = json.loads(json.dumps(returned, default=_as_text))
+        kept: object = json.loads(json.dumps(returned, default=_as_text, allow_nan=False))
     except (TypeError, ValueError):
         raise InvalidValue(
             f"it returned a {type(returned).__name__}: return where it stopped as a value that JSON holds (a "

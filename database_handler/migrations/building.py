@@ -13,9 +13,11 @@ from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import Token, TokenKind, first_words, locate, tokens
 from database_handler.migrations.applying import run_inside
 from database_handler.migrations.errors import MigrationFailed
+from database_handler.migrations.introspection import introspect
 from database_handler.migrations.migration_values import Direction, Migration, Part, SqlStatement
+from database_handler.migrations.snapshot import Kind, SchemaSnapshot
 
-__all__ = ["build", "in_transaction", "needs_database", "unbuild"]
+__all__ = ["build", "in_transaction", "look", "made_extensions", "needs_database", "unbuild"]
 
 
 def build(session: Session, migrations: Iterable[Migration]) -> None:
@@ -110,6 +112,31 @@ def in_transaction(sql: str) -> str | None:
 
 def _is_concurrently(token: Token) -> bool:
     return token.kind is TokenKind.WORD and token.text.upper() == "CONCURRENTLY"
+
+
+# ------------------------------------------------------------------------------------------------ extensions
+
+
+def look(session: Session, extensions: Collection[str]) -> SchemaSnapshot:
+    """Return the copy's schema, and of the database's extensions those named.
+
+    All copies in one database share its extensions; that one is there does not say that a version makes it.
+    """
+    return introspect(session).without(
+        lambda thing: thing.id.kind is Kind.EXTENSION and thing.id.name not in extensions
+    )
+
+
+def made_extensions(texts: Iterable[str]) -> frozenset[str]:
+    """Return the extensions that SQL texts make, as SQL spells their names.
+
+    >>> sorted(made_extensions(['CREATE EXTENSION IF NOT EXISTS pg_trgm; CREATE EXTENSION "uuid-ossp"']))
+    ['"uuid-ossp"', 'pg_trgm']
+    """
+    return frozenset(found[1] for text in texts for found in _EXTENSION.finditer(text))
+
+
+_EXTENSION = re.compile(r'\bCREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|\w+)', re.IGNORECASE)
 
 
 # ------------------------------------------------------------------------------ what no scratch schema takes

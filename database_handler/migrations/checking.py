@@ -20,7 +20,7 @@ from database_handler.migrations.scratch import UNSAFE_USE, copy_of, guard
 from database_handler.migrations.seeding import seed
 from database_handler.migrations.snapshot import Column, Index, Kind, ObjectId, SchemaSnapshot
 from database_handler.migrations.surviving import Rows, lost_values, read_rows
-from database_handler.migrations.wanted import difference, read_overlay
+from database_handler.migrations.wanted import difference, read_head, read_overlay
 
 __all__ = ["Checked", "Verified", "VerifiedVersion", "check", "verify", "writes_rows"]
 
@@ -52,7 +52,7 @@ def check(config: DatabaseConfig, chain: Chain) -> Checked:
     """Compare what the chain's own models ask for with what its versions make, on scratch copies."""
     overlay = read_overlay(config, chain)
     with copy_of(config, chain.all) as session:
-        head = introspect(session)
+        head = read_head(session, chain.all)
         found = difference(session, head, overlay)
         guard(session, config)
     return Checked(

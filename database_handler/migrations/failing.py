@@ -112,7 +112,7 @@ _SAFE_HERE = ("23", "P0001", "22012")
 
 
 def _reason(error: DatabaseHandlerError, *, secret: bool) -> str:
-    if not isinstance(error, DatabaseError):
+    if not isinstance(error, DatabaseError) or not error.sqlstate:
         return str(error)
     told = str(error).partition(": ")[2] or str(error)
     primary = getattr(getattr(error.driver_error, "diag", None), "message_primary", None)

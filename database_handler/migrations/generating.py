@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,22 @@ from pydantic import BaseModel
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import InvalidValue
-from database_handler.core.session import Session
 from database_handler.core.sql_text import significant_tokens
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.decisions import Deciding, Drops, called
 from database_handler.migrations.file_writing import message_line, next_name, rendered, write_version
-from database_handler.migrations.introspection import introspect
 from database_handler.migrations.migration import parse
-from database_handler.migrations.model_schema import Overlay
 from database_handler.migrations.proof import Proof, Proven, prove
-from database_handler.migrations.rehearsal import rehearse
+from database_handler.migrations.rehearsal import rehearse, stage
 from database_handler.migrations.scratch import copy_of, guard
-from database_handler.migrations.snapshot import SchemaSnapshot
-from database_handler.migrations.wanted import Change, difference, read_overlay, way_of
+from database_handler.migrations.wanted import (
+    Change,
+    difference,
+    extensions_of,
+    read_head,
+    read_overlay,
+    way_of,
+)
 
 __all__ = ["Generated", "generate"]
 
@@ -82,11 +86,11 @@ def generate(
     started = time.monotonic()
     if not chain.own.models and not drop:
         raise InvalidValue(
-            "there are no models to compare the versions with: MigrationManager(..., models=[Note, ...]) says "
-            "which they are; without any, write versions by hand"
+            "there are no models to compare the versions with: MigrationManager(..., models=[Note, ...]) "
+            "says which they are; without any, write versions by hand"
         )
     name = next_name(chain.own.versions, message)
-    written = _Generating(config, chain, drop or {}).run(name, message)
+    written = _Generating(config, chain, drop or {}, name, message).run()
     return written.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
@@ -97,23 +101,35 @@ class _Generating:
     config: DatabaseConfig
     chain: Chain
     drop: Mapping[str, str]
+    name: str
+    message: str
 
-    def run(self, name: str, message: str) -> Generated:
+    def run(self) -> Generated:
         overlay = read_overlay(self.config, self.chain)
         with copy_of(self.config, self.chain.all) as session:
-            head = introspect(session)
-            proven = self._proven(session, head, overlay)
-            guard(session, self.config)
-        unmodelled = tuple(f"{kind} {which}" for kind, which in head.unmodelled)
-        if proven is None:
-            return Generated(unmodelled=unmodelled)
+            head = read_head(session, self.chain.all)
+            found = difference(session, head, overlay)
+            unmodelled = tuple(f"{kind} {which}" for kind, which in head.unmodelled)
+            drops = Drops(self.drop)
+            if not found:
+                drops.refuse_others(())
+                return Generated(unmodelled=unmodelled)
+            change = way_of(found, overlay, Deciding(overlay, self.chain.own.models, drops))
+            with stage(self.config, self.chain, extensions_of(found.new)) as scratch:
+                proven = prove(session, head, change, overlay)
+                guard(session, self.config)
+                return self._written(proven, scratch, unmodelled)
+
+    def _written(
+        self, proven: Proven, scratch: Future[DatabaseConfig], unmodelled: tuple[str, ...]
+    ) -> Generated:
         folder = self.chain.own.versions
-        text = self._text(name, message, proven)
-        locks = rehearse(self.config, self.chain, parse(folder / f"{name}.sql", text.encode()), proven)
-        text = self._text(name, message, proven, locks)
+        draft = self._text(proven)
+        locks = rehearse(scratch, parse(folder / f"{self.name}.sql", draft.encode()), proven)
+        text = self._text(proven, locks)
         return Generated(
-            name=name,
-            path=write_version(folder, name, text),
+            name=self.name,
+            path=write_version(folder, self.name, text),
             text=text,
             statements=proven.up.difference.statements,
             proof=proven.proof,
@@ -121,22 +137,13 @@ class _Generating:
             unmodelled=unmodelled,
         )
 
-    def _proven(self, session: Session, head: SchemaSnapshot, overlay: Overlay) -> Proven | None:
-        drops = Drops(self.drop)
-        found = difference(session, head, overlay)
-        if not found:
-            drops.refuse_others(())
-            return None
-        change = way_of(found, overlay, Deciding(overlay, self.chain.own.models, drops))
-        return prove(session, head, change, overlay)
-
     # ------------------------------------------------------------------------------------------------ text
 
-    def _text(self, name: str, message: str, proven: Proven, locks: str = "") -> str:
+    def _text(self, proven: Proven, locks: str = "") -> str:
         up = [section.text("up") for section in proven.up.all]
         down = [section.text("down") for section in proven.down.all] if proven.down else []
-        header = [message_line(message), *self._header(proven, locks)]
-        return rendered(name, [*up, *_verify(proven.up), *down], header)
+        header = [message_line(self.message), *self._header(proven, locks)]
+        return rendered(self.name, [*up, *_verify(proven.up), *down], header)
 
     def _header(self, proven: Proven, locks: str) -> Iterator[str]:
         proof = proven.proof

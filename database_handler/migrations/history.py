@@ -88,6 +88,11 @@ class History:
             return f'"{self.table}"'
         return '"{}"."{}"'.format(self.schema.replace('"', '""'), self.table)
 
+    @property
+    def _bound(self) -> str:
+        """The name in a statement with parameters, where a percent sign is written twice."""
+        return self.qualified.replace("%", "%%")
+
     def read(self, session: Session) -> tuple[Applied, ...] | None:
         """Return every row in the order of numbers, in one round trip; None where there is no table."""
         # A table of an earlier release lacks the last column; asked for in this way it is NULL there.
@@ -140,7 +145,7 @@ class History:
     def insert(self, session: Session, recorded: Recorded, backend: int, *, origin: Origin = "run") -> None:
         """Write the first row of a version; a second one is a `DuplicateRecord`."""
         text = (
-            f"{_RESET}INSERT INTO {self.qualified} "
+            f"{_RESET}INSERT INTO {self._bound} "
             "(number, name, token_hash, duration, library_version, progress, origin) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )
@@ -151,7 +156,7 @@ class History:
     def update(self, session: Session, recorded: Recorded, backend: int) -> None:
         """Write how far a version has come that has a row already."""
         text = (
-            f"{_RESET}UPDATE {self.qualified} SET token_hash = %s, applied_at = clock_timestamp(), "
+            f"{_RESET}UPDATE {self._bound} SET token_hash = %s, applied_at = clock_timestamp(), "
             "applied_by = session_user, duration = duration + %s, library_version = %s, progress = %s "
             "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
         )
@@ -161,9 +166,7 @@ class History:
 
     def delete(self, session: Session, migration: Migration, backend: int) -> None:
         """Take the row of a version that was rolled back as a whole."""
-        text = (
-            f"{_RESET}DELETE FROM {self.qualified} WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
-        )
+        text = f"{_RESET}DELETE FROM {self._bound} WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
         self._write(session, text, [migration.number, migration.name], backend)
 
     def adopt(self, session: Session, migrations: Iterable[Migration], backend: int) -> None:
@@ -175,7 +178,7 @@ class History:
     def fold(self, session: Session, row: Applied, backend: int) -> None:
         """Write the one row that stands for those of the versions that a squashed file replaces."""
         text = (
-            f"{_RESET}DELETE FROM {self.qualified} WHERE name = ANY (%s);INSERT INTO {self.qualified} "
+            f"{_RESET}DELETE FROM {self._bound} WHERE name = ANY (%s);INSERT INTO {self._bound} "
             "(number, name, token_hash, applied_at, applied_by, duration, library_version, origin) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )
@@ -200,8 +203,18 @@ def _library_version() -> str:
 
 
 def _applied(row: tuple[Any, ...]) -> Applied:
-    *front, progress, origin = row
-    return Applied(*front, _progress(progress), origin or "run")
+    number, name, token_hash, applied_at, applied_by, duration, library_version, progress, origin = row
+    return Applied(
+        number,
+        name,
+        token_hash,
+        applied_at,
+        applied_by,
+        duration,
+        library_version,
+        _progress(progress),
+        origin or "run",
+    )
 
 
 def _progress(stored: dict[str, Any] | None) -> Progress | None:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.session import Session
-from database_handler.migrations.building import build, needs_database
+from database_handler.migrations.building import build, made_extensions, needs_database
 from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.scratch import (
@@ -54,7 +54,8 @@ def climb(config: DatabaseConfig, migrations: Sequence[Migration], work: Callabl
                     raise
             else:
                 return found
-    with scratch_database(config) as scratch:
+    made = made_extensions(migration.text for migration in migrations)
+    with scratch_database(config, without=made) as scratch:
         return work(_InDatabase(scratch))
 
 

@@ -235,23 +235,25 @@ class _Linting:
     def _section(self, section: Section) -> Iterator[Finding]:
         up = section.kind is SectionKind.UP
         self._scene.begin(up=up, transactional=section.transactional, batched=section.batched)
-        if not up:
-            self._made_again(section)
+        self._look_over(section)
         for statement in section.statements:
             if not section.transactional:
                 self._scene.release()
             yield from self._look(statement)
-        if up:
-            self._made_again(section)
 
-    def _made_again(self, section: Section) -> None:
+    def _look_over(self, section: Section) -> None:
+        """Note what the section drops, and what it makes: it may drop something to make it again."""
         for statement in section.statements:
-            self._scene.made_here |= set(facts_of(statement.text).makes)
+            facts = facts_of(statement.text)
+            self._scene.made_here |= set(facts.makes)
+            if facts.verb in ("DROP TABLE", "DROP MATERIALIZED VIEW"):
+                self._scene.dropped |= set(facts.names)
 
     def _look(self, statement: SqlStatement) -> Iterator[Finding]:
         self._statement = statement
         facts = facts_of(statement.text)
         scene = self._scene
+        scene.only = "ONLY" in facts.words
         scene.cost = self._measured.at(statement.start) if self._measured and scene.up else None
         for hit in hits(scene, facts, statement.text):
             if scene.up or RULES[hit.rule].both:

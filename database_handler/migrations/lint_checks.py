@@ -117,7 +117,7 @@ def _several_tables(scene: Scene, facts: StatementFacts, _: str) -> Iterator[Hit
         return
     held = set(scene.locked)
     for table in locks_readers_of(scene, facts):
-        others = sorted(held - {table})
+        others = sorted(held - {table} - scene.dropped)  # nobody is there to wait for what is dropped
         if others and table not in held:
             yield Hit("several-tables-locked", f"{table}, with {', '.join(others)} locked", table=table)
         held.add(table)
@@ -164,6 +164,9 @@ _FOR_PARTITIONED = (
 # ----------------------------------------------------------------------------------------------- constraints
 
 
+_KEYS = ("UNIQUE", "PRIMARY KEY", "EXCLUDE")
+
+
 def _add_constraint(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:
     constraint = action.constraint
     if constraint is None or not scene.is_old(table):
@@ -172,10 +175,10 @@ def _add_constraint(scene: Scene, table: str, action: AlterAction) -> Iterator[H
     if constraint.kind in ("CHECK", "FOREIGN KEY", "NOT NULL") and not constraint.not_valid:
         rule = "set-not-null-scan" if constraint.kind == "NOT NULL" else "constraint-validated-at-once"
         yield Hit(rule, subject, action.start, table)
-    if constraint.kind in ("UNIQUE", "PRIMARY KEY", "EXCLUDE") and not constraint.using_index:
-        if table not in scene.before.partitioned:  # there it has no rows; its parts are attached to it
-            no_way = "there is no other way to make one" if constraint.kind == "EXCLUDE" else ""
-            yield Hit("unique-builds-index", subject, action.start, table, no_way)
+    # With ONLY it is a partitioned table's, which has no rows; its parts are attached to it.
+    if constraint.kind in _KEYS and not constraint.using_index and not scene.only:
+        no_way = "there is no other way to make one" if constraint.kind == "EXCLUDE" else ""
+        yield Hit("unique-builds-index", subject, action.start, table, no_way)
 
 
 def _set_not_null(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:
@@ -220,7 +223,9 @@ def _change_type(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]
     if action.kind != "TYPE" or not scene.is_old(table):
         return
     old = scene.before.columns.get((table, action.name))
-    if old is None or not keeps_storage(old.type, action.type):
+    sorted_anew = action.collated and any(action.name in each for each in scene.before.indexed[table])
+    made_anew = re.sub(r"[\s\[\]]+$", "", action.type).strip('"') in scene.created
+    if old is None or sorted_anew or made_anew or not keeps_storage(old.type, action.type):
         yield Hit("type-change-rewrite", f"{table}.{action.name}", action.start, table)
 
 
@@ -266,7 +271,7 @@ def _drops(scene: Scene, facts: StatementFacts, sql: str) -> Iterator[Hit]:
     rule = "drop-data" if facts.verb in ("DROP TABLE", "TRUNCATE") else "drop-in-use"
     if rule == "drop-data" or _IN_USE.fullmatch(facts.verb):
         for name in facts.names:
-            if scene.is_old(name) and name not in scene.made_here:
+            if name not in scene.created and name not in scene.made_here:
                 yield Hit(rule, name)
 
 
@@ -287,7 +292,7 @@ def _other_renames(scene: Scene, facts: StatementFacts, _: str) -> Iterator[Hit]
     renamed = {"RENAME", "TO"} <= facts.words and _RENAMED_KINDS.fullmatch(facts.verb)
     if renamed and not facts.words & {"VALUE", "ATTRIBUTE"}:
         for name in facts.names:
-            if scene.is_old(name) and name not in scene.made_here:
+            if name not in scene.created and name not in scene.made_here:
                 yield Hit("rename-in-use", name)
 
 

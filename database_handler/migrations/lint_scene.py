@@ -50,6 +50,23 @@ class Before:
         elif isinstance(each, Table) and each.partition_key:
             self.partitioned.add(bare(each.id.name))
 
+    def rename_table(self, old: str, new: str) -> None:
+        """Know a table and what it has under its new name."""
+        for found in (self.columns, self.not_null_checks):
+            for table, column in [key for key in found if key[0] == old]:
+                _move(found, (table, column), (new, column))
+        self.tables_of_indexes = {
+            index: new if table == old else table for index, table in self.tables_of_indexes.items()
+        }
+        self.indexed[new] = self.indexed.pop(old, [])
+
+    def rename_column(self, table: str, old: str, new: str) -> None:
+        """Know a column under its new name."""
+        for found in (self.columns, self.not_null_checks):
+            _move(found, (table, old), (table, new))
+        indexed = self.indexed.get(table, [])
+        self.indexed[table] = [tuple(new if each == old else each for each in columns) for columns in indexed]
+
     def _take_constraint(self, constraint: Constraint) -> None:
         table = bare(constraint.id.name)
         if constraint.type in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
@@ -58,6 +75,17 @@ class Before:
             column = not_null_column(constraint.definition.removeprefix("CHECK"))
             if column:
                 self.not_null_checks.add((table, column))
+
+
+def _move(
+    found: dict[tuple[str, str], Column] | set[tuple[str, str]], old: tuple[str, str], new: tuple[str, str]
+) -> None:
+    if isinstance(found, dict):
+        if old in found:
+            found[new] = found.pop(old)
+    elif old in found:
+        found.remove(old)
+        found.add(new)
 
 
 def not_null_column(check: str) -> str:
@@ -84,8 +112,12 @@ class Scene:
     ----------
     up : bool
         Whether the section is an up section.
-    made : set of str
-        The tables and types that the file made.
+    made, created : set of str
+        The tables and types that the file made; all that it made, under whatever name it has now.
+    only : bool
+        Whether the statement says ONLY.
+    dropped : set of str
+        The tables that the section drops.
     locked : dict of table to start
         What the transaction holds against readers, and since which statement.
     """
@@ -94,8 +126,11 @@ class Scene:
     up: bool = True
     transactional: bool = True
     batched: bool = False
+    only: bool = False
     cost: StatementCost | None = None
+    dropped: set[str] = field(default_factory=set[str])
     made: set[str] = field(default_factory=set[str])
+    created: set[str] = field(default_factory=set[str])
     made_here: set[str] = field(default_factory=set[str])
     locked: dict[str, int] = field(default_factory=dict[str, int])
     labels: dict[str, str] = field(default_factory=dict[str, str])
@@ -111,7 +146,7 @@ class Scene:
         """Enter a section: its transaction holds nothing yet."""
         self.up, self.transactional, self.batched = up, transactional, batched
         self.release()
-        self.made_here = set()
+        self.made_here, self.dropped = set(), set()
 
     def release(self) -> None:
         """Forget what the transaction held."""
@@ -144,6 +179,9 @@ class Scene:
     def take(self, facts: StatementFacts, start: int) -> None:
         """Note what a statement has made; called after the rules have looked at it."""
         self.made_here |= set(facts.makes)
+        self.created |= set(facts.makes)
+        if facts.new_name:
+            self.created.add(facts.new_name)
         if facts.verb in ("CREATE TABLE", "CREATE MATERIALIZED VIEW", "CREATE TYPE", "CREATE VIEW"):
             self.made |= set(facts.makes)
         if facts.verb == "ALTER TYPE" and facts.labels and facts.names[0] not in self.made:
@@ -154,12 +192,21 @@ class Scene:
     def _take_action(self, table: str, action: AlterAction, start: int) -> None:
         if action.kind == "RENAME" and table in self.made:
             self.made.add(action.new_name)
+        elif action.kind == "RENAME":
+            self._rename_table(table, action.new_name)
+        elif action.kind == "RENAME COLUMN":
+            self.before.rename_column(table, action.name, action.new_name)
         if action.constraint and action.constraint.kind == "CHECK":
             self._take_check(table, action.constraint)
         if action.kind == "VALIDATE CONSTRAINT" and (table, action.name) in self.checks:
             self.proven.add((table, self.checks[table, action.name]))
         if self.up and self.is_old(table):
             self._take_column(table, action, start)
+
+    def _rename_table(self, old: str, new: str) -> None:
+        self.before.rename_table(old, new)
+        if old in self.locked:
+            self.locked[new] = self.locked.pop(old)
 
     def _take_check(self, table: str, check: ConstraintFacts) -> None:
         if column := not_null_column(check.text.removesuffix("NOT VALID")):

@@ -72,7 +72,7 @@ def _told(error: Exception) -> str:
 
 def _sizes(config: DatabaseConfig, live: Live) -> dict[str, int]:
     with connected(config) as lease, Transaction(lambda: lease) as session:
-        return {name: rows for name, (rows, _) in read_sizes(session, live.schema).items()}
+        return {name: rows for name, (rows, _) in read_sizes(session, live.schema, estimated=True).items()}
 
 
 def _chosen(runs: Sequence[FolderRun], paths: Sequence[Path], live: Live | None) -> list[Migration]:

@@ -3,6 +3,7 @@
 A migration is an SQL file with sections, or a Python file with functions; neither is run to be read.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 from database_handler.core.sql_text import SqlTextError, Token, TokenKind, locate, tokens
@@ -72,6 +73,11 @@ def parse(path: Path, content: bytes) -> Migration:
     MalformedMigration
         Naming the file, the line and what is allowed there.
     """
+    return _parsed(path, content)
+
+
+@lru_cache(maxsize=2048)  # a folder is read once for each of many schemas
+def _parsed(path: Path, content: bytes) -> Migration:
     name = path.name.removesuffix(path.suffix)
     if path.suffix not in {".sql", ".py"} or not (numbered := FILE_NAME.fullmatch(name)):
         raise MalformedMigration(path, 1, f"{path.name!r} is not a migration's name; {_NAME_RULE}")

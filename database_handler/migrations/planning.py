@@ -59,7 +59,7 @@ class BatchProgress:
     @property
     def told(self) -> str:
         """Say it to a person."""
-        return f"{self.batches:,} batches, {self.rows:,} rows"
+        return f"{self.batches:,} batches" + (f", {self.rows:,} rows" if self.rows else "")
 
 
 NO_BATCH = BatchProgress()

@@ -106,7 +106,7 @@ def preflight(config: DatabaseConfig, runs: Sequence[FolderRun], *, timeout: flo
     asked = list(demands(config, live.applied, pending))
     with connected(config) as lease:
         looking = _Looking(lease, live, timeout)
-        sizes = looking.at(lambda session: read_sizes(session, live.schema))
+        sizes = looking.sizes(live.schema)
         named = _named(pending, sizes)
         report = PreflightReport(
             pending=tuple(each.name for each in pending),
@@ -145,6 +145,12 @@ class _Looking:
     def at(self, look: Callable[[Session], T]) -> T:
         with Transaction(lambda: self._lease, self._options) as session:
             return look(session)
+
+    def sizes(self, schema: str | None) -> dict[str, tuple[int, int]]:
+        try:
+            return self.at(lambda session: read_sizes(session, schema))
+        except DatabaseError:  # somebody has locked a table
+            return self.at(lambda session: read_sizes(session, schema, estimated=True))
 
     def finding(self, demand: Demand) -> PreflightFinding | None:
         """Return what the rows make of a demand; None where they meet it."""

@@ -129,9 +129,10 @@ class _Reindex:
 
     def settle(self, session: Session, before: Before) -> Verdict:
         known = before.get("invalid")
-        for oid, index in session.all(_LEFT_BEHIND) if isinstance(known, list) else ():
-            if oid not in known:
-                self._drop(session, index)
+        if isinstance(known, list):  # an earlier release did not say
+            for oid, index in session.all(_LEFT_BEHIND):
+                if oid not in known:
+                    self._drop(session, index)
         return Verdict.AGAIN
 
     def _drop(self, session: Session, index: str) -> None:

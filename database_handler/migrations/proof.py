@@ -11,9 +11,9 @@ from functools import cached_property
 from pydantic import BaseModel
 
 from database_handler.core.session import Session
+from database_handler.migrations.building import look
 from database_handler.migrations.decisions import called
 from database_handler.migrations.errors import BackfillNeeded, ProofFailed
-from database_handler.migrations.introspection import introspect
 from database_handler.migrations.model_schema import Overlay
 from database_handler.migrations.placeholders import placeholders
 from database_handler.migrations.safe_way import safe_sections
@@ -23,7 +23,7 @@ from database_handler.migrations.seeding import seed
 from database_handler.migrations.snapshot import Column, Extension, Kind, ObjectId, SchemaSnapshot
 from database_handler.migrations.surviving import Rows, lost_values, read_rows
 from database_handler.migrations.trial import TrialFailed, run_sections
-from database_handler.migrations.wanted import Change, Difference, renamed
+from database_handler.migrations.wanted import Change, Difference, extensions_of, renamed
 
 __all__ = ["Proof", "Proven", "prove"]
 
@@ -107,7 +107,7 @@ class _Proving:
         self._unrename()
         before = read_rows(self._session, self._head, map(found.table_before, seeded.rows))
         run_sections(self._session, self._change.all)
-        made = introspect(self._session)
+        made = look(self._session, extensions_of(found.new))
         self._check_made(made)
         self._check_rows(before, made, up=True)
         down, why = self._way_back(before, made)
@@ -155,7 +155,7 @@ class _Proving:
         filling = placeholders(session, old, target)
         sections = safe_sections(found.plan, old, target, backfill=filling)
         run_sections(session, sections)
-        restored = introspect(session)
+        restored = look(session, extensions_of(target))
         if restored != target:
             raise _failed("down", diff(restored, target).statements)
         self._check_rows(before, restored, up=False)

@@ -9,14 +9,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
-from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.core.exceptions import DatabaseHandlerError, InvalidSql
 from database_handler.core.session import Session
+from database_handler.core.sql_text import control_words, first_words, statements
 from database_handler.migrations.failing import Failure, PythonRaised, failure, lines_of
 from database_handler.migrations.migration import Migration
 
-__all__ = ["PythonFile"]
+__all__ = ["OwnSession", "PythonFile"]
 
 _NOTHING_RAN = "Nothing of it was run. Put it right and try again."
+
+
+class OwnSession(Session):
+    """The session that a Python migration is given: its transaction is the run's to end, by `script` too."""
+
+    def script(self, text: str) -> None:
+        """Run many statements, none of which begins or ends a transaction.
+
+        Raises
+        ------
+        InvalidSql
+            One of them does; nothing was sent.
+        """
+        for span in statements(text):
+            if control := control_words(first_words(span.of(text), 3)):
+                raise InvalidSql(
+                    f"{control} is not for a migration: each call is one transaction, which the run ends; "
+                    "what must be separate is a batch, `def up(session, after)`, or a version of its own"
+                )
+        super().script(text)
 
 
 class PythonFile:

@@ -105,8 +105,9 @@ def write(session: Session, schema: str | None, recorded: Recorded) -> None:
 )"""
     session.run(Statement("SET LOCAL client_min_messages = error", "migrations.quiet"))
     session.run(Statement(text, "migrations.create_snapshot", writes=True))
+    named = _qualified(schema).replace("%", "%%")  # values are bound in this one
     text = (
-        f"INSERT INTO {_qualified(schema)} (heads, snapshot, server_version, recorded_at) "
+        f"INSERT INTO {named} (heads, snapshot, server_version, recorded_at) "
         "VALUES (%s, %s, %s, clock_timestamp()) ON CONFLICT (one) DO UPDATE SET heads = excluded.heads, "
         "snapshot = excluded.snapshot, server_version = excluded.server_version, "
         "recorded_at = excluded.recorded_at"

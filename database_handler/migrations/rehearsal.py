@@ -1,24 +1,51 @@
 """A finished file run as it will be run: in a scratch database, section by section, its locks measured."""
 
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.exceptions import DatabaseError
 from database_handler.core.transaction import Autocommit
+from database_handler.migrations.building import look, made_extensions
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.errors import ProofFailed, ScratchUnavailable
-from database_handler.migrations.introspection import introspect
 from database_handler.migrations.measuring import MigrationCost, measure
 from database_handler.migrations.migration_values import Direction, Migration
 from database_handler.migrations.proof import Proven
 from database_handler.migrations.schema_diff import diff
 from database_handler.migrations.scratch import build_for_good, scratch_database
 from database_handler.migrations.snapshot import SchemaSnapshot
+from database_handler.migrations.wanted import extensions_of
 
-__all__ = ["rehearse"]
+__all__ = ["rehearse", "stage"]
 
 
-def rehearse(config: DatabaseConfig, chain: Chain, migration: Migration, proven: Proven) -> str:
-    """Run a file up and down in a scratch database, and return the locks that it took on its way up.
+@contextmanager
+def stage(config: DatabaseConfig, chain: Chain, without: Collection[str]) -> Iterator[Future[DatabaseConfig]]:
+    """Give a scratch database with the chain in it, made while the block does other things.
+
+    Parameters
+    ----------
+    without : collection of str
+        The extensions that the file itself may make.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor(1, "scratch") as pool:
+        yield pool.submit(_set_up, stack, config, chain, without)
+
+
+def _set_up(
+    stack: ExitStack, config: DatabaseConfig, chain: Chain, without: Collection[str]
+) -> DatabaseConfig:
+    made = made_extensions(version.text for version in chain.all)
+    scratch = stack.enter_context(scratch_database(config, without={*without, *made}))
+    build_for_good(scratch, chain.all)
+    return scratch
+
+
+def rehearse(scratch: Future[DatabaseConfig], migration: Migration, proven: Proven) -> str:
+    """Run a file up and down on the stage, and return the locks that it took on its way up.
 
     Raises
     ------
@@ -26,9 +53,7 @@ def rehearse(config: DatabaseConfig, chain: Chain, migration: Migration, proven:
         It does not come out where it came out in a transaction.
     """
     try:
-        with scratch_database(config) as scratch:
-            build_for_good(scratch, chain.all)
-            return _run(scratch, migration, proven).header
+        return _run(scratch.result(), migration, proven).header
     except ScratchUnavailable as reason:
         return f"not measured ({reason})"
     except DatabaseError as error:
@@ -48,7 +73,7 @@ def _run(scratch: DatabaseConfig, migration: Migration, proven: Proven) -> Migra
 
 
 def _check(scratch: DatabaseConfig, migration: Migration, wanted: SchemaSnapshot, direction: str) -> None:
-    found = introspect(Autocommit(lambda: dedicated(scratch)).session)
+    found = look(Autocommit(lambda: dedicated(scratch)).session, extensions_of(wanted))
     if found != wanted:
         residue = [statement.sql for statement in diff(found, wanted)]
         told = "".join(f"\n    {statement};" for statement in residue[:20])

@@ -31,10 +31,25 @@ from database_handler.migrations.value_facts import (
     steady_functions,
 )
 
-__all__ = ["BATCH", "Change", "Step", "Way", "missing_backfills", "plain", "steps_of"]
+__all__ = [
+    "BATCH",
+    "DROPPED",
+    "Change",
+    "Step",
+    "Way",
+    "allow",
+    "base_type",
+    "is_put_aside",
+    "missing_backfills",
+    "plain",
+    "steps_of",
+    "whole",
+]
 
 BATCH = 5000
 """How many rows one run of a batched statement changes."""
+DROPPED = "(dropped)"
+"""Stands for all tables that a plan drops: nobody is there to wait for them."""
 _LONGEST_NAME = 63
 
 
@@ -99,6 +114,11 @@ class Change:
         )
 
     @cached_property
+    def put_aside(self) -> frozenset[str]:
+        """The names of the types that are made anew, while the old ones bear another name."""
+        return frozenset(each.object.name for each in self.plan if is_put_aside(each))
+
+    @cached_property
     def steady(self) -> frozenset[str]:
         """The schema's own functions that give one value for one statement."""
         return steady_functions(self.new)
@@ -116,17 +136,27 @@ class Change:
 
     @cached_property
     def exchanged(self) -> frozenset[ObjectId]:
-        """The indexes that are dropped and made again, and can be made before they are dropped."""
+        """The indexes and keys that are dropped and made again, and can be made before they are dropped."""
         dropped: dict[ObjectId, int] = {}
         found: set[ObjectId] = set()
         for place, each in enumerate(self.plan):
-            if each.object.kind is not Kind.INDEX:
+            if each.object.kind is not Kind.INDEX and not self._is_key(each.object):
                 continue
             if each.action is Action.DROP:
                 dropped[each.object] = place
             elif each.action is Action.CREATE and each.object in dropped:
                 found |= self._exchange(each.object, dropped[each.object], place)
         return frozenset(found)
+
+    def _is_key(self, id: ObjectId) -> bool:
+        """Whether something is a key in both schemas, and can be made of an index."""
+        sides = (self.old.objects.get(id), self.new.objects.get(id))
+        keys = (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE)
+        return all(isinstance(each, Constraint) and each.type in keys for each in sides) and (
+            isinstance(sides[1], Constraint)
+            and _key_parts(sides[1].definition) is not None
+            and not self.is_partitioned(id.name)
+        )
 
     def _exchange(self, index: ObjectId, first: int, last: int) -> set[ObjectId]:
         """Return the index where nothing between its drop and its making takes away what it stands on."""
@@ -138,6 +168,13 @@ class Change:
         """Return the table, from before the plan, that a statement is about; None where there is none."""
         name = self._table_name(statement)
         return None if name is None or name in self.made or name in self.dropped else name
+
+    def locks(self, statement: SchemaStatement) -> frozenset[str]:
+        """Return what others may wait for while a statement runs: the table, or one name for all dropped."""
+        name = self._table_name(statement)
+        if name is None or name in self.made:
+            return frozenset()
+        return frozenset({DROPPED if name in self.dropped else name})
 
     def _table_name(self, statement: SchemaStatement) -> str | None:
         kind, name, _ = statement.object
@@ -183,6 +220,16 @@ class Change:
         raise AssertionError("a thousand names were taken")
 
 
+def is_put_aside(statement: SchemaStatement) -> bool:
+    """Whether a type gets another name only until what has it is of the new type of its name."""
+    return statement.action is Action.RENAME and bool(statement.destroys) and not statement.produces
+
+
+def base_type(type_name: str) -> str:
+    """Return a type without its brackets: of an array, what its elements are."""
+    return re.sub(r"(\[\d*\])+$", "", type_name)
+
+
 _TABLE_KINDS = frozenset(
     {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}
 )
@@ -215,27 +262,46 @@ def steps_of(change: Change, statement: SchemaStatement) -> tuple[Step, ...]:
 
 def plain(change: Change, statement: SchemaStatement) -> Step:
     """Return a statement as one step, as it is."""
-    table = change.table_of(statement)
     return Step(
         (_with_reason(change, statement),),
-        frozenset({table} if table else ()),
+        change.locks(statement),
         Way.TRANSACTION if statement.transactional or statement.action is Action.ADD_VALUE else Way.ALONE,
         makes=True,
     )
 
 
+_RENAMED = "it is declared as a renaming; the release before this one must not run any more"
+_WHOLE_COSTS = {
+    Kind.INDEX: "index-not-concurrent",
+    Kind.CONSTRAINT: "unique-builds-index",
+    Kind.COLUMN: "set-not-null-scan",
+}
+
+
+def whole(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step, ...]]:
+    """Return a statement as it runs beside others that take effect with it, and what can follow later."""
+    first, *rest = steps_of(change, statement)
+    if first.way is Way.TRANSACTION and (not rest or (first.makes and not first.scans)):
+        return first, tuple(rest)
+    rule = _WHOLE_COSTS.get(statement.object.kind)
+    as_it_is = plain(change, statement)
+    if rule is None or (rest and statement.action is Action.CREATE and statement.object.kind is Kind.COLUMN):
+        return as_it_is, ()
+    cost = "it has to take effect together with what is dropped and made again beside it"
+    return replace(as_it_is, statements=tuple(allow(rule, cost, sql) for sql in as_it_is.statements)), ()
+
+
 def _with_reason(change: Change, statement: SchemaStatement) -> str:
     if statement.loses is not None:
         reason = change.reasons.get(statement.object)
-        return _allow("drop-data", reason, statement.sql) if reason else statement.sql
+        return allow("drop-data", reason, statement.sql) if reason else statement.sql
     if statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN):
-        return _allow(
-            "rename-in-use", "the model declares it, and both spellings are never used at once", statement.sql
-        )
+        return allow("rename-in-use", _RENAMED, statement.sql)
     return statement.sql
 
 
-def _allow(rule: str, reason: str, sql: str) -> str:
+def allow(rule: str, reason: str, sql: str) -> str:
+    """Return a statement with the comment that allows what a rule finds in it."""
     return f"-- lint: allow {rule} because {' '.join(reason.split())}\n{sql}"
 
 
@@ -300,7 +366,7 @@ def _add_constraint(change: Change, statement: SchemaStatement, table: str) -> t
 
 def _costly(change: Change, statement: SchemaStatement, table: str, rule: str, cost: str) -> Step:
     return Step(
-        (_allow(rule, cost, _with_reason(change, statement)),), frozenset({table}), scans=True, makes=True
+        (allow(rule, cost, _with_reason(change, statement)),), frozenset({table}), scans=True, makes=True
     )
 
 
@@ -332,13 +398,18 @@ def _by_index(
         cost = "its index can only be built together with the constraint here, while nobody writes"
         return (_costly(change, statement, table, "unique-builds-index", cost),)
     name = constraint.id.part
-    replaced = constraint.id in change.old.objects
-    index = change.spare_name(name, "_new") if replaced else name
+    exchanged = constraint.id in change.exchanged
+    index = change.spare_name(name, "_new") if exchanged else name
+    drop = (f"ALTER TABLE {table} DROP CONSTRAINT {name}",) if exchanged else ()
     add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {parts.kind} USING INDEX {index}{parts.timing}"
     return (
         Step((f"CREATE UNIQUE INDEX CONCURRENTLY {index} ON {table} {parts.index}",), way=Way.ALONE),
-        Step((add,), frozenset({table}), makes=True),
+        Step((*drop, add), frozenset({table}), makes=True),
     )
+
+
+def _drop_constraint(change: Change, statement: SchemaStatement, _: str) -> tuple[Step, ...]:
+    return (Step(()),) if statement.object in change.exchanged else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,10 +603,23 @@ def _set_type(change: Change, statement: SchemaStatement, table: str) -> tuple[S
     old, new = _before(change, statement.object), change.new.objects.get(statement.object)
     if not isinstance(old, Column) or not isinstance(new, Column):
         return ()
-    if keeps_storage(old.type, new.type) and old.collation == new.collation:
+    stays = keeps_storage(old.type, new.type) and base_type(new.type) not in change.put_aside
+    if stays and not _rebuilds_index(change, old, new):
         return ()
     cost = "its rows are rewritten while nobody reads or writes; for a large table add a column and swap"
     return (_costly(change, statement, table, "type-change-rewrite", cost),)
+
+
+def _rebuilds_index(change: Change, old: Column, new: Column) -> bool:
+    """Whether an index sorts by a collation that changes."""
+    indexes = (each for each in change.new if isinstance(each, Index | Constraint))
+    return old.collation != new.collation and any(
+        new.id.part in each.columns and _is_on(each, new) for each in indexes
+    )
+
+
+def _is_on(each: Index | Constraint, column: Column) -> bool:
+    return (each.table if isinstance(each, Index) else each.id.name) == column.id.name
 
 
 def _before(change: Change, wanted: ObjectId) -> object:
@@ -569,6 +653,7 @@ _REWRITINGS: Mapping[tuple[Kind, Action], _Rewriting] = {
     (Kind.INDEX, Action.CREATE): _concurrent_index,
     (Kind.INDEX, Action.DROP): _drop_index,
     (Kind.CONSTRAINT, Action.CREATE): _add_constraint,
+    (Kind.CONSTRAINT, Action.DROP): _drop_constraint,
     (Kind.CONSTRAINT, Action.VALIDATE): _validate,
     (Kind.COLUMN, Action.CREATE): _add_column,
     (Kind.COLUMN, Action.SET_NOT_NULL): _set_not_null,

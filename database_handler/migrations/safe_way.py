@@ -13,9 +13,21 @@ from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from database_handler.migrations.errors import BackfillNeeded
-from database_handler.migrations.safe_steps import Change, Step, Way, missing_backfills, plain, steps_of
+from database_handler.migrations.lint_checks import locks_readers_of
+from database_handler.migrations.lint_scene import Before, Scene
+from database_handler.migrations.safe_steps import (
+    Change,
+    Step,
+    Way,
+    allow,
+    is_put_aside,
+    missing_backfills,
+    steps_of,
+    whole,
+)
 from database_handler.migrations.schema_diff.statement import Action, SchemaDiff, SchemaStatement
 from database_handler.migrations.snapshot import Kind, ObjectId, SchemaSnapshot
+from database_handler.migrations.statement_facts import bare, facts_of
 from database_handler.migrations.value_facts import placeholder
 
 __all__ = ["PlannedSection", "placeholder", "safe_sections"]
@@ -113,8 +125,17 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
     } | statement.needs
     if statement.action in _LATE:
         return _Effects(frozenset(), frozenset[object](changed | needed))
+    changed |= set(_put_aside(change, statement))
     names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
     return _Effects(frozenset[object](changed) | names, frozenset[object](needed - changed))
+
+
+def _put_aside(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
+    """Give the type whose old form a statement drops: what is of it must be of the new one by then."""
+    if statement.action is Action.DROP and statement.object not in change.old.objects:
+        for each in change.plan:
+            if is_put_aside(each) and _aside(each) == bare(statement.object.name):
+                yield each.object
 
 
 def _named(statement: SchemaStatement) -> Iterator[ObjectId]:
@@ -125,6 +146,8 @@ def _named(statement: SchemaStatement) -> Iterator[ObjectId]:
 
 
 def _is_fence(statement: SchemaStatement) -> bool:
+    if statement.action in _LATE or is_put_aside(statement):
+        return False
     return statement.object.kind in _FENCES or statement.action is Action.RENAME
 
 
@@ -155,10 +178,10 @@ def _dependencies(statements: Sequence[SchemaStatement], effects: Sequence[_Effe
 # ------------------------------------------------------------------------- what is dropped and made again
 
 
-def _units(statements: Sequence[SchemaStatement], before: Sequence[set[int]]) -> list[tuple[int, ...]]:
+def _units(change: Change, before: Sequence[set[int]]) -> list[tuple[int, ...]]:
     """Return the places of the statements in an order that holds; together what takes effect together."""
-    groups: list[set[int]] = [{place} for place in range(len(statements))]
-    for first, last in _replaced(statements):
+    groups: list[set[int]] = [{place} for place in range(len(change.plan))]
+    for first, last in _replaced(change):
         groups = _merged(groups, _between({first}, {last}, before))
     while True:
         unit = {place: number for number, group in enumerate(groups) for place in group}
@@ -177,15 +200,37 @@ def _merged(groups: list[set[int]], group: set[int]) -> list[set[int]]:
     return [*apart, group.union(*(each for each in groups if each & group))]
 
 
-def _replaced(statements: Sequence[SchemaStatement]) -> Iterator[tuple[int, int]]:
-    dropped: dict[ObjectId, int] = {}
-    for place, statement in enumerate(statements):
-        if statement.object.kind in (Kind.INDEX, Kind.CONSTRAINT):
-            continue
-        if statement.action is Action.DROP:
-            dropped[statement.object] = place
-        elif statement.action is Action.CREATE and statement.object in dropped:
-            yield dropped[statement.object], place
+def _replaced(change: Change) -> Iterator[tuple[int, int]]:
+    """Give the first and the last place of what must not be seen half done."""
+    begun: dict[object, int] = {}
+    for place, statement in enumerate(change.plan):
+        opens, closes = _opens(change, statement), _closes(change, statement)
+        if closes in begun:
+            yield begun[closes], place
+        if opens is not None:
+            begun[opens] = place
+
+
+def _opens(change: Change, statement: SchemaStatement) -> object:
+    if statement.object.kind is Kind.INDEX or statement.object in change.exchanged:
+        return None
+    if statement.action in (Action.DROP, Action.DROP_DEFAULT):
+        return statement.action, statement.object
+    return ("aside", _aside(statement)) if is_put_aside(statement) else None
+
+
+def _closes(change: Change, statement: SchemaStatement) -> object:
+    if statement.action is Action.CREATE:
+        return Action.DROP, statement.object
+    if statement.action is Action.SET_DEFAULT:
+        return Action.DROP_DEFAULT, statement.object
+    if statement.action is Action.DROP and statement.object not in change.old.objects:
+        return "aside", bare(statement.object.name)
+    return ()
+
+
+def _aside(statement: SchemaStatement) -> str:
+    return bare(statement.sql.rpartition(" RENAME TO ")[2])
 
 
 def _between(first: set[int], last: set[int], before: Sequence[set[int]]) -> set[int]:
@@ -214,18 +259,22 @@ class _Node:
     apart: set[int]
 
 
+_TOGETHER = "what is dropped and made again, or changes its type, must not be seen half done"
+
+
 class _Graph:
     """The steps of a plan and the order among them."""
 
     def __init__(self, change: Change) -> None:
         self._change = change
+        self._scene = Scene(Before(change.old))
         self._statements = list(change.plan)
         self._effects = [_effects(change, each) for each in self._statements]
         self._before = _dependencies(self._statements, self._effects)
         self._made: dict[int, int] = {}
         self._ended: dict[int, int] = {}
         self.nodes: list[_Node] = []
-        for unit in _units(self._statements, self._before):
+        for unit in _units(change, self._before):
             if len(unit) == 1:
                 self._add(unit[0])
             else:
@@ -244,22 +293,28 @@ class _Graph:
         self._made.setdefault(place, self._ended[place])
 
     def _add_group(self, places: Sequence[int]) -> None:
-        steps = [self._whole(place) for place in places]
-        together = Step(
-            tuple(sql for each in steps for sql in each.statements),
-            frozenset(table for each in steps for table in each.tables),
+        """Put the first steps of statements into one; what may follow later follows it."""
+        parts = [whole(self._change, self._statements[place]) for place in places]
+        first = Step(
+            tuple(self._told_together([sql for step, _ in parts for sql in step.statements])),
+            frozenset(table for step, _ in parts for table in step.tables),
         )
         before = set[int]().union(*(self._before[place] for place in places)) - set(places)
-        self.nodes.append(_Node(together, places[0], *self._waits(before, places)))
-        for place in places:
-            self._made[place] = self._ended[place] = len(self.nodes) - 1
+        together = len(self.nodes)
+        self.nodes.append(_Node(first, places[0], *self._waits(before, places)))
+        for place, (_, later) in zip(places, parts, strict=True):
+            self._made[place] = self._ended[place] = together
+            for step in later:
+                self.nodes.append(_Node(step, place, set(), {self._ended[place]}))
+                self._ended[place] = len(self.nodes) - 1
 
-    def _whole(self, place: int) -> Step:
-        """Return a statement of a group: as it is, where the safe way would leave the transaction."""
-        steps = steps_of(self._change, self._statements[place])
-        if len(steps) == 1 and steps[0].way is Way.TRANSACTION:
-            return steps[0]
-        return plain(self._change, self._statements[place])
+    def _told_together(self, statements: Iterable[str]) -> Iterator[str]:
+        """Say why several tables are locked in one transaction, where they are."""
+        held: set[str] = set()
+        for sql in statements:
+            locked = set(locks_readers_of(self._scene, facts_of(sql)))
+            yield allow("several-tables-locked", _TOGETHER, sql) if held and locked - held else sql
+            held |= locked
 
     def _waits(self, before: Iterable[int], places: Sequence[int]) -> tuple[set[int], set[int]]:
         after: set[int] = set()

@@ -9,7 +9,7 @@ may not create one.
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from database_handler.core.connection import dedicated
 from database_handler.core.exceptions import PermissionDenied
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
-from database_handler.migrations.building import build, needs_database
+from database_handler.migrations.building import build, made_extensions, needs_database
 from database_handler.migrations.errors import MigrationFailed, ScratchUnavailable
 from database_handler.migrations.locking import Kept
 from database_handler.migrations.migration import Migration
@@ -142,11 +142,14 @@ def _copy(
         else:
             return session
     attempt.close()
-    return _copy_in_database(stack, config, migrations)
+    return _copy_in_database(stack, config, migrations, told)
 
 
-def _copy_in_database(stack: ExitStack, config: DatabaseConfig, migrations: Sequence[Migration]) -> Session:
-    scratch = stack.enter_context(scratch_database(config))
+def _copy_in_database(
+    stack: ExitStack, config: DatabaseConfig, migrations: Sequence[Migration], told: Sequence[Migration]
+) -> Session:
+    made = made_extensions(migration.text for migration in told)
+    scratch = stack.enter_context(scratch_database(config, without=made))
     build_for_good(scratch, migrations)
     return stack.enter_context(rolled_back(scratch))
 
@@ -218,10 +221,15 @@ def guard(session: Session, config: DatabaseConfig) -> None:
 
 
 @contextmanager
-def scratch_database(config: DatabaseConfig) -> Iterator[DatabaseConfig]:
-    """Give an empty database of the same locale, with the extensions that lie in schemas of their own.
+def scratch_database(config: DatabaseConfig, *, without: Collection[str] = ()) -> Iterator[DatabaseConfig]:
+    """Give an empty database of the same locale and with the same extensions.
 
     Where the role may not create one, it is made on an embedded server that ends with it.
+
+    Parameters
+    ----------
+    without : collection of str
+        Extensions to leave out, as SQL spells them: those that a version makes.
 
     Raises
     ------
@@ -234,7 +242,7 @@ def scratch_database(config: DatabaseConfig) -> Iterator[DatabaseConfig]:
             scratch = _create(stack, config)
         except PermissionDenied:
             scratch = stack.enter_context(_embedded())
-        _furnish(config, scratch)
+        _furnish(config, scratch, without)
         yield scratch
 
 
@@ -306,15 +314,16 @@ def _embedded() -> Iterator[DatabaseConfig]:
 _FURNITURE = Statement(
     "SELECT quote_ident(current_schema()), coalesce((SELECT json_agg(json_build_array(quote_ident(extname),"
     " quote_ident(nspname)) ORDER BY e.oid) FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n"
-    " ON n.oid = e.extnamespace WHERE nspname NOT IN ('pg_catalog', current_schema())), '[]')",
+    " ON n.oid = e.extnamespace WHERE nspname <> 'pg_catalog'), '[]')",
     "scratch.furniture",
 )
 
 
-def _furnish(config: DatabaseConfig, scratch: DatabaseConfig) -> None:
+def _furnish(config: DatabaseConfig, scratch: DatabaseConfig, without: Collection[str]) -> None:
     """Make the schema of the real tables, and the extensions that a migration expects to find elsewhere."""
     schema, extensions = Autocommit(lambda: dedicated(config)).session.one(_FURNITURE)
-    text = "".join(_furniture(schema or "public", extensions))
+    brought = [(name, where) for name, where in extensions if name not in without]
+    text = "".join(_furniture(schema or "public", brought))
     session = Autocommit(lambda: dedicated(scratch)).session
     session.run(Statement(text, "scratch.furnish", writes=True))
 

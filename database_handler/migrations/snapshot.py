@@ -504,7 +504,7 @@ class SchemaSnapshot:
     @property
     def fingerprint(self) -> str:
         """The SHA-256, in hexadecimal, of what is compared: equal snapshots have one, others another."""
-        told = [_told(each, _compared(type(each))) for each in self]
+        told = [_told(each, _compared(each.id.kind)) for each in self]
         text = json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -527,7 +527,7 @@ class SchemaSnapshot:
                 "format": _FORMAT,
                 "server_version": self.server_version,
                 "unmodelled": self.unmodelled,
-                "objects": [_told(each, _fields(type(each))) for each in self],
+                "objects": [_told(each, _fields(each.id.kind)) for each in self],
             },
             ensure_ascii=False,
             separators=(",", ":"),
@@ -560,14 +560,15 @@ _FORMAT = 1
 
 
 @cache
-def _fields(made: type[SchemaObject]) -> tuple[tuple[str, Any], ...]:
+def _fields(kind: Kind) -> tuple[tuple[str, Any], ...]:
     """Return the names and defaults of a kind's fields, in their order."""
-    return tuple((each.name, each.default) for each in fields(made) if each.name != "id")
+    return tuple((each.name, each.default) for each in fields(_KINDS[kind]) if each.name != "id")
 
 
 @cache
-def _compared(made: type[SchemaObject]) -> tuple[tuple[str, Any], ...]:
-    return tuple((each.name, each.default) for each in fields(made) if each.compare and each.name != "id")
+def _compared(kind: Kind) -> tuple[tuple[str, Any], ...]:
+    compared = {each.name for each in fields(_KINDS[kind]) if each.compare}
+    return tuple(each for each in _fields(kind) if each[0] in compared)
 
 
 def _told(each: SchemaObject, told: tuple[tuple[str, Any], ...]) -> list[Any]:

@@ -14,13 +14,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.migrations.building import build, unbuild
+from database_handler.migrations.building import build, look, unbuild
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.checking import writes_rows
 from database_handler.migrations.content_rows import Content, read_content
 from database_handler.migrations.errors import ProofFailed, UnusableTarget
 from database_handler.migrations.file_writing import rendered, replace_versions
-from database_handler.migrations.introspection import introspect
 from database_handler.migrations.migration import parse
 from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.safe_way import safe_sections
@@ -28,6 +27,7 @@ from database_handler.migrations.schema_diff import diff
 from database_handler.migrations.schema_diff.statement import SchemaDiff
 from database_handler.migrations.scratch import copy_of, guard
 from database_handler.migrations.snapshot import Extension, SchemaSnapshot
+from database_handler.migrations.wanted import extensions_of, read_head
 
 __all__ = ["Squashed", "squash"]
 
@@ -71,11 +71,11 @@ def squash(config: DatabaseConfig, chain: Chain, upto: str | int) -> Squashed:
     started = time.monotonic()
     versions = _chosen(chain, upto)
     with copy_of(config, (*chain.before, *versions)) as session:
-        head = introspect(session)
+        head = read_head(session, (*chain.before, *versions))
         rows = read_content(session, head)
         guard(session, config)
     with copy_of(config, chain.before) as session:
-        base = introspect(session)
+        base = read_head(session, chain.before)
         rows = rows.without(read_content(session, base))
     draft = _Draft(versions, base, head, rows)
     path = chain.own.versions / f"{draft.name}.sql"
@@ -160,7 +160,7 @@ def _prove(config: DatabaseConfig, chain: Chain, draft: _Draft, migration: Migra
     with copy_of(config, chain.before, then=[migration]) as session:
         before = read_content(session, draft.base)
         build(session, [migration])
-        _check(draft, "up", diff(introspect(session), draft.head))
+        _check(draft, "up", diff(look(session, extensions_of(draft.head)), draft.head))
         if read_content(session, draft.head).without(before) != draft.rows:
             raise ProofFailed(
                 "on a scratch copy the one file puts in other rows than the versions do, and nothing was "
@@ -169,7 +169,7 @@ def _prove(config: DatabaseConfig, chain: Chain, draft: _Draft, migration: Migra
             )
         if draft.reversible:
             unbuild(session, migration)
-            _check(draft, "down", diff(introspect(session), draft.bottom))
+            _check(draft, "down", diff(look(session, extensions_of(draft.bottom)), draft.bottom))
 
 
 def _check(draft: _Draft, direction: str, residue: SchemaDiff) -> None:

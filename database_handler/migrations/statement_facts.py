@@ -76,6 +76,7 @@ class AlterAction:
     type: str = ""
     new_name: str = ""
     cascade: bool = False
+    collated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class StatementFacts:
         The names of what a CREATE makes.
     columns : tuple of str
         The columns of an index, as far as they are plain.
+    labels : tuple of str
+        The labels that an enum gets, as they are spelled.
+    new_name : str
+        What it is called after an ALTER ... RENAME TO.
     """
 
     verb: str
@@ -108,6 +113,7 @@ class StatementFacts:
     columns: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    new_name: str = ""
 
     @property
     def concurrently(self) -> bool:
@@ -294,7 +300,13 @@ def _other_object(reader: _Reader, verb: str, kind: str, words: frozenset[str]) 
         table = reader.name() if reader.take("ON") else table
     labels = _labels(reader) if kind == "TYPE" else ()
     made = names if verb == "CREATE" else ()
-    return StatementFacts(f"{verb} {kind}", names, table, words, makes=made, labels=labels)
+    new_name = _renamed_to(reader) if verb == "ALTER" else ""
+    return StatementFacts(f"{verb} {kind}", names, table, words, makes=made, labels=labels, new_name=new_name)
+
+
+def _renamed_to(reader: _Reader) -> str:
+    reader.until(frozenset({"RENAME"}))
+    return reader.name() if reader.take("RENAME", "TO") else ""
 
 
 def _labels(reader: _Reader) -> tuple[str, ...]:
@@ -364,7 +376,8 @@ def _alter_type(reader: _Reader, words: frozenset[str]) -> StatementFacts:
         reader.take("IF", "NOT", "EXISTS")
         labels = (reader.word(),)
         actions = (AlterAction("ADD VALUE", name),)
-    return StatementFacts("ALTER TYPE", (name,), "", words, actions, labels=labels)
+    new_name = "" if labels else _renamed_to(reader)
+    return StatementFacts("ALTER TYPE", (name,), "", words, actions, labels=labels, new_name=new_name)
 
 
 def _alter_table(reader: _Reader, verb: str, words: frozenset[str]) -> StatementFacts:
@@ -424,7 +437,8 @@ def _alter_column(reader: _Reader, start: int) -> AlterAction:
     if reader.take("SET", "NOT", "NULL"):
         return AlterAction("SET NOT NULL", name, start)
     if reader.take("TYPE") or reader.take("SET", "DATA", "TYPE"):
-        return AlterAction("TYPE", name, start, type=_text(reader.until(frozenset({"COLLATE", "USING"}), 1)))
+        type_name = _text(reader.until(frozenset({"COLLATE", "USING"}), 1))
+        return AlterAction("TYPE", name, start, type=type_name, collated=reader.word() == "COLLATE")
     if reader.take("ADD", "GENERATED"):
         return AlterAction("ADD GENERATED", name, start)
     if reader.take("SET", "EXPRESSION"):

@@ -45,17 +45,37 @@ class Replica(BaseModel, frozen=True):
     kept_bytes: int = 0
 
 
-_SIZES = Statement(
-    "SELECT quote_ident(c.relname), greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid)"
+_FROM = (
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = coalesce(%s, current_schema()) AND c.relkind IN ('r', 'p', 'm')",
+    " WHERE n.nspname = coalesce(%s, current_schema()) AND c.relkind IN ('r', 'p', 'm')"
+)
+_SIZES = Statement(
+    f"SELECT quote_ident(c.relname), greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid){_FROM}",
     "preflight.sizes",
+)
+# What the last VACUUM or ANALYZE counted; unlike the size itself it is known without a lock.
+_ESTIMATES = Statement(
+    "SELECT quote_ident(c.relname), greatest(c.reltuples, 0)::bigint, (SELECT coalesce(sum(r.relpages), 0)"
+    " * current_setting('block_size')::bigint FROM pg_catalog.pg_class r"
+    " WHERE r.oid IN (c.oid, c.reltoastrelid)"
+    " OR r.oid IN (SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (c.oid, c.reltoastrelid)))"
+    f"::bigint{_FROM}",
+    "preflight.estimated_sizes",
 )
 
 
-def read_sizes(session: Session, schema: str | None) -> dict[str, tuple[int, int]]:
-    """Return about how many rows each table has, and its bytes with indexes and long values."""
-    return {name: (rows, size) for name, rows, size in session.all(_SIZES, [schema])}
+def read_sizes(
+    session: Session, schema: str | None, *, estimated: bool = False
+) -> dict[str, tuple[int, int]]:
+    """Return about how many rows each table has, and its bytes with indexes and long values.
+
+    Parameters
+    ----------
+    estimated : bool
+        Take the bytes from the catalogue: the true ones wait for who has locked a table.
+    """
+    rows = session.all(_ESTIMATES if estimated else _SIZES, [schema])
+    return {name: (count, size) for name, count, size in rows}
 
 
 # A transaction that is prepared holds its locks without a process.

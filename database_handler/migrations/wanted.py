@@ -1,16 +1,17 @@
 """From the versions' schema to the models': what is renamed, what is changed, and the sections that do it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.ddl import create_tables
 from database_handler.core.session import Session, Statement
 from database_handler.core.text_search import VECTOR_FUNCTION, create_text_search
+from database_handler.migrations.building import look, made_extensions
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.decisions import Deciding
 from database_handler.migrations.errors import BackfillNeeded
-from database_handler.migrations.introspection import introspect
+from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.model_schema import (
     Overlay,
     following_renames,
@@ -24,20 +25,36 @@ from database_handler.migrations.schema_diff.statement import Rename, SchemaDiff
 from database_handler.migrations.scratch import copy_of
 from database_handler.migrations.snapshot import Kind, ObjectId, SchemaSnapshot
 
-__all__ = ["Change", "Difference", "difference", "read_overlay", "rename_section", "renamed", "way_of"]
+__all__ = [
+    "Change",
+    "Difference",
+    "difference",
+    "extensions_of",
+    "read_head",
+    "read_overlay",
+    "rename_section",
+    "renamed",
+    "way_of",
+]
 
 
 def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
     """Make the models' tables on a scratch copy of the folders before, and read what came of it."""
     tables = chain.own.tables
+    text = create_tables(tables)
+    before = made_extensions(version.text for version in chain.before)
     with copy_of(config, chain.before) as session:
-        base = introspect(session) if chain.before else SchemaSnapshot({})
-        text = create_tables(tables)
+        base = look(session, before) if chain.before else SchemaSnapshot({})
         if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
             text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
         if tables:
             session.script(text)
-        return Overlay(introspect(session), base, tables)
+        return Overlay(look(session, before | made_extensions([text])), base, tables)
+
+
+def read_head(session: Session, migrations: Iterable[Migration]) -> SchemaSnapshot:
+    """Return the schema that `migrations` have made in a copy."""
+    return look(session, made_extensions(version.text for version in migrations))
 
 
 # -------------------------------------------------------------------------------------------- the difference
@@ -118,10 +135,15 @@ def difference(session: Session, head: SchemaSnapshot, overlay: Overlay) -> Diff
 
 
 def renamed(session: Session, snapshot: SchemaSnapshot, renames: Sequence[Rename]) -> SchemaSnapshot:
-    """Rename in `session` and return the schema then."""
+    """Rename in `session` and return the schema then; no extension comes or goes."""
     for statement in rename_statements(renames):
         session.run(Statement(statement.sql, "generate.rename", writes=True))
-    return introspect(session) if renames else snapshot
+    return look(session, extensions_of(snapshot)) if renames else snapshot
+
+
+def extensions_of(snapshot: SchemaSnapshot) -> frozenset[str]:
+    """Return the names of the extensions in a snapshot."""
+    return frozenset(key.name for key in snapshot.objects if key.kind is Kind.EXTENSION)
 
 
 # -------------------------------------------------------------------------------------------------- sections

@@ -1,17 +1,23 @@
 """An application's own entities are typed, migrated, counted, copied and carried as the library's are."""
 
 import io
+import json
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg2 import sql
 from pydantic import Field
 
 from database_handler import (
     Create,
     Database,
+    DatabaseConfig,
     Draft,
     Entity,
     Project,
@@ -25,8 +31,10 @@ from database_handler import (
 )
 from database_handler.cli import main
 from database_handler.content.project_file import ProjectFileRefused
+from database_handler.core.connection import dedicated
 from database_handler.core.ddl import create_tables, drop_tables
 from database_handler.core.exceptions import ConfigurationError, InvalidValue, MissingReference
+from database_handler.core.transaction import Autocommit
 from database_handler.migrations import lock_text
 from database_handler.migrations.migration import read_folder
 from database_handler.models import ENTITIES
@@ -109,6 +117,7 @@ class NewsroomDatabase(Newsroom, Database[NewsroomUnit]):
 
 
 OWN = (Comment, Reader, Reaction)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "applications.md"
 
 
 class ReaderFactory(EntityFactory[NewReader, Reader], draft=NewReader):
@@ -128,10 +137,10 @@ class ReactionFactory(EntityFactory[NewReaction, Reaction], draft=NewReaction):
     reader_id = declare.LazyFunction(uuid4)
 
 
-@pytest.fixture
-def versions(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The application's migrations: one version with all three tables."""
-    folder = tmp_path / "versions"
+    folder = tmp_path_factory.mktemp("newsroom") / "versions"
     folder.mkdir()
     tables = [record.table for record in OWN]
     text = f"-- 0001_own\n-- migrate: up\n{create_tables(tables)}\n-- migrate: down\n{drop_tables(tables)}"
@@ -144,16 +153,24 @@ def versions(tmp_path: Path) -> Path:
 def pending(
     database: Database, versions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NewsroomDatabase]:
-    """A database with the library's schema, without the application's."""
+    """A database of the test's own with the library's schema, without the application's."""
     monkeypatch.setattr(NewsroomDatabase, "versions", versions)
     with NewsroomDatabase(database.config) as made:
         yield made
 
 
-@pytest.fixture
-def newsroom(pending: NewsroomDatabase) -> NewsroomDatabase:
-    pending.migrate()
-    return pending
+@pytest.fixture(scope="module")
+def newsroom(database_template: DatabaseConfig, versions: Path) -> Iterator[NewsroomDatabase]:
+    """A migrated database that the tests share: each has projects of its own."""
+    server = Autocommit(lambda: dedicated(database_template.with_(name="postgres"))).session
+    name = sql.Identifier(f"newsroom_{uuid4().hex}")
+    server.run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(database_template.name)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NewsroomDatabase, "versions", versions)
+        with NewsroomDatabase(database_template.with_(name=name.string)) as made:
+            made.migrate()
+            yield made
+    server.run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def reacted(newsroom: NewsroomDatabase) -> Project:
@@ -260,13 +277,15 @@ def test_the_first_version_is_generated_into_a_folder_of_the_application_s(
 
 
 def test_deleting_counts_the_application_s_rows(newsroom: NewsroomDatabase) -> None:
+    readers = newsroom.readers.count()
     project, other = reacted(newsroom), reacted(newsroom)
     expected = {"comments": 2, "reactions": 2}
     assert newsroom.projects.delete_preview(project.id).others == expected
     gone = newsroom.projects.delete(project.id)
     assert (gone.others, gone.text_sources, gone.total) == (expected, 1, 6)
-    assert newsroom.comments.count() == newsroom.reactions.count() == 2
-    assert newsroom.readers.count() == 4  # they belong to no project
+    assert newsroom.comments.count(project_id=project.id) == 0
+    assert newsroom.comments.count(project_id=other.id) == newsroom.reactions.count(project_id=other.id) == 2
+    assert newsroom.readers.count() == readers + 4  # they belong to no project
     assert newsroom.projects.get_by_id(other.id) == other
 
 
@@ -280,7 +299,9 @@ def test_a_copy_has_the_application_s_rows_with_references_to_the_copies(newsroo
     assert {comment.text_source_id for comment in comments} == {source.id}
     reactions = newsroom.reactions.list(project_id=copied.id)
     assert {each.comment_id for each in reactions} == {comment.id for comment in comments}
-    assert {each.reader_id for each in reactions} == {reader.id for reader in newsroom.readers.list()}
+    assert {each.reader_id for each in reactions} == {
+        each.reader_id for each in newsroom.reactions.list(project_id=project.id)
+    }
 
 
 def test_a_file_carries_the_application_s_rows(newsroom: NewsroomDatabase) -> None:
@@ -301,13 +322,15 @@ def test_a_file_carries_the_application_s_rows(newsroom: NewsroomDatabase) -> No
 
 def test_reports_know_the_application_s_rows(newsroom: NewsroomDatabase) -> None:
     project = reacted(newsroom)
-    latest = newsroom.comments.update(newsroom.comments.list(limit=1)[0].id, {"author": "someone"})
+    latest = newsroom.comments.update(
+        newsroom.comments.list(project_id=project.id, limit=1)[0].id, {"author": "someone"}
+    )
     figures = newsroom.projects.statistics(project.id)
     assert (figures.others, figures.rows) == ({"comments": 2, "reactions": 2}, 5)
     assert figures.last_activity == latest.updated_at
     tree = newsroom.projects.tree(project.id)
-    assert list(tree.others["comments"]) == newsroom.comments.list(order_by="id")
-    assert list(tree.others["reactions"]) == newsroom.reactions.list(order_by="id")
+    assert list(tree.others["comments"]) == newsroom.comments.list(project_id=project.id, order_by="id")
+    assert list(tree.others["reactions"]) == newsroom.reactions.list(project_id=project.id, order_by="id")
     assert [type(record) for record in tree.records()][-4:] == [Comment, Comment, Reaction, Reaction]
     summary = newsroom.projects.metadata_summary(project.id)
     assert summary.rows["comments"] == 2
@@ -367,25 +390,68 @@ number = 5
 
 
 @pytest.fixture
-def package(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database) -> str:
-    """A module in the current folder with the application's class; the settings name its database."""
+def package(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current folder with the application's class."""
     name = f"newsroom_{uuid4().hex}"
     text = PACKAGE.format(module=__name__, versions=str(versions))
     (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     return name
 
 
 def test_commands_take_the_application_s_class(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
     assert main(["--app", f"{package}:Wired", "migrate"]) == 0
     assert "0001_own" in capsys.readouterr().out
     monkeypatch.setenv("DATABASE_CLASS", f"{package}:Wired")
     assert main(["health", "--json"]) == 0
-    assert '"application_head": "0001_own"' in capsys.readouterr().out.replace('":"', '": "')
+    assert json.loads(capsys.readouterr().out)["application_head"] == "0001_own"
+    with NewsroomDatabase(database.config) as wired:
+        assert main(["stats", reacted(wired).slug]) == 0
+    assert re.search(r"reactions +2\b", capsys.readouterr().out)
+
+
+@pytest.fixture
+def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The commands of the page on applications, in a folder with the package that the page describes."""
+    page = PAGE.read_text(encoding="utf-8")
+    note, data, *_ = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "newsroom").mkdir()
+    (tmp_path / "newsroom" / "note.py").write_text(note, encoding="utf-8")
+    text = f"from newsroom.note import NoteRepository\n{data}"
+    (tmp_path / "newsroom" / "data.py").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield re.findall(r"^database-handler (--app .*)$", page, re.MULTILINE)
+    for name in ("newsroom", "newsroom.note", "newsroom.data"):
+        sys.modules.pop(name, None)
+
+
+def test_the_commands_of_the_page_run(
+    documented: list[str], database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
+    assert len(documented) == 2
+    for line in documented:
+        assert main(shlex.split(line)) == 0, line
+    assert (tmp_path / "newsroom" / "versions" / "0001_notes.sql").exists()
+    assert database.session.all("SELECT author, content FROM notes") == []
+
+
+def test_pictures_and_json_schemas_have_the_application_s_entities(
+    package: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--app", f"{package}:Wired", "schema", "diagram"]) == 0
+    drawn = capsys.readouterr().out
+    assert all(f"{record.table.name} {{" in drawn for record in (Project, *OWN))
+    assert main(["--app", f"{package}:Wired", "schema", "json", "NewComment"]) == 0
+    assert "text_source_id" in capsys.readouterr().out
+    assert main(["schema", "json", "NewComment"]) == 1
+    assert "no model is called 'NewComment'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A database that was there before its versions is taken over, and never with a schema that they do not make."""
+"""A database that was there before its versions is taken over, not with a schema that they do not make."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def test_a_database_without_versions_gets_its_first_one(
         CREATE TYPE mood AS ENUM ('calm', 'glad');
         CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE);
         CREATE TABLE notes (id int PRIMARY KEY, person bigint REFERENCES people, mood mood, body text,
-            CONSTRAINT some CHECK (body <> ''));
+            CONSTRAINT not_empty CHECK (body <> ''));
         CREATE INDEX notes_mood ON notes (mood) WHERE body IS NOT NULL;
         CREATE VIEW glad AS SELECT * FROM notes WHERE mood = 'glad';
         CREATE FUNCTION shout(a text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(a);

@@ -1,4 +1,4 @@
-"""Statements that no transaction takes: cut off anywhere, failed, or in somebody's way, nothing is left behind."""
+"""Statements that no transaction takes: cut off, failed, or kept waiting, they leave nothing behind."""
 
 import json
 import os
@@ -85,12 +85,16 @@ def test_a_build_cut_off_amid_its_work_is_put_away_and_done_anew(
 def test_a_build_that_the_server_ended_alone_is_not_done_twice(
     config: DatabaseConfig, folder: Folder, session: Session, manager: Make
 ) -> None:
-    folder.write("0001_i", OUTSIDE + "CREATE INDEX CONCURRENTLY t_a ON t (a);")
+    path = folder.write("0001_i", OUTSIDE + "CREATE INDEX CONCURRENTLY t_a ON t (a);")
     killed_in(config, folder, "CREATE INDEX")
     eventually(lambda: oid(session, "t_a") is not None and invalid(session) == [])
     built = oid(session, "t_a")
     [(progress,)] = session.all("SELECT progress FROM application_migrations")
-    assert (progress["parts"], progress["begun"]) == (0, {"oid": None})
+    assert (progress["parts"], progress["begun"]["oid"]) == (0, None)
+    path.write_text(path.read_text().replace("t_a", "t_c"))
+    with pytest.raises(PartialMigration, match=r":3: a run was cut off in another statement"):
+        manager().migrate()
+    path.write_text(path.read_text().replace("t_c", "t_a"))
     assert manager().migrate().applied == ("0001_i",)
     assert oid(session, "t_a") == built
 
@@ -105,7 +109,8 @@ DROPPED = "DROP INDEX CONCURRENTLY t_b"
         ("CREATE INDEX t_b ON t (b)", DROPPED + " RESTRICT", "to_regclass('t_b') IS NULL"),
         ("SELECT", 'CREATE UNIQUE INDEX CONCURRENTLY "T A" ON ONLY public.t (a)',
          "to_regclass('\"T A\"') IS NOT NULL"),
-        ("CREATE INDEX t_b ON t (b)", "REINDEX (VERBOSE) TABLE CONCURRENTLY t", "to_regclass('t_b') IS NOT NULL"),
+        ("CREATE INDEX t_b ON t (b)", "REINDEX (VERBOSE) TABLE CONCURRENTLY t",
+         "to_regclass('t_b') IS NOT NULL"),
         ("SELECT", "VACUUM (ANALYZE) t", "true"),
         ("SELECT", "ALTER SYSTEM RESET deadlock_timeout", "true"),
         ("SELECT", "CREATE DATABASE outside_made STRATEGY file_copy",
@@ -115,7 +120,7 @@ DROPPED = "DROP INDEX CONCURRENTLY t_b"
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("table")
-def test_cut_off_before_its_record_it_is_not_done_twice(  # noqa: PLR0913  # what pytest hands over
+def test_cut_off_before_its_record_it_is_not_done_twice(
     config: DatabaseConfig,
     folder: Folder,
     session: Session,
@@ -140,7 +145,7 @@ BLOCK = "DO $$ BEGIN INSERT INTO t VALUES (0, 0); COMMIT; INSERT INTO t VALUES (
 
 @pytest.mark.parametrize(("chosen", "stored"), [(0, 2), (1, 4)], ids=["done", "again"])
 @pytest.mark.usefixtures("table")
-def test_what_nobody_can_tell_is_asked(  # noqa: PLR0913  # what pytest hands over
+def test_what_nobody_can_tell_is_asked(
     config: DatabaseConfig, folder: Folder, session: Session, manager: Make, chosen: int, stored: int
 ) -> None:
     path = folder.write("0001_do", f"{OUTSIDE}{BLOCK};\nCREATE TABLE once (a int);")

@@ -90,3 +90,44 @@ def test_random_pairs_arrive_the_safe_way_too(config: DatabaseConfig) -> None:
             turn(scratch, told, old, new, renames)
             turn(scratch, told, new, old, inverted(renames))
     assert arrived > PAIRS / 2
+
+
+# -------------------------------------------------------------------------------------- known pairs, as text
+
+TABLES = """
+CREATE TABLE projects (id int PRIMARY KEY, name text);
+CREATE TABLE notes (id int PRIMARY KEY, project int, body text, code varchar(10), CONSTRAINT notes_code UNIQUE (code));
+CREATE INDEX notes_body ON notes (body);
+"""
+
+
+def snapshots(config: DatabaseConfig, before: str, after: str) -> tuple[SchemaSnapshot, SchemaSnapshot]:
+    with Scratch(config) as scratch:
+        for schema, text in ((OLD, before), (NEW, before + after)):
+            scratch.session.script(f"CREATE SCHEMA {schema}")
+            scratch.run(schema, text)
+        return scratch.snapshot(OLD), scratch.snapshot(NEW)
+
+
+def sections(
+    config: DatabaseConfig,
+    before: str,
+    after: str,
+    backfill: Mapping[ObjectId, str] | None = None,
+    renames: Iterable[Rename] = (),
+    reasons: Mapping[ObjectId, str] | None = None,
+) -> list[str]:
+    """The sections that turn the first text's schema into that of both, as they stand in a file.
+
+    Whatever they are, the rules of lint find nothing in them that fails.
+    """
+    old, new = snapshots(config, before, after)
+    plan = diff(old, new, renames=renames)
+    found = [each.text("up") for each in safe_sections(plan, old, new, backfill=backfill, reasons=reasons)]
+    assert_clean(found, old)
+    return found
+
+
+def assert_clean(texts: Iterable[str], old: SchemaSnapshot) -> None:
+    report = lint(parse(Folder.NAME, "".join(texts).encode()), before=old)
+    assert [finding for finding in report.findings if finding.fails or finding.rule == "allow-unused"] == []

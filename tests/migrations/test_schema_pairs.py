@@ -64,7 +64,9 @@ def test_rows_stay_where_no_statement_says_that_they_go(pairs: DatabaseConfig) -
     for seed in islice(seeds(), 40):
         with Scratch(pairs) as scratch:
             proven += filled_pair_holds(scratch, random_pair(seed))
-    assert proven > 10  # of the others, the rows forbid the difference: a NULL, a double, a value of no number
+    assert (
+        proven > 10
+    )  # of the others, the rows forbid the difference: a NULL, a double, a value of no number
 
 
 def filled_pair_holds(scratch: Scratch, pair: Pair) -> bool:
@@ -116,9 +118,7 @@ def test_equal_snapshots_have_equal_dumps(pairs: DatabaseConfig, server: Embedde
         difference = diff(introspect(alone, OLD), introspect(alone, NEW))
         for statement in difference:
             alone.script(f"SET search_path TO {OLD}, public; {statement.sql}")
-        found, wanted = (
-            normalised(dump(pairs, server.bin_dir, schema), schema) for schema in (OLD, NEW)
-        )
+        found, wanted = (normalised(dump(pairs, server.bin_dir, schema), schema) for schema in (OLD, NEW))
         if found != wanted:
             only = "\n".join(sorted({*found} - {*wanted})), "\n".join(sorted({*wanted} - {*found}))
             raise told.broken("the dumps differ", difference.script, "\n-- wanted\n".join(only))

@@ -1,6 +1,8 @@
 """Several runs at once, a locked table, a run that is killed: in the end every version is applied, once."""
 
 import os
+import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +15,14 @@ import pytest
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
-from database_handler.core.transaction import Transaction
+from database_handler.core.transaction import Autocommit, Transaction
 from database_handler.migrations import (
     MigrationFailed,
     MigrationLockTimeout,
     MigrationManager,
     MigrationReport,
 )
-from database_handler.migrations.locking import backoff, lock_key
+from database_handler.migrations.locking import Kept, backoff, lock_key
 from tests.migrations.conftest import Folder
 from tests.migrations.worker import PATIENCE, Run
 from tests.support.wire import CountingProxy
@@ -57,23 +59,45 @@ CREATE INDEX CONCURRENTLY t_a ON t (a);
 """
 
 
-def test_eight_processes_start_at_once_and_one_applies(
-    config: DatabaseConfig, folder: Folder, session: Session
-) -> None:
-    folder.write("0001_t", INDEX)
-    folder.write("0002_u", "CREATE TABLE u (a int); INSERT INTO u VALUES (1);")
-    runs = [Run(config, folder) for _ in range(8)]
+def start_together(config: DatabaseConfig, folder: Folder, how_many: int) -> list[str]:
+    """Let processes migrate at once; check what they answer, and return what those that waited logged."""
+    runs = [Run(config, folder) for _ in range(how_many)]
     try:
-        assert [run.expect() for run in runs] == ["ready"] * 8
+        assert [run.expect() for run in runs] == ["ready"] * how_many
         for run in runs:
             run.here.send("go")
         answers = [run.expect() for run in runs]
+        logged = [run.expect() for run in runs]
     finally:
         for run in runs:
             run.end()
-    assert sorted(answers, key=str, reverse=True) == [()] * 7 + [("0001_t", "0002_u")]
+    wanted = [()] * (how_many - 1) + [("0001_t", "0002_u")]
+    assert sorted(answers, key=str, reverse=True) == wanted
+    return [line for lines in logged if isinstance(lines, list) for line in lines]
+
+
+def started_together(config: DatabaseConfig, folder: Folder, session: Session) -> None:
+    folder.write("0001_t", INDEX)
+    folder.write("0002_u", "CREATE TABLE u (a int); INSERT INTO u VALUES (1);")
+    waited = start_together(config.with_(application_name="web"), folder, 16)
+    assert waited, "all but one wait"
+    assert all(re.search(r"process \d+ \(web, connected since|has just ended", line) for line in waited)
     assert (rows(session, "t"), rows(session, "u"), rows(session, "application_migrations")) == (1000, 1, 2)
     assert rows(session, "pg_index WHERE indrelid = 't'::regclass AND indisvalid") == 1
+
+
+def test_sixteen_processes_start_at_once_and_one_applies(
+    config: DatabaseConfig, folder: Folder, session: Session
+) -> None:
+    started_together(config, folder, session)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("turn", range(50))
+def test_sixteen_processes_fifty_times(
+    config: DatabaseConfig, folder: Folder, session: Session, turn: int
+) -> None:
+    started_together(config, folder, session)
 
 
 def test_a_run_waits_for_the_lock_and_names_its_holder(
@@ -126,30 +150,75 @@ def test_a_table_that_is_never_free_ends_with_its_blocker_named(
     assert manager().migrate().applied == ("0002_b",)
 
 
-def test_a_reader_is_never_kept_waiting_longer_than_lock_timeout(
-    config: DatabaseConfig, locked: Folder, manager: Make
-) -> None:
-    worst, over = [0.0], Event()
+class Readers:
+    """Reads a table all the time, each time in a transaction of its own, and keeps the longest wait."""
 
-    def read() -> None:
-        with Transaction(lambda: dedicated(config)) as session:
-            session.run("SELECT")
-        while not over.is_set():
+    def __init__(self, config: DatabaseConfig, text: str) -> None:
+        self.worst = 0.0
+        self.reads = 0
+        self._config = config
+        self._text = text
+        self._over = Event()
+        self._threads = [Thread(target=self._read) for _ in range(2)]
+
+    def _read(self) -> None:
+        lease = dedicated(self._config)
+        session = Autocommit(lambda: Kept(lease)).session
+        while not self._over.is_set():
             started = time.monotonic()
-            with Transaction(lambda: dedicated(config)) as session:
-                session.run("SELECT * FROM a")
-            worst[0] = max(worst[0], time.monotonic() - started)
+            session.run(Statement(self._text, "test.reads"))
+            self.worst = max(self.worst, time.monotonic() - started)
+            self.reads += 1
+        lease.release()
 
-    reader = Thread(target=read)
-    runner = Thread(target=lambda: manager(lock_timeout=0.2).migrate())
-    with holding(config, "SELECT * FROM a"):
-        reader.start()
+    def __enter__(self) -> "Readers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+def blocked_at_random(
+    config: DatabaseConfig, folder: Folder, manager: Make, session: Session, chance: random.Random
+) -> float:
+    """Migrate while transactions of random length hold the table; return a reader's longest wait."""
+    folder.write("0003_c", "ALTER TABLE a ADD COLUMN y int;\nALTER TABLE a ADD COLUMN z int;")
+    folder.write("0004_d", "-- migrate: up, no transaction\nCREATE INDEX CONCURRENTLY a_x ON a (x);")
+    folder.write("0005_e", "-- migrate: up, no transaction\nALTER TABLE a DROP COLUMN y;\nVACUUM FULL a;")
+    runner = Thread(target=lambda: manager(lock_timeout=0.1, lock_attempts=500).migrate())
+    with Readers(config, "SELECT * FROM a") as readers:
         runner.start()
-        over.wait(1.5)  # the time for which the table stays locked; nothing else is waited for
-    runner.join(PATIENCE)
-    over.set()
-    reader.join(PATIENCE)
-    assert 0 < worst[0] < 1.0
+        ends = time.monotonic() + PATIENCE
+        while runner.is_alive():
+            assert time.monotonic() < ends
+            with holding(config, "SELECT * FROM a"):
+                runner.join(chance.uniform(0.0, 0.4))
+            runner.join(chance.uniform(0.0, 0.1))
+    assert manager().status().at_head
+    assert rows(session, "pg_index WHERE NOT indisvalid") == 0
+    assert readers.reads > 20
+    return readers.worst
+
+
+def test_a_random_blocker_never_stalls_a_reader_past_lock_timeout(
+    config: DatabaseConfig, locked: Folder, manager: Make, session: Session
+) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)  # noqa: T201
+    # Beside the 0.1 s, what two busy cores take to come round to a thread.
+    assert blocked_at_random(config, locked, manager, session, random.Random(seed)) < 0.1 + 0.9
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(50))
+def test_random_blockers_fifty_times(
+    config: DatabaseConfig, locked: Folder, manager: Make, session: Session, seed: int
+) -> None:
+    assert blocked_at_random(config, locked, manager, session, random.Random(seed)) < 0.1 + 0.9
 
 
 @pytest.mark.parametrize("stop", ["t_gate", "u_gate", "v_gate"])

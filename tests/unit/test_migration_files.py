@@ -26,6 +26,7 @@ from database_handler.migrations.planning import (
     Applied,
     Progress,
     check_files,
+    folded,
     lock_text,
     plan_down,
     plan_up,
@@ -75,6 +76,9 @@ def test_a_file_is_taken_apart() -> None:
 
 
 UP = "-- migrate: up\n"
+OUTSIDE = "-- migrate: up, no transaction\n"
+BATCHED = "-- migrate: up, batched\n"
+HASH = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,37 @@ UP = "-- migrate: up\n"
             )
         ),
         (UP + "SELECT 1;\n-- migrate: down\nVACUUM;", 4, "cannot run in a transaction"),
+        *(
+            (UP + "SELECT 1;\n" + statement + ";", 3, "cannot run in a transaction; put it into")
+            for statement in (
+                "VACUUM (FULL, ANALYZE) a",
+                "REINDEX (CONCURRENTLY TRUE) INDEX a",
+                "REINDEX (TABLESPACE x) SCHEMA a",
+                "REINDEX SYSTEM",
+                "ALTER DATABASE a SET TABLESPACE b",
+                "ALTER SYSTEM RESET ALL",
+                "DISCARD ALL",
+                "CLUSTER VERBOSE",
+                "ALTER TABLE ONLY a.b DETACH PARTITION \"c d\" CONCURRENTLY",
+                "CREATE SUBSCRIPTION a CONNECTION 'b' PUBLICATION c",
+                "ALTER SUBSCRIPTION \"a b\" REFRESH PUBLICATION",
+                "ALTER SUBSCRIPTION a ADD PUBLICATION b",
+                "ALTER SUBSCRIPTION a SET (failover = true)",
+            )
+        ),
+        (OUTSIDE + "CREATE INDEX CONCURRENTLY ON a (b);", 2, "CONCURRENTLY without a name"),
+        (OUTSIDE + "SET a = b;\nRESET a;", 1, "only sets something"),
+        ("-- migrate: up, batch\nSELECT 1;", 1, "unknown marker"),
+        (BATCHED + "SELECT a FROM t LIMIT 5;", 2, "it changes no rows; a batched section is one UPDATE"),
+        (BATCHED + "WITH x AS (UPDATE t SET a = 1 RETURNING a) SELECT a FROM x LIMIT 1;", 2, "no rows"),
+        (BATCHED + "CREATE TABLE t (a int);", 2, "it changes no rows"),
+        (BATCHED + "UPDATE t SET a = 1 WHERE a IS NULL;", 2, "no LIMIT: everything would be changed"),
+        (BATCHED + "UPDATE t SET a = (SELECT b FROM u LIMIT 1);", 2, "no WHERE: the same rows"),
+        (BATCHED + "DELETE FROM t USING (SELECT 1 LIMIT 1) u;", 2, "no WHERE: the same rows"),
+        (BATCHED + "DELETE FROM t WHERE a IN (SELECT 1 LIMIT 1);\nDELETE FROM u;", 3, "a second statement"),
+        ("-- replaces: 0001_a\n" + UP + "SELECT 1;", 1, "a version's name and its hash"),
+        (f"-- replaces: 0001_A {HASH}\n" + UP + "SELECT 1;", 1, "a version's name and its hash"),
+        (f"--\n-- replaces: 0001_a {HASH}\n" + UP + "SELECT 1;", 1, "from 0001 to its own, 0007"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_told_with_its_line(text: str, line: int, says: str) -> None:
@@ -155,10 +190,111 @@ def test_a_wrong_file_is_told_with_its_line(text: str, line: int, says: str) -> 
         "COPY t FROM '/a/file'",
         "UPDATE t SET a = E'\\\\'",
         "SELECT 1 -- see the migrate command\n",
+        "REINDEX (CONCURRENTLY FALSE) TABLE a",
+        "ALTER SYSTEM_x RENAME TO y",
+        "CREATE SUBSCRIPTION a CONNECTION 'b' PUBLICATION c WITH (create_slot = false)",
+        "CREATE SUBSCRIPTION a CONNECTION 'b' PUBLICATION c WITH (enabled = false, connect = off)",
+        "ALTER SUBSCRIPTION a SET PUBLICATION b WITH (refresh = false)",
+        "ALTER SUBSCRIPTION a DISABLE",
+        "DROP SUBSCRIPTION a",
+        "DISCARD TEMP",
+        "ALTER DATABASE a SET work_mem = '1MB'",
+        "CLUSTER a USING b",
+        "ALTER TABLE a DETACH PARTITION b",
+        "CREATE INDEX ON a (b)",
     ],
 )
 def test_what_can_run_in_a_transaction_passes(statement: str) -> None:
     assert read(UP + statement).sections[0].statements[0].text == statement.partition(" --")[0]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE t SET a = 1 WHERE ctid = ANY (ARRAY(SELECT ctid FROM t WHERE a IS NULL LIMIT 10))",
+        "with x as (select 1) delete from t where a in (select a from t fetch first 5 rows only)",
+        "INSERT INTO t SELECT a FROM u LIMIT 10",
+        "MERGE INTO t USING (SELECT a FROM u LIMIT 5) u ON t.a = u.a WHEN MATCHED THEN DELETE",
+        "WITH d AS (DELETE FROM t WHERE a IN (SELECT a FROM t LIMIT 9) RETURNING *) INSERT INTO u TABLE d",
+    ],
+)
+def test_what_can_be_run_in_batches_passes(statement: str) -> None:
+    [section] = read(BATCHED + statement).sections
+    assert (section.batched, section.transactional, section.marker) == (True, True, BATCHED.strip())
+    [part] = read(BATCHED + statement).parts(Direction.UP)
+    assert part.batched
+
+
+def test_settings_go_with_each_statement_of_their_section() -> None:
+    text = "SET a = 1;\nVACUUM x;\nSET b = 2;\nVACUUM y;\n-- migrate: up, no transaction\nVACUUM z;"
+    parts = read(OUTSIDE + text).parts(Direction.UP)
+    told = [[s.text for s in (*part.settings, *part.statements)] for part in parts]
+    assert told == [["SET a = 1", "VACUUM x"], ["SET a = 1", "SET b = 2", "VACUUM y"], ["VACUUM z"]]
+
+
+PYTHON = """# why
+import os
+
+LIMIT = f"{os.sep!r} of {'a' + 'b'} {3:>{2}}"
+
+
+def up(session):
+    \"\"\"Does it.\"\"\"
+    if LIMIT:
+        session.run(
+            "SELECT 1",
+        )
+
+
+def down(session, after):
+    return None
+"""
+
+
+def python(text: str) -> Migration:
+    return read(text, PATH.with_suffix(".py"))
+
+
+def test_a_python_file_is_taken_apart() -> None:
+    migration = python(PYTHON)
+    told = [(s.kind, s.function, s.batched, s.line) for s in migration.sections]
+    assert told == [(SectionKind.UP, "up", False, 7), (SectionKind.DOWN, "down", True, 15)]
+    assert (migration.is_python, migration.reversible, migration.verify) == (True, True, ())
+    # The same for every Python that can read it.
+    assert migration.token_hash == "350a570f2cab05cb2a5993a65c4ac103ef0415bb7b8d318c72a17db8dc583351"
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        PYTHON.replace("# why", "# another reason\n\n"),
+        PYTHON.replace("\n", "\r\n"),
+        PYTHON.replace("    ", "\t"),
+        PYTHON.replace('    """Does it."""\n', ""),
+        PYTHON.replace("session.run(\n", "session.run(  # on one line\n\n"),
+        '"""What it is for."""\n' + PYTHON,
+        PYTHON.replace("return None", "return \\\n        None"),
+    ],
+)
+def test_comments_and_layout_do_not_change_a_python_hash(edited: str) -> None:
+    assert python(edited).token_hash == python(PYTHON).token_hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{3:>{2}}", "{3:>{1}}"),
+        ("'a' + 'b'", "'a' + 'c'"),
+        (" of ", "  of "),
+        ("if LIMIT:", "if not LIMIT:"),
+        ('"SELECT 1",', '"SELECT 2",'),
+        ("    return None", "    return None\n    session"),
+        ("        session.run(", "        pass\n    session.run("),
+    ],
+)
+def test_any_token_changes_a_python_hash(old: str, new: str) -> None:
+    assert old in PYTHON
+    assert python(PYTHON.replace(old, new)).token_hash != python(PYTHON).token_hash
 
 
 def test_a_marker_inside_a_string_is_none() -> None:
@@ -249,7 +385,9 @@ ONE, TWO, THREE, FOUR = files = [version(number) for number in range(1, 5)]
 def test_files_alone() -> None:
     check_files(files)
     check_files([])
-    with pytest.raises(DuplicateMigration, match=r"0002 is used by 0002_x.sql and 0002_y.sql.*next number, 0005"):
+    with pytest.raises(
+        DuplicateMigration, match=r"0002 is used by 0002_x.sql and 0002_y.sql.*next number, 0005"
+    ):
         check_files([ONE, TWO, version(2, name="y"), THREE, FOUR])
     with pytest.raises(MigrationGap, match="no version 0002, and there is 0003_x"):
         check_files([ONE, THREE])
@@ -339,6 +477,45 @@ def test_an_interrupted_one_goes_on_where_it_stopped() -> None:
     down = [row(ONE), row(half, Progress(Direction.DOWN, 0, half.hash_of(Direction.DOWN, 0)))]
     with pytest.raises(PartialMigration, match=r"half rolled back.*call rollback"):
         plan_up([ONE, half], down)
+
+
+def squashed(number: int, *replaced: Migration, up: str = "SELECT;") -> Migration:
+    lines = "".join(f"-- replaces: {each.name} {each.token_hash}\n" for each in replaced)
+    return read(f"{lines}-- migrate: up\n{up}\n-- migrate: down\nSELECT;", Path(f"{number:04}_squashed.sql"))
+
+
+def test_a_squashed_file_stands_for_those_that_it_replaces() -> None:
+    one = squashed(3, ONE, TWO, THREE)
+    check_files([one, FOUR])
+    assert [step.migration for step in plan_up([one, FOUR], [])] == [one, FOUR]
+    history = [row(ONE), row(TWO), row(THREE)]
+    assert [step.migration for step in plan_up([one, FOUR], history)] == [FOUR]
+    [found] = folded([one, FOUR], history)
+    assert (found.name, found.number, found.origin) == ("0003_squashed", 3, "replaced")
+    assert (found.folds, found.token_hash) == (("0001_x", "0002_x", "0003_x"), one.token_hash)
+    assert state_of(one, found) == "applied"
+    assert [step.migration for step in plan_down([one, FOUR], [*history, row(FOUR)], target=0)] == [FOUR, one]
+    assert plan_up([one, FOUR], [row(one), row(FOUR)]) == []
+    assert one.token_hash != squashed(3, ONE, TWO, version(3, name="y")).token_hash
+
+
+def test_a_squashed_file_may_be_squashed_again() -> None:
+    one = squashed(3, ONE, TWO, THREE)
+    again = squashed(4, ONE, TWO, THREE, one, FOUR)
+    for history in ([row(one), row(FOUR)], [row(each) for each in files], [row(again)]):
+        assert plan_up([again], history) == []
+
+
+def test_a_database_amid_what_a_squashed_file_replaces_is_told_what_to_do() -> None:
+    one = squashed(3, ONE, TWO, THREE)
+    for plan in (plan_up, plan_down):
+        with pytest.raises(PartialMigration, match=r"is at 0002_x, and 0003_squashed.*migrate to 0003 with"):
+            plan([one, FOUR], [row(ONE), row(TWO)])
+        with pytest.raises(ChangedMigration, match="0002_x was applied with other SQL"):
+            plan([one, FOUR], [row(ONE), row(TWO, token_hash=HASH), row(THREE)])
+    half = row(THREE, Progress(Direction.UP, 0, THREE.hash_of(Direction.UP, 0)))
+    with pytest.raises(PartialMigration, match="with the release that has them"):
+        plan_up([one], [row(ONE), row(TWO), half])
 
 
 def test_states() -> None:

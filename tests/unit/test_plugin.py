@@ -68,13 +68,16 @@ def test_fixtures_work_and_leave_nothing(pytester: pytest.Pytester, databases: D
 def test_an_application_brings_its_own_class_and_migrations(
     pytester: pytest.Pytester, databases: DatabaseConfig
 ) -> None:
+    folder = pytester.mkdir("versions")
+    (folder / "0001_own.sql").write_text("-- migrate: up\nCREATE TABLE own (a integer);\n", encoding="utf-8")
     pytester.makeconftest(
         """
+        from pathlib import Path
         import pytest
         from database_handler import Database
 
         class Films(Database):
-            pass
+            versions = Path(__file__).parent / "versions"
 
         @pytest.fixture(scope="session")
         def database_class():
@@ -92,7 +95,8 @@ def test_an_application_brings_its_own_class_and_migrations(
         """
         def test_both(database, uow):
             assert type(database).__name__ == "Films"
-            assert uow.session.all("SELECT a FROM extra") == []
+            assert uow.session.all("SELECT extra.a, own.a FROM extra, own") == []
+            assert database.health().application_head == "0001_own"
         """
     )
     pytester.runpytest_subprocess("-q").assert_outcomes(passed=1)

@@ -33,6 +33,8 @@ class Colour(StrEnum):
 
 
 Short: Any = Annotated[str, MaxLen(5)]
+Named: Any = Annotated[str, RenamedFrom("y")]
+Filled: Any = Annotated[str, Backfill("''")]
 
 
 class Inner(BaseModel):
@@ -180,7 +182,7 @@ def column(annotation: Any, default: Any = ...) -> Column:
         (UUID, Field(default_factory=uuid4), None),
         (dt.date, Field(default_factory=lambda: dt.date(2026, 1, 1)), None),
         (Annotated[int, Backfill("char_length(content)")], derived("content", len), "char_length(content)"),
-        (Annotated[str, Backfill("''")] | None, None, "''"),
+        (Filled | None, None, "''"),
         (Annotated[str, Backfill("lower(content)")], "x", "lower(content)"),
     ],
 )
@@ -205,8 +207,8 @@ def test_a_factory_is_not_called_before_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "annotation",
     [
-        Annotated[str, RenamedFrom("y")],
-        Annotated[str, RenamedFrom("y")] | None,
+        Named,
+        Named | None,
         Annotated[Short, RenamedFrom("y")],
     ],
 )

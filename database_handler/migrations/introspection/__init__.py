@@ -1,5 +1,6 @@
 """Reads a schema out of the catalogue: `introspect`."""
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -85,7 +86,7 @@ def introspect(session: Session, schema: str | Sequence[str] | None = None) -> S
             raise UnknownSchema(_unknown(names, schemas.values()))
         qualified = not isinstance(schema, str) and schema is not None
         path = [] if qualified else list(dict.fromkeys([*schemas.values(), *(brought or ())]))
-        with _path(inside, ", ".join([*path, "pg_temp"]), before):
+        with _path(inside, ", ".join([*path, "pg_temp"]), before), _uncollected():
             return _read(Catalogue(inside, schemas, qualified=qualified, version=version, filled=filled))
 
 
@@ -102,6 +103,18 @@ def _path(session: Session, path: str, before: str) -> Iterator[None]:
     session.all(_PATH, [path])
     yield
     session.all(_PATH, [before])
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back: of a large schema all that is made stays, and looking costs a half."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _read(catalogue: Catalogue) -> SchemaSnapshot:

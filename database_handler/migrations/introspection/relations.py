@@ -172,7 +172,7 @@ def _sequences(catalogue: Catalogue) -> Iterator[_Sequence]:
 
 def read_relations(catalogue: Catalogue) -> None:
     """Draft every table, column, view, materialised view and sequence; keep composite types' attributes."""
-    if not catalogue.holds(Class.RELATION):
+    if not catalogue.holds(Class.RELATION, Class.TYPE):
         return
     relations = [_Relation._make(row) for row in catalogue.rows(_RELATIONS, "relations")]
     for relation in relations:

@@ -112,8 +112,9 @@ class _Altered:
     def steps(self) -> Iterator[Step]:
         yield from self._ended()
         yield from self._type()
-        yield from self._begun()
-        yield from self._settings()
+        above = frozenset(after.id for _, after in self._parents())
+        for step in (*self._begun(), *self._settings()):
+            yield replace(step, needs=step.needs | above)
 
     def _anew(self) -> bool:
         """Whether the default goes before the type changes, and comes back after it."""
@@ -127,9 +128,9 @@ class _Altered:
     def _ended(self) -> Iterator[Step]:
         before, after = self.before, self.after
         if before.default is not None and (after.default is None or self._anew()):
-            yield Step.alter(
-                f"{self.alone} DROP DEFAULT", self.id, Action.DROP_DEFAULT, releases=self.releases
-            )
+            releases = {*self.releases, self.id}
+            sql = f"{self.alone} DROP DEFAULT"
+            yield Step.alter(sql, self.id, Action.DROP_DEFAULT, releases=releases)
         if before.identity is not None and after.identity is None:
             step = Step.alter(f"{self.front} DROP IDENTITY", self.id)
             yield replace(step, frees=frozenset({("relation", before.identity.sequence)}))
@@ -142,8 +143,8 @@ class _Altered:
     def _type(self) -> Iterator[Step]:
         if not self.retyped or self._parent_retyped():
             return
-        before, after = self.before, self.after
         yield from self._parked()
+        before, after = self.before, self.after
         again = self._made_again()
         same = again is not None and base_type(after.type) == base_type(before.type)
         using = conversion(after.id.part, before.type, after.type, made_again=same)

@@ -59,8 +59,8 @@ def apart(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[ObjectId]:
         Of each object its group, named by the object that the statement is about.
     """
     edges = _between(groups, side)
-    circling = _circling({(one, other) for one, other, _ in edges})
-    return sorted({member for one, other, member in edges if member != one and {one, other} <= circling})
+    circle = _circles({(one, other) for one, other, _ in edges})
+    return sorted({member for one, other, member in edges if member != one and circle[one] == circle[other]})
 
 
 def _between(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[tuple[ObjectId, ObjectId, ObjectId]]:
@@ -73,14 +73,40 @@ def _between(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[tuple[Obje
     ]
 
 
-def _circling(edges: set[tuple[ObjectId, ObjectId]]) -> set[ObjectId]:
-    """Return the nodes that are left when whatever has no edge in, or none out, is taken away again and again."""
-    while True:
-        ends = {one for one, _ in edges} & {other for _, other in edges}
-        left = {(one, other) for one, other in edges if one in ends and other in ends}
-        if len(left) == len(edges):
-            return ends
-        edges = left
+def _circles(edges: set[tuple[ObjectId, ObjectId]]) -> dict[ObjectId, ObjectId]:
+    """Return one node for each, the same for those from which one can get to each other and back."""
+    ahead: dict[ObjectId, list[ObjectId]] = {}
+    back: dict[ObjectId, list[ObjectId]] = {}
+    for one, other in sorted(edges):
+        ahead.setdefault(one, []).append(other)
+        back.setdefault(other, []).append(one)
+    found: dict[ObjectId, ObjectId] = {}
+    for last in reversed(_finished([*ahead, *back], ahead, {})):
+        for node in _finished([last], back, found):
+            found[node] = last
+    return found
+
+
+def _finished(
+    starts: Iterable[ObjectId],
+    edges: Mapping[ObjectId, list[ObjectId]],
+    known: Mapping[ObjectId, ObjectId],
+) -> list[ObjectId]:
+    """Return the nodes to get to that are not known, each after those to get to from it."""
+    seen, done = set(known), list[ObjectId]()
+    for start in starts:
+        stack = [] if start in seen else [(start, iter(edges.get(start, ())))]
+        seen.add(start)
+        while stack:
+            node, rest = stack[-1]
+            following = next((other for other in rest if other not in seen), None)
+            if following is None:
+                done.append(node)
+                stack.pop()
+            else:
+                seen.add(following)
+                stack.append((following, iter(edges.get(following, ()))))
+    return done
 
 
 def _taken_along(each: SchemaObject, change: Change) -> ObjectId | None:
@@ -126,7 +152,7 @@ def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> 
     """Return the parent's column, constraint, index or trigger of which this one is a copy, and which goes."""
     if isinstance(each, Index) and each.parent is not None:
         above = ObjectId(Kind.INDEX, each.parent)
-        return above if change.is_destroyed(above) and _linked(each.table, change) else None
+        return above if change.is_destroyed(above) and (not linked or _linked(each.table, change)) else None
     if not isinstance(each, Column | Constraint | Trigger) or not each.inherited:
         return None
     table = change.old.table(each.id.name)

@@ -175,6 +175,10 @@ class Change:
 
     def _survives(self, each: Constraint | Index | Statistics) -> bool:
         """Whether the server can make it again by itself, whatever columns have their new types yet."""
+        if (isinstance(each, Statistics) and each.target is not None) or (
+            isinstance(each, Index) and each.statistics
+        ):
+            return False  # a target that was set would be forgotten
         columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
         types = {family(self._type(column)) for column in columns if column in self.new}
         types |= {family(self._type(column, new=True)) for column in columns if column in self.new}

@@ -124,7 +124,7 @@ class _Graph:
             self._wish(self.makers.get(wish, ()), place)
         for released in step.releases:
             self._later(place, self.breakers.get(released, ()))
-            if step.destroys:
+            if step.destroys or step.action is Action.DROP_DEFAULT:
                 self._later(place, self.shapers.get(released, ()))
         for made in step.produces:
             self._before(self.breakers.get(made, ()), place)

@@ -1,6 +1,7 @@
 """The steps between two schemas: what is dropped, made and changed, before they are put in order."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from database_handler.migrations.schema_diff import (
@@ -126,14 +127,20 @@ def _in_table(part: SchemaObject) -> tuple[int, str]:
 
 
 def _column(each: Column, change: Change) -> Iterator[Step]:
-    """Give the steps that add a column, where it does not come from the parent's."""
-    table = change.new.table(each.id.name)
-    for parent in table.parents if table and each.inherited else ():
-        above = ObjectId(Kind.COLUMN, parent, each.id.part)
-        if change.linked(each.id.name, parent) and change.is_made(above):
-            return
+    """Give the steps that add a column; one that comes from the parent's is only given what is its own."""
+    name = each.id.name
+    only = "ONLY " if any(change.linked(child, name) for child in change.new.children.get(name, ())) else ""
+    above = tables.made_above(each, change)
+    if above:
+        own = (*tables.own_value(each, change), *columns.column_settings(each, _altered(each, only)))
+        yield from (replace(step, needs=step.needs | above) for step in own)
+        return
     yield columns.add_column(each, change, "")
-    yield from columns.column_settings(each, f"ALTER TABLE {each.id.name} ALTER COLUMN {each.id.part}")
+    yield from columns.column_settings(each, _altered(each, only))
+
+
+def _altered(each: Column, only: str) -> str:
+    return f"ALTER TABLE {only}{each.id.name} ALTER COLUMN {each.id.part}"
 
 
 def _inside(made: list[ObjectId], change: Change) -> dict[ObjectId, ObjectId]:
@@ -141,7 +148,21 @@ def _inside(made: list[ObjectId], change: Change) -> dict[ObjectId, ObjectId]:
     found = {id: whole for id in made if (whole := _made_with(change.new.objects[id], change)) is not None}
     for id in apart({id: found.get(id, id) for id in made}, change.new):
         found.pop(id, None)
+    for id in _doubled(found, change):
+        found.pop(id)
     return {id: whole for id, whole in found.items() if not _lacks(id, whole, found, change)}
+
+
+def _doubled(inside: dict[ObjectId, ObjectId], change: Change) -> list[ObjectId]:
+    """Return the keys on the columns of another key: in one statement the server would make one of both."""
+    keys = [each for id in inside if isinstance(each := change.new.objects[id], Constraint)]
+    seen, found = set[tuple[str, tuple[str, ...]]](), list[ObjectId]()
+    for each in sorted(keys, key=lambda each: (each.type is not ConstraintType.PRIMARY_KEY, each.id)):
+        if each.type in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
+            if (each.id.name, each.columns) in seen:
+                found.append(each.id)
+            seen.add((each.id.name, each.columns))
+    return found
 
 
 def _lacks(id: ObjectId, whole: ObjectId, inside: dict[ObjectId, ObjectId], change: Change) -> bool:

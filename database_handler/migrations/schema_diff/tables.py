@@ -26,7 +26,7 @@ from database_handler.migrations.snapshot import (
     Trigger,
 )
 
-__all__ = ["alter_table", "create_table", "reparented"]
+__all__ = ["alter_table", "create_table", "made_above", "own_value", "reparented"]
 
 
 def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) -> Iterator[Step]:
@@ -92,7 +92,7 @@ def _made_so(each: Table, change: Change, parts: Iterable[SchemaObject]) -> Iter
         if isinstance(part, Column):
             yield from column_settings(part, f"{front} ALTER COLUMN {part.id.part}")
             if part.inherited and not each.partition_bound:
-                yield from _own_value(part, each, change)
+                yield from own_value(part, change)
         elif isinstance(part, Constraint):
             yield from marks(part, None)
     if each.row_security:
@@ -105,11 +105,23 @@ def _made_so(each: Table, change: Change, parts: Iterable[SchemaObject]) -> Iter
         yield _attach(each, change)
 
 
-def _own_value(column: Column, table: Table, change: Change) -> Iterator[Step]:
+def made_above(each: Column, change: Change) -> frozenset[ObjectId]:
+    """Return the columns of parents with which an inherited one is made, in tables that stay related."""
+    table = change.new.table(each.id.name)
+    ids = {
+        ObjectId(Kind.COLUMN, parent, each.id.part)
+        for parent in (table.parents if table and each.inherited else ())
+        if change.linked(each.id.name, parent)
+    }
+    return frozenset(id for id in ids if change.is_made(id))
+
+
+def own_value(column: Column, change: Change) -> Iterator[Step]:
     """Give the default of an inherited column, where it is not the parent's."""
-    above = (change.new.column(parent, column.id.part) for parent in table.parents)
+    table = change.new.table(column.id.name)
+    above = (change.new.column(parent, column.id.part) for parent in (table.parents if table else ()))
     default = next((each.default for each in above if each is not None), None)
-    front = f"ALTER TABLE {table.id.name} ALTER COLUMN {column.id.part}"
+    front = f"ALTER TABLE {column.id.name} ALTER COLUMN {column.id.part}"
     if column.default != default and column.default is not None:
         needs = change.new.needs(column.id)
         yield Step.alter(f"{front} SET DEFAULT {column.default}", column.id, Action.SET_DEFAULT, needs)

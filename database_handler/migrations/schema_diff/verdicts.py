@@ -142,7 +142,8 @@ def _index(before: Index, after: Index, old: Side, new: Side) -> bool:
     same = (before.table, before.unique, before.method) == (after.table, after.unique, after.method)
     if not same or index_options(before.definition)[0] != index_options(after.definition)[0]:
         return True
-    if before.definition != after.definition and " ONLY " in before.definition:
+    table = old.table(before.table)
+    if before.definition != after.definition and table is not None and table.partition_key is not None:
         return True
     if before.valid != after.valid:
         return True
