@@ -28,7 +28,7 @@ _BETWEEN = (
 
 
 class Outcome(NamedTuple):
-    """What became of a pair: ``held``, ``broken``, or ``refused`` by the rows; and the broken one's message."""
+    """What became of a pair: ``held``, ``broken`` (and why), or ``refused`` by the rows."""
 
     word: str
     message: str = ""

@@ -321,11 +321,13 @@ class Database(Repositories, Generic[U_co]):
         from database_handler.migrations import MigrationManager
         from database_handler.operations.health import check
 
-        heads = [MigrationManager(self.config).heads]
-        if self.versions is not None:
-            alone = MigrationManager(self.config, Path(self.versions), history_table=self.history_table)
-            heads.append(alone.heads)
-        return check(self.pool, *heads)
+        def own(session: Session) -> tuple[str | None, str | None]:
+            if self.versions is None:
+                return None, None
+            versions = Path(self.versions)
+            return MigrationManager(self.config, versions, history_table=self.history_table).heads(session)
+
+        return check(self.pool, MigrationManager(self.config).heads, own)
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from database_handler.migrations.drift import DriftReport
     from database_handler.migrations.generating import Generated
     from database_handler.migrations.linting import LintReports
+    from database_handler.migrations.lock_file import Locked
     from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
     from database_handler.migrations.preflight import PreflightReport
     from database_handler.migrations.squashing import Squashed
@@ -176,7 +177,20 @@ def generate(run: Run, message: Message, drop: Drop = None, versions: Versions =
         return _asked(db, versions).generate(message, drop=_pairs(drop, "--drop"))
 
 
-@command(migrations, "database-handler migrations squash 0007")
+@command(migrations, "database-handler migrations lock")
+def lock(run: Run, versions: Versions = None) -> "Locked":
+    """Put files that were written by hand on record in versions.lock.
+
+    Refused where this database has applied one that is not what it was.
+    """
+    with run.database() as db:
+        return _asked(db, versions).lock()
+
+
+@command(
+    migrations,
+    "database-handler migrations squash 0002 --versions app/versions",
+)
 def squash(
     run: Run,
     upto: Annotated[str, typer.Argument(metavar="VERSION", help="The last of the versions to put together.")],
@@ -192,8 +206,8 @@ def squash(
 
 @command(
     migrations,
-    "database-handler migrations baseline 0007",
-    "database-handler migrations baseline --write --versions app/versions",
+    "database-handler migrations baseline 0002 --versions app/versions",
+    "database-handler migrations baseline --write --versions old/versions",
 )
 def baseline(
     run: Run,

@@ -18,6 +18,7 @@ from database_handler.migrations.drift import DriftReport
 from database_handler.migrations.generating import Generated
 from database_handler.migrations.lint import Finding, LintReport
 from database_handler.migrations.linting import LintReports
+from database_handler.migrations.lock_file import Locked
 from database_handler.migrations.preflight import PreflightFinding, PreflightReport
 from database_handler.migrations.squashing import Squashed
 
@@ -137,6 +138,16 @@ def _(value: Generated, lines: bool) -> Iterator[RenderableType]:
         return
     yield exact(value.text)
     yield phrase(f"wrote {value.path}: read it, and add it to version control", "green")
+
+
+@laid_out.register
+def _(value: Locked, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    told = {"added": value.added, "changed": value.changed, "removed": value.removed}
+    for what, names in told.items():
+        yield from (phrase(f"{what} {name}") for name in names)
+    if not any(told.values()):
+        yield phrase(f"{value.path} says what the files are; nothing was written", "green")
 
 
 @laid_out.register

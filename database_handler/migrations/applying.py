@@ -8,12 +8,10 @@ transaction runs in the one that records it; so only what cannot has to be asked
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TypeVar
 
-from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -26,17 +24,17 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import locate, significant_tokens, token_hash
-from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.alone import Alone, Undecided
 from database_handler.migrations.batches import EndGuard, Pace, exhaust, place_after
 from database_handler.migrations.errors import MigrationFailed, PartialMigration
 from database_handler.migrations.failing import Failure, failure
-from database_handler.migrations.history import History, Recorded
-from database_handler.migrations.locking import BlockerWatch, Held, Kept, LockRetries, backoff
+from database_handler.migrations.history import Recorded
+from database_handler.migrations.locking import LockRetries
 from database_handler.migrations.migration import Direction, Migration, Part, SqlStatement
-from database_handler.migrations.planning import NO_BATCH, BatchProgress, Step
+from database_handler.migrations.planning import NO_BATCH, Step
 from database_handler.migrations.probing import Before
-from database_handler.migrations.python_migration import OwnSession, PythonFile
+from database_handler.migrations.python_migration import PythonFile
+from database_handler.migrations.run_context import RunContext, StepRecord
 from database_handler.migrations.statement_checks import needs_no_transaction, words_of
 from database_handler.utils.logger import get_logger
 
@@ -46,33 +44,8 @@ _log = get_logger(__name__)
 T = TypeVar("T")
 
 
-class Applier:
-    """Applies steps; every part that is done is on record before the next one begins.
-
-    Parameters
-    ----------
-    lease : Kept
-        The connection that holds the migrations' lock.
-    config : DatabaseConfig
-        For the second connection that looks for blockers.
-    history : History
-        The table, with its schema.
-    held : Held
-        The lock.
-    retries : LockRetries
-        For transactions that meet a locked table.
-    """
-
-    def __init__(
-        self, lease: Kept, config: DatabaseConfig, history: History, held: Held, retries: LockRetries
-    ) -> None:
-        self._lease = lease
-        self.history = history
-        self._backend = held.backend
-        self.retries = retries
-        self.watch = BlockerWatch(config, held.backend, retries.timeout / 2)
-        self._alone = Autocommit(lambda: lease).session
-        self._python: dict[str, PythonFile] = {}
+class Applier(RunContext):
+    """Applies steps; every part that is done is on record before the next one begins."""
 
     def prepare(self, steps: Sequence[Step]) -> None:
         """Import the Python migrations among the steps, before anything is run.
@@ -86,12 +59,6 @@ class Applier:
             if step.migration.is_python:
                 self.python(step.migration)
 
-    def python(self, migration: Migration) -> PythonFile:
-        """Return a Python migration's module, imported once."""
-        if migration.name not in self._python:
-            self._python[migration.name] = PythonFile(migration)
-        return self._python[migration.name]
-
     def run(self, step: Step) -> None:
         """Run one migration to its end.
 
@@ -104,7 +71,7 @@ class Applier:
         parts = list(step.migration.parts(step.direction))
         if not parts[step.done :] or not parts[-1].transactional:
             parts.append(Part((), transactional=True))  # verifies, and closes the record
-        record = _Record(self, step)
+        record = StepRecord(self, step)
         for place in range(step.done, len(parts)):
             _PartRun(self, step, parts[place], place, record, last=place == len(parts) - 1).run()
         _log.info(
@@ -113,74 +80,14 @@ class Applier:
             seconds=round(time.monotonic() - started, 3),
         )
 
-    @property
-    def alone(self) -> Session:
-        """A session whose statements run each by itself, outside of a transaction."""
-        return self._alone
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Give a transaction under lock_timeout, with a look at who blocks it."""
-        # Not resolved by asking the server: a run whose COMMIT was lost is run again and reads the history.
-        options = TransactionOptions(lock_timeout=self.retries.timeout, resolve=False)
-        transaction = Transaction(lambda: self._lease, options)
-        with self.watch.watching(), transaction:
-            yield OwnSession(transaction)
-
-    def wait_for_lock(self, version: str, attempt: int, error: DatabaseError) -> None:
-        """Tell who is in the way and wait a moment; raise the error when it was the last attempt."""
-        blockers = self.watch.blockers
-        _log.warning(
-            "migration.blocked", version=version, attempt=attempt, sqlstate=error.sqlstate, blockers=blockers
-        )
-        if attempt >= self.retries.attempts:
-            raise error
-        time.sleep(backoff(attempt))
-
-    def write(self, session: Session, recorded: Recorded, *, on_record: bool) -> None:
-        """Write the row for a part that is done, or take it away after the last one down."""
-        if recorded.direction is Direction.DOWN and recorded.parts is None:
-            self.history.delete(session, recorded.migration, self._backend)
-        elif on_record:
-            self.history.update(session, recorded, self._backend)
-        else:
-            self.history.insert(session, recorded, self._backend)
-
-
-class _Record:
-    """What the history says of one step, and the time that it has taken since it said so last."""
-
-    def __init__(self, applier: Applier, step: Step) -> None:
-        self._applier = applier
-        self._step = step
-        self.there = step.resumed
-        self._since = time.monotonic()
-
-    def write(
-        self,
-        session: Session,
-        parts: int | None,
-        begun: Before | None = None,
-        batch: BatchProgress = NO_BATCH,
-    ) -> None:
-        """Say that so many parts are done (None: all), in the session's transaction."""
-        taken = dt.timedelta(seconds=time.monotonic() - self._since)
-        recorded = Recorded(self._step.migration, self._step.direction, taken, parts, begun, batch)
-        self._applier.write(session, recorded, on_record=self.there)
-
-    def stored(self) -> None:
-        """Note that what was written is committed."""
-        self.there = True
-        self._since = time.monotonic()
-
 
 class _PartRun:
     """One part of one step: what takes effect at once."""
 
     def __init__(
-        self, applier: Applier, step: Step, part: Part, place: int, record: _Record, *, last: bool
+        self, context: RunContext, step: Step, part: Part, place: int, record: StepRecord, *, last: bool
     ) -> None:
-        self._applier = applier
+        self._context = context
         self._step = step
         self._migration = step.migration
         self._part = part
@@ -218,10 +125,10 @@ class _PartRun:
         """Do it in a transaction; again when a lock was not had, as often as allowed."""
         for attempt in count(1):
             try:
-                with self._applier.transaction() as session:
+                with self._context.transaction() as session:
                     done = work(session)
             except (LockTimeout, DeadlockDetected, SerializationFailure) as error:
-                self._applier.wait_for_lock(self._migration.name, attempt, error)
+                self._context.wait_for_lock(self._migration.name, attempt, error)
             else:
                 self._record.stored()
                 return done
@@ -254,7 +161,7 @@ class _PartRun:
             session.run(_named(self._migration, statement))
 
     def _call(self, function: str, session: Session, *arguments: object) -> object:
-        return self._applier.python(self._migration).call(function, session, *arguments)
+        return self._context.python(self._migration).call(function, session, *arguments)
 
     # ------------------------------------------------------------------------------------------- in batches
 
@@ -267,7 +174,7 @@ class _PartRun:
                 return
             self._batch = self._batch.then(rows, after)
             if guard:
-                guard.changed(self._applier.alone, rows)
+                guard.changed(self._context.alone, rows)
             pace.rest(self._batch)
 
     def _one_batch(self, session: Session) -> tuple[int, object]:
@@ -306,23 +213,23 @@ class _PartRun:
         if begun and begun.get("statement", wanted := token_hash(statement.text)) != wanted:
             line = locate(self._migration.text, statement.start).line
             raise PartialMigration(
-                f"{self._migration.path}:{line}: a run was cut off in another statement than the one that stands "
-                f"here now: put that one back and call {self._again}, so that what it left behind is seen to",
+                f"{self._migration.path}:{line}: a run was cut off in another statement than the one that "
+                f"stands here now: put that one back and call {self._again}, for what it left behind",
                 [self._migration.name],
             )
         return begun
 
     def _outside(self, statement: SqlStatement, begun: Before | None) -> None:
-        alone = self._applier.alone
+        alone = self._context.alone
         self._statement = statement
         self._alone = Alone(
             alone,
             _named(self._migration, statement),
             [_named(self._migration, setting) for setting in self._part.settings],
-            self._applier.retries,
+            self._context.retries,
             note=self._note,
-            wait=lambda attempt, error: self._applier.wait_for_lock(self._migration.name, attempt, error),
-            watching=lambda: self._applier.watch.watching(self._migration.name),
+            wait=lambda attempt, error: self._context.wait_for_lock(self._migration.name, attempt, error),
+            watching=lambda: self._context.watch.watching(self._migration.name),
         )
         self._alone.run(begun)
         self._record.write(alone, self._place + 1)
@@ -331,7 +238,7 @@ class _PartRun:
     def _note(self, before: Before | None) -> None:
         if before is not None and self._statement:
             before = {**before, "statement": token_hash(self._statement.text)}
-        self._record.write(self._applier.alone, self._place, begun=before)
+        self._record.write(self._context.alone, self._place, begun=before)
         self._record.stored()
 
     # --------------------------------------------------------------------------------------------- failures
@@ -341,7 +248,7 @@ class _PartRun:
             Failure(
                 self._migration,
                 self._statement,
-                blockers=self._applier.watch.blockers,
+                blockers=self._context.watch.blockers,
                 stands=self._what_stands(),
             ),
             error,
@@ -377,7 +284,7 @@ class _PartRun:
         told = "The statement ran outside of a transaction"
         if self._alone and self._alone.expired:
             told += (
-                f"; it was ended after concurrent_deadline, {self._applier.retries.concurrent_deadline:g} s: "
+                f"; it was ended after concurrent_deadline, {self._context.retries.concurrent_deadline:g} s: "
                 "end the transactions in its way, or give it more time"
             )
         if self._alone and self._alone.left_behind:
@@ -399,7 +306,7 @@ class _PartRun:
         recorded = Recorded(self._migration, self._step.direction, dt.timedelta(0), parts)
         stored = json.dumps(json.loads(recorded.progress or "{}"))
         return (
-            f"    UPDATE {self._applier.history.qualified} SET progress = '{stored}' "
+            f"    UPDATE {self._context.history.qualified} SET progress = '{stored}' "
             f"WHERE name = '{self._migration.name}';"
         )
 

@@ -4,7 +4,9 @@ What PostgreSQL refuses in a transaction is run without the word that makes it s
 where it makes no schema (VACUUM). Nothing is recorded in any history.
 """
 
+import io
 import re
+import tokenize
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -158,7 +160,7 @@ def needs_database(migrations: Sequence[Migration], schemas: Collection[str]) ->
 
 
 def _reaches_out(migration: Migration, qualified: re.Pattern[str]) -> bool:
-    if qualified.search(migration.text) and qualified.search("".join(_uncommented(migration.text))):
+    if qualified.search(migration.text) and qualified.search("".join(_uncommented(migration))):
         return True
     return any(
         _BEYOND.match(" ".join(first_words(statement.text, 3)))
@@ -168,5 +170,8 @@ def _reaches_out(migration: Migration, qualified: re.Pattern[str]) -> bool:
     )
 
 
-def _uncommented(text: str) -> Iterator[str]:
-    return (token.text for token in tokens(text) if token.kind is not TokenKind.COMMENT)
+def _uncommented(migration: Migration) -> Iterator[str]:
+    if migration.is_python:
+        lines = io.StringIO(migration.text).readline
+        return (token.string for token in tokenize.generate_tokens(lines) if token.type != tokenize.COMMENT)
+    return (token.text for token in tokens(migration.text) if token.kind is not TokenKind.COMMENT)

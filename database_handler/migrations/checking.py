@@ -1,5 +1,6 @@
 """`check` compares models with versions; `verify` tries every version, there and back, with rows."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -214,13 +215,15 @@ class _Version:
             yield f"its way back does not restore what was before it; still missing:{statements}"
 
     def _touched(self) -> frozenset[str]:
-        """Return the tables from before that it changes."""
+        """Return the tables from before that it changes, and those whose rows it may change."""
         changed = {
             key
             for key in self.before.objects.keys() | self.after.objects.keys()
             if self.before.objects.get(key) != self.after.objects.get(key)
         }
         names = {key.name for key in changed} | {self._table_of(key) for key in changed}
+        if writes_rows(self.migration):
+            names |= set(re.findall(r"\w+", self.migration.text))
         return frozenset(name for name in names if _table(name) in self.before.objects)
 
     def _table_of(self, key: ObjectId) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "MigrationGap",
     "MigrationLockTimeout",
     "MissingMigration",
+    "NoVersionsFolder",
     "OutOfOrderMigration",
     "PartialMigration",
     "PendingVersions",
@@ -27,6 +28,7 @@ __all__ = [
     "ProofFailed",
     "ReadOnlyTarget",
     "SchemaDiffers",
+    "SchemaInMotion",
     "ScratchUnavailable",
     "UnknownSchema",
     "UnusableTarget",
@@ -69,6 +71,17 @@ class MalformedMigration(_OfVersions):
         self.reason = reason
 
 
+class NoVersionsFolder(MalformedMigration):
+    """There is no folder of versions where there should be one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 1, "there is no such folder of versions")
+        self.args = (
+            f"{path}: there is no such folder of versions; `database-handler migrations generate -m ...` makes "
+            "it with the first version (a package that is installed has to bring it along)",
+        )
+
+
 class MigrationGap(_OfVersions):
     """A number is missing between two versions."""
 
@@ -107,6 +120,10 @@ class IrreversibleMigration(_OfVersions):
 
 class ReadOnlyTarget(_OfVersions):
     """Versions are pending, and this server takes no writes."""
+
+
+class SchemaInMotion(_OfVersions):
+    """The schema was changed by somebody else while it was read."""
 
 
 class UnknownSchema(_OfVersions):

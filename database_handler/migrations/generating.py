@@ -142,8 +142,13 @@ class _Generating:
     def _text(self, proven: Proven, locks: str = "") -> str:
         up = [section.text("up") for section in proven.up.all]
         down = [section.text("down") for section in proven.down.all] if proven.down else []
-        header = [message_line(self.message), *self._header(proven, locks)]
+        header = [*self._said(), *self._header(proven, locks)]
         return rendered(self.name, [*up, *_verify(proven.up), *down], header)
+
+    def _said(self) -> Iterator[str]:
+        """Give the message's line where it says more than the name."""
+        if self.name.partition("_")[2].split("_") != self.message.lower().split():
+            yield message_line(self.message)
 
     def _header(self, proven: Proven, locks: str) -> Iterator[str]:
         proof = proven.proof

@@ -48,6 +48,8 @@ class LockRetries:
 class Kept:
     """The run's one connection, lent to one transaction after the other; giving it back keeps it."""
 
+    tainted: bool = False
+
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.last_statement = ""
@@ -55,14 +57,13 @@ class Kept:
         self.guard = lease.guard
         self.backend_pid = lease.backend_pid
 
-    @property
-    def tainted(self) -> bool:
-        """False always: a reset would release the lock; the history's statements reset what matters."""
-        return False
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set anything but `tainted`: the reset that it asks for would release the lock.
 
-    @tainted.setter
-    def tainted(self, value: bool) -> None:
-        """Nothing to note."""
+        What matters is reset by the history's statements.
+        """
+        if name != "tainted":
+            super().__setattr__(name, value)
 
     def release(self, *, discard: bool = False) -> None:
         """Keep the connection; one that must not be used again is closed."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from database_handler.core.sql_text import SqlTextError, Token, TokenKind, locate, tokens
-from database_handler.migrations.errors import MalformedMigration, raise_first
+from database_handler.migrations.errors import MalformedMigration, NoVersionsFolder, raise_first
 from database_handler.migrations.markers import FILE_NAME, check_order, read_replaces, read_sections
 from database_handler.migrations.migration_values import (
     Direction,
@@ -42,11 +42,13 @@ def read_folder(folder: Path) -> tuple[Migration, ...]:
 
     Raises
     ------
+    NoVersionsFolder
+        There is none.
     MalformedMigration
         For the first file with a problem, with the problems of all files in the message.
     """
     if not folder.is_dir():
-        raise MalformedMigration(folder, 1, "there is no such folder of versions")
+        raise NoVersionsFolder(folder)
     found: list[Migration] = []
     problems: list[MalformedMigration] = []
     for path in sorted(filter(_is_version, folder.iterdir())):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # imported by the methods that need them
     from database_handler.migrations.drift import DriftReport
     from database_handler.migrations.generating import Generated
     from database_handler.migrations.linting import LintReports
+    from database_handler.migrations.lock_file import Locked
     from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
     from database_handler.migrations.preflight import PreflightReport
     from database_handler.migrations.squashing import Squashed
@@ -329,7 +330,20 @@ class MigrationManager:
         """Write one file in the place of the versions up to `upto`, proven to make the same schema."""
         from database_handler.migrations.squashing import squash
 
-        return squash(self.config, self.chain, upto)
+        numbered = isinstance(upto, str) and upto.isascii() and upto.isdigit()
+        return squash(self.config, self.chain, int(upto) if numbered else upto)
+
+    def lock(self) -> "Locked":
+        """Write `versions.lock` anew, for files that were written or changed by hand.
+
+        Raises
+        ------
+        ChangedMigration, MissingMigration
+            This database has applied a version that is not what it was; nothing was written.
+        """
+        from database_handler.migrations.lock_file import renew_lock
+
+        return renew_lock(self.config, self.runs()[-1])
 
     def lint(self, paths: Iterable[str | Path] = (), *, sizes: bool = False) -> "LintReports":
         """Tell which statements would lock, rewrite or lose more than they need to.

@@ -1,12 +1,18 @@
 """Files and history turned into steps, or into what is wrong with them; nothing here touches a database."""
 
-import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from database_handler.core.exceptions import InvalidValue
+from database_handler.migrations.applied import (
+    NO_BATCH,
+    Applied,
+    BatchProgress,
+    Origin,
+    Progress,
+    State,
+)
 from database_handler.migrations.errors import (
     ChangedMigration,
     DuplicateMigration,
@@ -19,6 +25,7 @@ from database_handler.migrations.errors import (
     UnusableTarget,
     raise_first,
 )
+from database_handler.migrations.folding import folded, half_replaced
 from database_handler.migrations.migration import Direction, Migration
 
 __all__ = [
@@ -39,81 +46,7 @@ __all__ = [
     "state_of",
 ]
 
-State = Literal["applied", "pending", "changed", "missing", "partial"]
-Origin = Literal["run", "baseline", "replaced"]
 Target = str | int | None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchProgress:
-    """How far the batches of one part came; `after` is where a Python migration said that it stopped."""
-
-    batches: int = 0
-    rows: int = 0
-    after: object = None
-
-    def then(self, rows: int, after: object = None) -> "BatchProgress":
-        """Return it after one batch more."""
-        return BatchProgress(self.batches + 1, self.rows + rows, after)
-
-    @property
-    def told(self) -> str:
-        """Say it to a person."""
-        return f"{self.batches:,} batches" + (f", {self.rows:,} rows" if self.rows else "")
-
-
-NO_BATCH = BatchProgress()
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an interrupted run came: so many parts, whose tokens have this hash.
-
-    Attributes
-    ----------
-    begun : mapping, optional
-        What the catalogue said before the statement after those parts was begun; None where none was.
-        Empty where that is not known.
-    batch : BatchProgress
-        Of the part that comes next.
-    """
-
-    direction: Direction
-    parts: int
-    parts_hash: str
-    begun: Mapping[str, object] | None = None
-    batch: BatchProgress = NO_BATCH
-
-    @property
-    def told(self) -> str:
-        """Say it to a person: ``2 parts are done``."""
-        batches = f", then {self.batch.told}" if self.batch.batches else ""
-        return f"{self.parts} parts are done{batches}"
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A row of the history; `progress` is None for a version that is applied as a whole.
-
-    Attributes
-    ----------
-    origin : str
-        ``run``; ``baseline`` where it was declared to be there; ``replaced`` where it stands for the
-        versions that a squashed file replaces.
-    folds : tuple of str
-        The rows that this one stands for, where it is not written down itself.
-    """
-
-    number: int
-    name: str
-    token_hash: str
-    applied_at: dt.datetime
-    applied_by: str
-    duration: dt.timedelta
-    library_version: str
-    progress: Progress | None = None
-    origin: Origin = "run"
-    folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +161,7 @@ def check_history(migrations: Sequence[Migration], history: Sequence[Applied]) -
     ------
     MissingMigration, ChangedMigration, OutOfOrderMigration, PartialMigration
     """
-    raise_first(list(_half_replaced(migrations, history)))
+    raise_first(list(half_replaced(migrations, history)))
     history = folded(migrations, history)
     files = {migration.name: migration for migration in migrations}
     problems: list[MissingMigration | ChangedMigration | OutOfOrderMigration] = []
@@ -279,80 +212,6 @@ def _out_of_order(
                 f"{migration.name} is not applied, and {head.name} is: versions are applied in order; "
                 "roll back to before it, or, if it is new, give it the next number",
                 [migration.name],
-            )
-
-
-# --------------------------------------------------------------------------------------------- squashed files
-
-
-def folded(migrations: Sequence[Migration], history: Sequence[Applied]) -> tuple[Applied, ...]:
-    """Return the history with one row for all the versions that a squashed file replaces.
-
-    Only where all of them are there. Nothing is written: the next run that holds the lock makes them one.
-    """
-    rows = list(history)
-    for migration in migrations:
-        mine = _replaced_rows(migration, rows)
-        if mine and _covers(migration, mine):
-            names = {row.name for row in mine}
-            at = rows.index(mine[0])
-            rows = [row for row in rows if row.name not in names]
-            rows.insert(at, _one_row(migration, mine))
-    return tuple(rows)
-
-
-def _replaced_rows(migration: Migration, rows: Sequence[Applied]) -> list[Applied]:
-    if not migration.replaces or any(row.name == migration.name for row in rows):
-        return []
-    names = {replaced.name for replaced in migration.replaces}
-    return [row for row in rows if row.name in names]
-
-
-def _covers(migration: Migration, mine: Sequence[Applied]) -> bool:
-    known = {(replaced.name, replaced.token_hash) for replaced in migration.replaces}
-    whole = all(row.progress is None and (row.name, row.token_hash) in known for row in mine)
-    # A row of an earlier squash reaches back to the first number by itself.
-    return whole and max(row.number for row in mine) == migration.number
-
-
-def _one_row(migration: Migration, mine: Sequence[Applied]) -> Applied:
-    last = mine[-1]
-    return Applied(
-        migration.number,
-        migration.name,
-        migration.token_hash,
-        last.applied_at,
-        last.applied_by,
-        sum((row.duration for row in mine), dt.timedelta(0)),
-        last.library_version,
-        origin="replaced",
-        folds=tuple(row.name for row in mine),
-    )
-
-
-def _half_replaced(
-    migrations: Sequence[Migration], history: Sequence[Applied]
-) -> Iterator[PartialMigration | ChangedMigration]:
-    for migration in migrations:
-        mine = _replaced_rows(migration, history)
-        if not mine or _covers(migration, mine):
-            continue
-        known = {replaced.name: replaced.token_hash for replaced in migration.replaces}
-        changed = [row for row in mine if not row.progress and known[row.name] != row.token_hash]
-        yield from (
-            ChangedMigration(
-                f"{row.name} was applied with other SQL than the one that {migration.name} replaces: "
-                "squash again from the file that was applied",
-                [row.name],
-            )
-            for row in changed
-        )
-        if not changed:
-            yield PartialMigration(
-                f"this database is at {mine[-1].name}, and {migration.name} replaces the versions up to "
-                f"{migration.number:04}: migrate to {migration.number:04} with the release that has them, "
-                "then with this one",
-                [row.name for row in mine],
             )
 
 

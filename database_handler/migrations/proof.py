@@ -14,7 +14,7 @@ from database_handler.core.session import Session
 from database_handler.migrations.building import look
 from database_handler.migrations.decisions import called
 from database_handler.migrations.errors import BackfillNeeded, ProofFailed
-from database_handler.migrations.model_schema import Overlay
+from database_handler.migrations.model_schema import Overlay, plain
 from database_handler.migrations.placeholders import placeholders
 from database_handler.migrations.safe_way import safe_sections
 from database_handler.migrations.schema_diff import diff
@@ -80,13 +80,14 @@ def prove(session: Session, head: SchemaSnapshot, change: Change, overlay: Overl
     except TrialFailed as failure:
         if not failure.by_data:
             raise _unrun("up", failure) from None
-        told = f"a valid row can fail at: {failure.told}"
+        told = f"a valid row can fail at: {failure.short}"
     try:
         with session.undoable() as inside:
             proven = _Proving(inside, head, change, overlay).run(with_rows=False)
     except TrialFailed as failure:
         raise _unrun("up", failure) from None
-    unproven = dict.fromkeys(sorted(change.difference.tables()), told)
+    tables = sorted(plain(change.difference.table_before(table)) for table in change.difference.tables())
+    unproven = dict.fromkeys(tables, told)
     return replace(proven, proof=proven.proof.model_copy(update={"unproven": unproven}))
 
 
@@ -113,8 +114,8 @@ class _Proving:
         down, why = self._way_back(before, made)
         proof = Proof(
             irreversible=why,
-            kept=tuple(sorted(table for table in before if ObjectId(Kind.TABLE, table) not in self._gone)),
-            unproven={found.table_before(table): reason for table, reason in seeded.refused.items()},
+            kept=tuple(sorted(plain(key) for key in before if ObjectId(Kind.TABLE, key) not in self._gone)),
+            unproven={plain(found.table_before(table)): why for table, why in seeded.refused.items()},
         )
         return Proven(self._change, down, made, proof)
 
@@ -146,7 +147,7 @@ class _Proving:
         except TrialFailed as failure:
             if not failure.by_data:
                 raise _unrun("down", failure) from None
-            return None, f"rows that are there do not fit what was before: {failure.told}"
+            return None, f"rows that are there do not fit what was before: {failure.short}"
 
     def _down(self, session: Session, before: Mapping[str, Rows], made: SchemaSnapshot) -> Change:
         old = renamed(session, made, self._found.back)

@@ -81,7 +81,11 @@ class FolderRun:
 
         What a squashed file replaces is told as that file's one row.
         """
-        return folded(self.files, History(self.table, self._schema).read(session) or ())
+        return folded(self.files, self.rows(session))
+
+    def rows(self, session: Session) -> tuple[Applied, ...]:
+        """Read the history as it is stored; the files are not looked at."""
+        return History(self.table, self._schema).read(session) or ()
 
     def run(self, lease: Kept, plan: Plan) -> tuple[list[Step], str | None]:
         """Do what `plan` finds to do; return the steps that were run, and the head afterwards.

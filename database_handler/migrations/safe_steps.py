@@ -6,6 +6,7 @@ concerns them is left alone.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -35,10 +36,12 @@ __all__ = [
     "BATCH",
     "DROPPED",
     "Change",
+    "Fill",
     "Step",
     "Way",
     "allow",
     "base_type",
+    "filling",
     "is_put_aside",
     "missing_backfills",
     "plain",
@@ -75,6 +78,8 @@ class Step:
         Whether a step that scans may share its section with others of the same table.
     makes : bool
         Whether what the statement makes is there after this step (else after the last one).
+    fill : Fill, optional
+        What a batched step fills, so that it can be done together with others.
     """
 
     statements: tuple[str, ...]
@@ -83,6 +88,24 @@ class Step:
     scans: bool = False
     joins: bool = False
     makes: bool = False
+    fill: "Fill | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The values that the old rows of one table get.
+
+    Attributes
+    ----------
+    again : bool
+        Whether it is for the rows that were written between the first filling and the check.
+    values : tuple of (column, value)
+        As SQL spells them.
+    """
+
+    table: str
+    again: bool
+    values: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -172,9 +195,15 @@ class Change:
     def locks(self, statement: SchemaStatement) -> frozenset[str]:
         """Return what others may wait for while a statement runs: the table, or one name for all dropped."""
         name = self._table_name(statement)
-        if name is None or name in self.made:
-            return frozenset()
-        return frozenset({DROPPED if name in self.dropped else name})
+        names = {name, *self._bonds(statement)} - {None} - (self.made - self.dropped)
+        return frozenset(DROPPED if each in self.dropped else each for each in names if each)
+
+    def _bonds(self, statement: SchemaStatement) -> Iterator[str]:
+        """Give the partitioned tables that a table is attached to, or leaves."""
+        if statement.action is Action.ALTER and _BOND.search(statement.sql):
+            for snapshot in (self.old, self.new):
+                table = snapshot.objects.get(statement.object)
+                yield from table.parents if isinstance(table, Table) else ()
 
     def _table_name(self, statement: SchemaStatement) -> str | None:
         kind, name, _ = statement.object
@@ -193,13 +222,30 @@ class Change:
         )
         return isinstance(found, Table) and found.partition_key is not None
 
+    @cached_property
+    def _children(self) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for snapshot in (self.old, self.new):
+            for each in snapshot:
+                for parent in each.parents if isinstance(each, Table) else ():
+                    found[parent].add(each.id.name)
+        return found
+
+    def descendants(self, table: str) -> Iterator[str]:
+        """Give the tables that inherit from one, before the plan or after it."""
+        for child in sorted(self._children.get(table, ())):
+            yield child
+            yield from self.descendants(child)
+
     def stored(self, table: str) -> tuple[str, ...]:
         """Return the tables that hold the rows of a table: itself, its partitions, what inherits from it."""
         below = [
             name
-            for each in self.new
-            if isinstance(each, Table) and table in each.parents and self._stays_below(table, each)
-            for name in self.stored(each.id.name)
+            for child in sorted(self._children.get(table, ()))
+            if isinstance(each := self.new.objects.get(ObjectId(Kind.TABLE, child)), Table)
+            and table in each.parents
+            and self._stays_below(table, each)
+            for name in self.stored(child)
         ]
         return (*(() if self.is_partitioned(table) else (table,)), *below)
 
@@ -210,6 +256,22 @@ class Change:
             return False
         renamed = ObjectId(Kind.TABLE, parent) not in self.old.objects or not isinstance(before, Table)
         return renamed or (isinstance(before, Table) and parent in before.parents)
+
+    def key_of(self, table: str) -> tuple[str, ...]:
+        """Return the columns of a table's primary key, where it is there before the plan makes any."""
+        made = {each.object for each in self.plan if each.action is Action.CREATE}
+        for each in self._keys.get(table, ()):
+            if each.id not in made:
+                return each.columns
+        return ()
+
+    @cached_property
+    def _keys(self) -> Mapping[str, list[Constraint]]:
+        found: dict[str, list[Constraint]] = defaultdict(list)
+        for each in self.new:
+            if isinstance(each, Constraint) and each.type is ConstraintType.PRIMARY_KEY:
+                found[each.id.name].append(each)
+        return found
 
     def spare_name(self, name: str, suffix: str) -> str:
         """Return a name that is free in both schemas, made from another and spelled as SQL needs it."""
@@ -230,6 +292,7 @@ def base_type(type_name: str) -> str:
     return re.sub(r"(\[\d*\])+$", "", type_name)
 
 
+_BOND = re.compile(r"\b(ATTACH|DETACH) PARTITION\b")
 _TABLE_KINDS = frozenset(
     {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}
 )
@@ -394,7 +457,9 @@ def _by_index(
     if statement.sql.startswith("ALTER TABLE ONLY "):
         return ()  # of a partitioned table: an index without rows, to which its parts are attached
     parts = _key_parts(constraint.definition)
-    if parts is None or change.is_partitioned(table):
+    # USING INDEX would make the part's NOT NULL its own, which then stays when the whole's is dropped.
+    of_part = constraint.inherited and constraint.type is ConstraintType.PRIMARY_KEY
+    if parts is None or of_part or change.is_partitioned(table):
         cost = "its index can only be built together with the constraint here, while nobody writes"
         return (_costly(change, statement, table, "unique-builds-index", cost),)
     name = constraint.id.part
@@ -467,8 +532,7 @@ def _not_null(change: Change, column: Column, *last: str) -> Iterator[Step]:
     alter = f"ALTER TABLE {table}"
     locked = frozenset({table})
     yield Step((f"{alter} ADD CONSTRAINT {check} CHECK ({name} IS NOT NULL) NOT VALID",), locked)
-    # Rows that were written between the first filling and the check.
-    yield from _filled(change, column)
+    yield from _filled(change, column, again=True)
     yield Step((f"{alter} VALIDATE CONSTRAINT {check}",), locked, scans=True, joins=True)
     yield Step((*last, f"{alter} DROP CONSTRAINT {check}"), locked)
 
@@ -479,21 +543,34 @@ def _bare_join(*names: str) -> str:
     return '"' + joined.replace('"', '""') + '"' if any(part.startswith('"') for part in parts) else joined
 
 
-def _filled(change: Change, column: Column, value: str | None = None) -> Iterator[Step]:
+def _filled(
+    change: Change, column: Column, value: str | None = None, *, again: bool = False
+) -> Iterator[Step]:
     value = value or change.backfill.get(column.id)
     if value is None:
         return
-    name = column.id.part
-    stored = change.stored(column.id.name)
-    for each in stored:
-        table = each if len(stored) == 1 else f"ONLY {each}"
-        yield Step(
-            (
-                f"UPDATE {table} SET {name} = {value}\nWHERE ctid = ANY (ARRAY(\n"
-                f"    SELECT ctid FROM {table} WHERE {name} IS NULL LIMIT {BATCH}\n))",
-            ),
-            way=Way.BATCHED,
-        )
+    for table in change.stored(column.id.name):
+        yield filling(change, Fill(table, again, ((column.id.part, value),)))
+
+
+def filling(change: Change, fill: Fill) -> Step:
+    """Return the batched step that fills columns of a table.
+
+    The rows are met by their key, where there is one: a row that others change all the time is followed to its
+    newest version then, while its place (ctid) would be another one by the time that it is met.
+    """
+    table = fill.table if change.stored(fill.table) == (fill.table,) else f"ONLY {fill.table}"
+    columns = [column for column, _ in fill.values]
+    missing = " OR ".join(f"{column} IS NULL" for column in columns)
+    several = len(columns) > 1
+    values = (f"{name} = {f'coalesce({name}, {value})' if several else value}" for name, value in fill.values)
+    key = change.key_of(fill.table) or ("ctid",)
+    met = ", ".join(key)
+    rows = f"SELECT {met} FROM {table} WHERE {missing} LIMIT {BATCH}"
+    where = f"({met}) IN (\n    {rows}\n)" if len(key) > 1 else f"{met} = ANY (ARRAY(\n    {rows}\n))"
+    rest = f"({missing})" if several else missing
+    sql = f"UPDATE {table} SET {', '.join(values)}\nWHERE {where} AND {rest}"
+    return Step((sql,), way=Way.BATCHED, fill=fill)
 
 
 def _add_column(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:

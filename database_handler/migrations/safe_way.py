@@ -8,7 +8,7 @@ and made again (a view under a changed column, say) is so within one transaction
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
@@ -20,6 +20,7 @@ from database_handler.migrations.safe_steps import (
     Step,
     Way,
     allow,
+    filling,
     is_put_aside,
     missing_backfills,
     steps_of,
@@ -90,7 +91,7 @@ def safe_sections(
     change = Change(plan, old, new, backfill or {}, reasons or {})
     if missing := missing_backfills(change):
         raise BackfillNeeded(missing)
-    return tuple(_sections(_Graph(change).nodes))
+    return tuple(_sections(_filled_together(change, _Graph(change).nodes)))
 
 
 # ----------------------------------------------------------------------------------------------- what depends
@@ -125,9 +126,16 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
     } | statement.needs
     if statement.action in _LATE:
         return _Effects(frozenset(), frozenset[object](changed | needed))
-    changed |= set(_put_aside(change, statement))
+    changed |= {*_put_aside(change, statement), *_below(change, statement)}
     names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
     return _Effects(frozenset[object](changed) | names, frozenset[object](needed - changed))
+
+
+def _below(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
+    """Give the columns of the tables that inherit a column: what changes it changes them."""
+    if statement.object.kind is Kind.COLUMN:
+        for table in change.descendants(statement.object.name):
+            yield statement.object._replace(name=table)
 
 
 def _put_aside(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
@@ -268,6 +276,7 @@ class _Graph:
     def __init__(self, change: Change) -> None:
         self._change = change
         self._scene = Scene(Before(change.old))
+        self._dropped = set(map(bare, change.dropped))
         self._statements = list(change.plan)
         self._effects = [_effects(change, each) for each in self._statements]
         self._before = _dependencies(self._statements, self._effects)
@@ -312,9 +321,11 @@ class _Graph:
         """Say why several tables are locked in one transaction, where they are."""
         held: set[str] = set()
         for sql in statements:
-            locked = set(locks_readers_of(self._scene, facts_of(sql)))
-            yield allow("several-tables-locked", _TOGETHER, sql) if held and locked - held else sql
-            held |= locked
+            several = False
+            for table in locks_readers_of(self._scene, facts_of(sql)):
+                several = several or (table not in held and bool(held - self._dropped))
+                held.add(table)
+            yield allow("several-tables-locked", _TOGETHER, sql) if several else sql
 
     def _waits(self, before: Iterable[int], places: Sequence[int]) -> tuple[set[int], set[int]]:
         after: set[int] = set()
@@ -330,6 +341,57 @@ class _Graph:
         late = all(self._statements[place].action in _LATE for place in places)
         touched = any(self._effects[earlier].before(self._effects[place]) for place in places)
         return self._ended[earlier] if touched and not late else self._made[earlier]
+
+
+# --------------------------------------------------------------------------------------- filled together
+
+
+def _filled_together(change: Change, nodes: list[_Node]) -> list[_Node]:
+    """Fill all columns of a table at once, where none waits for another: each row is written once.
+
+    Nor could it be otherwise: a row that lacks two values breaks the check of the one while it gets the other.
+    """
+    groups: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for number, node in enumerate(nodes):
+        if node.step.fill:
+            groups[node.step.fill.table, node.step.fill.again].append(number)
+    for members in groups.values():
+        joined = _joined(change, nodes, members) if len(members) > 1 else nodes
+        if _is_ordered(joined):
+            nodes = joined
+    return nodes
+
+
+def _joined(change: Change, nodes: Sequence[_Node], members: Sequence[int]) -> list[_Node]:
+    """Return the nodes with some of them as one, in the place of the first; the others do nothing."""
+    first, others = members[0], set(members[1:])
+    fills = [fill for number in members if (fill := nodes[number].step.fill)]
+    values = tuple(value for fill in fills for value in fill.values)
+    step = filling(change, replace(fills[0], values=values))
+    joined = [
+        replace(
+            node, after=_renumbered(node.after, others, first), apart=_renumbered(node.apart, others, first)
+        )
+        for node in nodes
+    ]
+    apart = set[int]().union(*(joined[number].apart | joined[number].after for number in members))
+    joined[first] = replace(joined[first], step=step, after=set(), apart=apart - set(members))
+    for number in others:
+        joined[number] = replace(joined[number], step=Step(()), after={first}, apart=set())
+    return joined
+
+
+def _renumbered(numbers: set[int], others: set[int], first: int) -> set[int]:
+    return {first if number in others else number for number in numbers}
+
+
+def _is_ordered(nodes: Sequence[_Node]) -> bool:
+    graph = {number: node.after | node.apart for number, node in enumerate(nodes)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError:
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------------- sections
@@ -421,6 +483,8 @@ class _Filling:
             return False
         if step.scans and not (step.joins and self._first.joins):
             return False
+        if len(step.tables) > 1 or len(self._first.tables) > 1:
+            return False  # it says itself why it locks several
         return not self._tables or step.tables <= self._tables
 
     def add(self, number: int) -> None:

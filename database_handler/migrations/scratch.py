@@ -41,6 +41,8 @@ __all__ = [
 _LOCK_TIMEOUT = 2.0  # seconds; a scratch transaction waits for nobody's table, and for no catalogue row long
 UNSAFE_USE = "55P04"
 """The SQLSTATE of a label of an enum that is used in the transaction that added it."""
+_LOCK_NOT_HAD = "55P03"
+_ATTEMPTS = 10
 _PREFIX = "database_handler_scratch_"
 _STALE = 86_400  # seconds after which a scratch database was left behind by a process that was killed
 
@@ -130,18 +132,23 @@ def copy_of(
 def _copy(
     stack: ExitStack, config: DatabaseConfig, migrations: Sequence[Migration], told: Sequence[Migration]
 ) -> Session:
-    attempt = stack.enter_context(ExitStack())
-    session = attempt.enter_context(scratch_schema(config))
-    if not needs_database(told, schemas_of(session)):
-        try:
-            build(session, migrations)
-            guard(session, config)
-        except MigrationFailed as error:
-            if error.sqlstate != UNSAFE_USE:
-                raise
-        else:
-            return session
-    attempt.close()
+    for left in reversed(range(_ATTEMPTS)):
+        with ExitStack() as attempt:
+            session = attempt.enter_context(scratch_schema(config))
+            if needs_database(told, schemas_of(session)):
+                break
+            try:
+                build(session, migrations)
+                guard(session, config)
+            except MigrationFailed as error:
+                if error.sqlstate == UNSAFE_USE:
+                    break
+                # Another scratch copy may be making the same extension: its name is waited for.
+                if error.sqlstate != _LOCK_NOT_HAD or not left:
+                    raise
+            else:
+                stack.enter_context(attempt.pop_all())
+                return session
     return _copy_in_database(stack, config, migrations, told)
 
 

@@ -16,6 +16,7 @@ from database_handler.migrations.snapshot import (
     Column,
     Constraint,
     ConstraintType,
+    Index,
     Kind,
     ObjectId,
     SchemaSnapshot,
@@ -96,6 +97,15 @@ def _constraints(snapshot: SchemaSnapshot, table: str, kind: ConstraintType) -> 
             yield thing
 
 
+def _keys(snapshot: SchemaSnapshot, table: str) -> Iterator[tuple[str, ...]]:
+    """Give the columns of each key, and of each unique index over plain columns."""
+    for kind in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
+        yield from (key.columns for key in _constraints(snapshot, table, kind))
+    for thing in snapshot:
+        if isinstance(thing, Index) and thing.unique and thing.table == table and thing.columns:
+            yield thing.columns
+
+
 class _Refused(Exception):
     """No row can be made, for this reason."""
 
@@ -117,7 +127,7 @@ class _Seeding:
             return  # its rows come through the table above it
         try:
             for row in self._offers(table):
-                if (stored := self._insert(table, row)) is not None:
+                if not self._repeats(table, row) and (stored := self._insert(table, row)) is not None:
                     made.append(stored)
                 if len(made) == _ROWS:
                     return
@@ -235,6 +245,17 @@ class _Seeding:
             return bool(self._which_pass(text, [values]))
         except DatabaseError:
             return False
+
+    def _repeats(self, table: str, row: _Row) -> bool:
+        """Whether a row of these values is there by some key, now or later; NULLs count as equal."""
+        there = self.rows[table]
+        return any(
+            all(other.get(name) == row[name] for name in key)
+            for snapshot in self._snapshots
+            for key in _keys(snapshot, table)
+            if row.keys() >= set(key)
+            for other in there
+        )
 
     # ------------------------------------------------------------------------------------------ references
 

@@ -296,8 +296,9 @@ def _other_object(reader: _Reader, verb: str, kind: str, words: frozenset[str]) 
     names = reader.names() if verb == "DROP" else (reader.name(),)
     table = names[0] if names else ""
     if kind in _BY_TABLE:
-        reader.until(frozenset({"ON"}))
-        table = reader.name() if reader.take("ON") else table
+        before = "TO" if (verb, kind) == ("CREATE", "RULE") else "ON"
+        reader.until(frozenset({before}))
+        table = reader.name() if reader.take(before) else table
     labels = _labels(reader) if kind == "TYPE" else ()
     made = names if verb == "CREATE" else ()
     new_name = _renamed_to(reader) if verb == "ALTER" else ""

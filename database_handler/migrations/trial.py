@@ -9,7 +9,7 @@ from database_handler.migrations.safe_way import PlannedSection
 
 __all__ = ["TrialFailed", "run_sections"]
 
-_TOLD = 200
+_TOLD = 120
 _MOST_BATCHES = 1_000  # a scratch copy has a handful of rows: a batch that changes some for ever is a defect
 
 
@@ -22,11 +22,14 @@ class TrialFailed(Exception):
         The server's code.
     told : str
         The statement's beginning and what the server said of it.
+    short : str
+        The statement's beginning and the code.
     """
 
     def __init__(self, statement: str, error: DatabaseError) -> None:
         self.sqlstate = error.sqlstate
         beginning = " ".join(statement.split())[:_TOLD]
+        self.short = f"{beginning} [{self.sqlstate}]"
         self.told = f"{beginning}: {str(error).partition(': ')[2] or error}"
         super().__init__(self.told)
 

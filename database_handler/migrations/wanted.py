@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.ddl import create_tables
+from database_handler.core.exceptions import DatabaseError
 from database_handler.core.session import Session, Statement
 from database_handler.core.text_search import VECTOR_FUNCTION, create_text_search
 from database_handler.migrations.building import look, made_extensions
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.decisions import Deciding
-from database_handler.migrations.errors import BackfillNeeded
+from database_handler.migrations.errors import BackfillNeeded, ProofFailed
 from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.model_schema import (
     Overlay,
@@ -39,7 +40,13 @@ __all__ = [
 
 
 def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
-    """Make the models' tables on a scratch copy of the folders before, and read what came of it."""
+    """Make the models' tables on a scratch copy of the folders before, and read what came of it.
+
+    Raises
+    ------
+    ProofFailed
+        PostgreSQL refuses them.
+    """
     tables = chain.own.tables
     text = create_tables(tables)
     before = made_extensions(version.text for version in chain.before)
@@ -48,8 +55,21 @@ def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
         if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
             text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
         if tables:
-            session.script(text)
+            _make(session, text)
         return Overlay(look(session, before | made_extensions([text])), base, tables)
+
+
+def _make(session: Session, text: str) -> None:
+    try:
+        session.script(text)
+    except DatabaseError as error:
+        refusal = ProofFailed(
+            f"the models' tables cannot be made on a scratch copy, and nothing was written: {error}. What a "
+            "model refers to is made by another model, or by a folder that comes before this one"
+        )
+    else:
+        return
+    raise refusal
 
 
 def read_head(session: Session, migrations: Iterable[Migration]) -> SchemaSnapshot:

@@ -57,7 +57,11 @@ class Health(BaseModel, frozen=True):
 Heads = Callable[[Session], tuple[str | None, str | None]]
 
 
-def check(pool: ConnectionPool, heads: Heads, application_heads: Heads | None = None) -> Health:
+def _none(_session: Session) -> tuple[None, None]:
+    return None, None
+
+
+def check(pool: ConnectionPool, heads: Heads, application_heads: Heads = _none) -> Health:
     """Ask the server how it is.
 
     Parameters
@@ -73,7 +77,7 @@ def check(pool: ConnectionPool, heads: Heads, application_heads: Heads | None = 
     try:
         version, encoding, replica, lag = session.one(_ASK)
         head, expected = heads(session)
-        own, own_expected = application_heads(session) if application_heads else (None, None)
+        own, own_expected = application_heads(session)
     except DatabaseHandlerError as failure:
         return Health(ok=False, pool=pool.stats(), error=f"{type(failure).__name__}: {failure}")
     return Health(

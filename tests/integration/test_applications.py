@@ -1,13 +1,15 @@
 """An application's own entities are typed, migrated, counted, copied and carried as the library's are."""
 
+import datetime as dt
 import io
 import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -249,6 +251,15 @@ def test_migrating_applies_both_folders_each_with_its_history(
     assert pending.health().head == before.head
 
 
+def test_health_tells_of_a_folder_that_is_not_there(
+    pending: NewsroomDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NewsroomDatabase, "versions", tmp_path / "nowhere")
+    found = pending.health()
+    assert not found.ok
+    assert "nowhere" in str(found.error)
+
+
 def test_one_call_makes_the_library_s_schema_and_the_application_s(
     pending: NewsroomDatabase,
 ) -> None:
@@ -271,6 +282,44 @@ def test_the_first_version_is_generated_into_a_folder_of_the_application_s(
     assert pending.migrate().applied == ("0001_own_entities",)
     assert pending.projects.statistics(reacted(pending).id).others == {"comments": 2, "reactions": 2}
     assert not pending.migrations.generate("again").changed
+
+
+class Mood(StrEnum):
+    ODD = "it's \\ 100 %"
+
+
+class Filled(Draft, frozen=True):
+    """A field with a default of every kind."""
+
+    project_id: UUID
+    text: str = "a 'quoted' \\ text, 100 %s"
+    mood: Mood = Mood.ODD
+    number: int = -5
+    share: float = -0.1
+    tiny: float = 5e-324
+    switched: bool = True
+    data: bytes = b"\x00'\\\xff"
+    id_of: UUID = UUID(int=7)
+    day: dt.date = dt.date(2024, 2, 29)
+    moment: dt.datetime = dt.datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=dt.UTC)
+    names: tuple[str, ...] = ("a, b", 'say "x"', "back\\slash", "{}", "NULL", "")
+    nothing: tuple[str, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=lambda: {"a": [1.5, None, "it's \\ ü"], "z": {}})
+
+
+class FilledRecord(Filled, Record, frozen=True):
+    table: ClassVar[Table] = Table("filled", key=("project_id",))
+
+
+def test_the_default_of_a_field_is_the_same_in_the_database(newsroom: NewsroomDatabase) -> None:
+    columns = [column for column in FilledRecord.table.columns if column.backfill is not None]
+    assert {column.name for column in columns} == set(Filled.model_fields) - {"project_id"}
+    text = ", ".join(f"({column.backfill})::{column.type}" for column in columns)
+    row = newsroom.session.one(f"SELECT {text.replace('%', '%%')} WHERE %s", [True])  # pyright: ignore[reportArgumentType]  # the model's own
+    made = Filled(project_id=uuid4())
+    found = dict(zip((column.name for column in columns), row, strict=True))
+    found["data"] = bytes(found["data"])  # the driver gives a view
+    assert Filled.model_validate({**found, "project_id": made.project_id}) == made
 
 
 # ------------------------------------------------------------------------------------------- whole projects

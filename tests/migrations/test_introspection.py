@@ -20,7 +20,7 @@ from database_handler.core.parameters import Parameters
 from database_handler.core.session import Reply, Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.errors import UnknownSchema
+from database_handler.migrations.errors import SchemaInMotion, UnknownSchema
 from database_handler.migrations.introspection import introspect, take_snapshot
 from database_handler.migrations.snapshot import (
     Column,
@@ -436,6 +436,36 @@ def test_no_schema_at_all_is_told(config: DatabaseConfig) -> None:
         session.script("SET LOCAL search_path TO nowhere")
         with pytest.raises(UnknownSchema, match="name the schema to read"):
             introspect(session)
+
+
+MOVES = (
+    "DROP INDEX i",
+    "DROP VIEW v",
+    "DROP TRIGGER g ON t",
+    "DROP FUNCTION f() CASCADE",
+    "DROP STATISTICS s",
+    "DROP TABLE t CASCADE",
+    "ALTER TABLE t DROP COLUMN b CASCADE",
+    "ALTER TABLE t RENAME TO u",
+    "DROP SCHEMA public CASCADE",
+)
+
+
+def test_a_schema_that_is_changed_while_it_is_read_is_told(config: DatabaseConfig, session: Session) -> None:
+    for move in MOVES:
+        session.script(
+            "DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public; CREATE TABLE t (a int, b text);"
+            "CREATE INDEX i ON t (b); CREATE VIEW v AS SELECT * FROM t; CREATE STATISTICS s ON a, b FROM t;"
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END';"
+            "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()"
+        )
+        with undone(config, read_only=True, isolation="repeatable read") as reader:
+            reader.all(Statement("SELECT FROM pg_class LIMIT 1", "test"))  # what it sees is settled here
+            session.script(move)
+            with pytest.raises(SchemaInMotion, match="read it again"):
+                introspect(reader, "public")
+    session.script("CREATE SCHEMA public")
+    assert list(take_snapshot(config)) == []
 
 
 def test_several_schemas_are_read_with_qualified_names(server: EmbeddedServer) -> None:

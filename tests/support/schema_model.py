@@ -307,21 +307,10 @@ class Configuration(Thing):
     copy: bool = False
 
 
-Object = (
-    Enum
-    | Domain
-    | Composite
-    | Range
-    | Sequence
-    | Function
-    | Table
-    | View
-    | Dictionary
-    | Configuration
-)
+Object = Enum | Domain | Composite | Range | Sequence | Function | Table | View | Dictionary | Configuration
 
 
-# ------------------------------------------------------------------------------------------------ expressions
+# ---------------------------------------------------------------------------------------------- expressions
 
 
 def value(family: str, n: int) -> str:
@@ -404,7 +393,7 @@ def expression(family: str, column: str, n: int) -> tuple[str, str]:
             (f"lower({column})", "text"),
             (f"md5({column})", "text"),
             (f"length({column})", "int"),
-            (f'({column} || \'s\' COLLATE "C")', "text"),
+            (f"({column} || 's' COLLATE \"C\")", "text"),
             (f"COALESCE({column}, 'none {n}')", "text"),
         ],
         "bool": [(f"(NOT {column})", "bool")],
@@ -421,7 +410,7 @@ def expression(family: str, column: str, n: int) -> tuple[str, str]:
 FAMILY_TYPES = {"int": "integer", "number": "numeric", "text": "text", "bool": "boolean", "date": "date"}
 
 
-# ----------------------------------------------------------------------------------------------------- schema
+# --------------------------------------------------------------------------------------------------- schema
 
 
 class Schema:
@@ -471,12 +460,14 @@ class Schema:
             raise Missing(uid)
         return found
 
-    # ------------------------------------------------------------------------------------------------- columns
+    # ----------------------------------------------------------------------------------------------- columns
 
     def all_columns(self, table: Table) -> list[Column]:
         """A table's columns with those of its parents."""
         above = [table.partition_of] if table.partition_of else table.parents
-        inherited = [column for uid in above if uid in self.things for column in self.all_columns(self.table(uid))]
+        inherited = [
+            column for uid in above if uid in self.things for column in self.all_columns(self.table(uid))
+        ]
         mine = {column.name for column in table.columns}
         seen: set[str] = set(mine)
         kept = []
@@ -531,7 +522,7 @@ class Schema:
         column = self.column(table, what[0])
         return self.predicate(column.type, front + quoted(column.name), what[1])
 
-    # ------------------------------------------------------------------------------------------------- renames
+    # ----------------------------------------------------------------------------------------------- renames
 
     def renames_to(self, other: "Schema") -> tuple[Rename, ...]:
         """Tables and columns that go by another name in `other`, tables first."""

@@ -76,12 +76,33 @@ _COLUMNS = (
     "day",
 )
 _TYPES = tuple(FAMILIES)
-_COMMON_TYPES = ("integer", "bigint", "text", "character varying(40)", "numeric(8,2)", "boolean", "date", "jsonb")
+_COMMON_TYPES = (
+    "integer",
+    "bigint",
+    "text",
+    "character varying(40)",
+    "numeric(8,2)",
+    "boolean",
+    "date",
+    "jsonb",
+)
 _NEIGHBOURS = {
     "int": ("smallint", "integer", "bigint", "numeric", "text", "double precision"),
     "number": ("numeric", "numeric(8,2)", "numeric(12,3)", "real", "double precision", "text"),
-    "text": ("text", "character varying", "character varying(40)", "character varying(60)", "integer", "jsonb"),
-    "time": ("timestamp without time zone", "timestamp with time zone", "date", "timestamp(0) with time zone"),
+    "text": (
+        "text",
+        "character varying",
+        "character varying(40)",
+        "character varying(60)",
+        "integer",
+        "jsonb",
+    ),
+    "time": (
+        "timestamp without time zone",
+        "timestamp with time zone",
+        "date",
+        "timestamp(0) with time zone",
+    ),
     "date": ("timestamp without time zone", "timestamp with time zone", "text"),
     "jsonb": ("json", "text"),
     "json": ("jsonb", "text"),
@@ -124,7 +145,9 @@ def renaming_pair(seed: int) -> Pair:
             edit(chance, new)
         if renames := old.renames_to(new):
             names = tuple(edit.__name__ for edit in edits)
-            return Pair(seed, tuple(statements(old)), tuple(statements(new)), tuple(rows(old)), renames, names)
+            return Pair(
+                seed, tuple(statements(old)), tuple(statements(new)), tuple(rows(old)), renames, names
+            )
 
 
 class _Chance:
@@ -143,7 +166,7 @@ class _Chance:
     def n(self) -> int:
         return self.random.randint(0, 30)
 
-    # -------------------------------------------------------------------------------------------------- things
+    # ------------------------------------------------------------------------------------------------ things
 
     def fresh(self, schema: Schema, pool: tuple[str, ...] = _NAMES) -> str:
         taken = schema.relation_names()
@@ -246,7 +269,7 @@ class _Chance:
 Edit = Callable[[_Chance, Schema], None]
 
 
-# ----------------------------------------------------------------------------------------------- new first things
+# ----------------------------------------------------------------------------------------- new first things
 
 
 def add_enum(chance: _Chance, schema: Schema) -> None:
@@ -316,7 +339,9 @@ def add_function(chance: _Chance, schema: Schema) -> None:
 
 
 def _add_function(chance: _Chance, schema: Schema, shape: str) -> Function:
-    names = tuple(name.replace("_", " ") if chance.maybe(0.1) else name for name in ("f", "g", "h_h", "calc", "Do It"))
+    names = tuple(
+        name.replace("_", " ") if chance.maybe(0.1) else name for name in ("f", "g", "h_h", "calc", "Do It")
+    )
     thing = Function(chance.pick(names), shape=shape, n=chance.n(), type=Type("integer"))
     if chance.maybe(0.35):
         thing.type = chance.type(schema)
@@ -368,7 +393,7 @@ _ADD_FIRST: tuple[Edit, ...] = (
 )
 
 
-# ---------------------------------------------------------------------------------------------- tables and parts
+# ----------------------------------------------------------------------------------------- tables and parts
 
 
 def add_table(chance: _Chance, schema: Schema) -> None:
@@ -411,7 +436,9 @@ def add_partitioned(chance: _Chance, schema: Schema) -> None:
 
 
 def add_partition(chance: _Chance, schema: Schema, parent: Table, bound: int) -> None:
-    table = Table(chance.fresh(schema, tuple(f"{name} part {bound}" for name in _NAMES)), partition_of=parent.uid)
+    table = Table(
+        chance.fresh(schema, tuple(f"{name} part {bound}" for name in _NAMES)), partition_of=parent.uid
+    )
     table.bound = bound
     if chance.maybe(0.1) and parent.partition_key and not parent.partition_of:
         table.partition_key = ("HASH", parent.partition_key[1])
@@ -484,7 +511,9 @@ def add_check(chance: _Chance, schema: Schema) -> None:
 
 def add_foreign_key(chance: _Chance, schema: Schema) -> None:
     table, other = _table(chance, schema), _table(chance, schema)
-    keys = [each for each in other.constraints if each.kind in ("PRIMARY KEY", "UNIQUE") and not each.deferrable]
+    keys = [
+        each for each in other.constraints if each.kind in ("PRIMARY KEY", "UNIQUE") and not each.deferrable
+    ]
     if not keys:
         return
     key = chance.pick(keys)
@@ -578,7 +607,9 @@ def add_trigger(chance: _Chance, schema: Schema) -> None:
     function = chance.pick(found) if found else _add_function(chance, schema, "trigger")
     trigger = Trigger(chance.named(schema, "trigger"), schema.number(), function=function.uid)
     trigger.timing = chance.pick(("BEFORE", "AFTER"))
-    trigger.events = chance.pick(("INSERT", "UPDATE", "INSERT OR UPDATE", "DELETE", "INSERT OR DELETE OR UPDATE"))
+    trigger.events = chance.pick(
+        ("INSERT", "UPDATE", "INSERT OR UPDATE", "DELETE", "INSERT OR DELETE OR UPDATE")
+    )
     trigger.row = chance.maybe(0.7)
     if chance.maybe(0.3):
         trigger.columns = _columns(chance, schema, table, 2)
@@ -586,9 +617,13 @@ def add_trigger(chance: _Chance, schema: Schema) -> None:
     if columns and chance.maybe(0.3):
         trigger.when = (chance.pick(columns).uid, chance.n())
     if chance.maybe(0.15):
-        trigger.constraint = chance.pick((" DEFERRABLE INITIALLY DEFERRED", " NOT DEFERRABLE INITIALLY IMMEDIATE"))
+        trigger.constraint = chance.pick(
+            (" DEFERRABLE INITIALLY DEFERRED", " NOT DEFERRABLE INITIALLY IMMEDIATE")
+        )
     trigger.transition = chance.maybe(0.15)
-    trigger.enabled = chance.pick(("ENABLE", "ENABLE", "ENABLE", "DISABLE", "ENABLE ALWAYS", "ENABLE REPLICA"))
+    trigger.enabled = chance.pick(
+        ("ENABLE", "ENABLE", "ENABLE", "DISABLE", "ENABLE ALWAYS", "ENABLE REPLICA")
+    )
     chance.decorate(trigger)
     table.triggers.append(trigger)
 
@@ -639,7 +674,19 @@ def add_statistics(chance: _Chance, schema: Schema) -> None:
     table.statistics.append(each)
 
 
-_SHAPES = ("plain", "plain", "plain", "distinct", "union", "window", "cte", "row", "count", "group", "function")
+_SHAPES = (
+    "plain",
+    "plain",
+    "plain",
+    "distinct",
+    "union",
+    "window",
+    "cte",
+    "row",
+    "count",
+    "group",
+    "function",
+)
 
 
 def add_view(chance: _Chance, schema: Schema) -> None:
@@ -690,7 +737,9 @@ def _view_details(chance: _Chance, schema: Schema, view: View) -> None:
         view.indexes.append(index)
     found = [f for f in schema.of(Function) if isinstance(f, Function) and f.shape == "trigger"]
     if found and chance.maybe(0.15):
-        view.trigger = Trigger(chance.named(schema, "vtrigger"), schema.number(), function=chance.pick(found).uid)
+        view.trigger = Trigger(
+            chance.named(schema, "vtrigger"), schema.number(), function=chance.pick(found).uid
+        )
         chance.decorate(view.trigger)
     view.column_comment = f"column note {chance.n()}" if chance.maybe(0.15) else None
     chance.decorate(view, ("SELECT", "INSERT"))
@@ -729,7 +778,7 @@ _ADD_LATER: tuple[Edit, ...] = (
 )
 
 
-# ------------------------------------------------------------------------------------------------------- changes
+# -------------------------------------------------------------------------------------------------- changes
 
 
 def drop_something(chance: _Chance, schema: Schema) -> None:
@@ -880,7 +929,14 @@ def change_table(chance: _Chance, schema: Schema) -> None:
 def change_comment(chance: _Chance, schema: Schema) -> None:
     things: list[Thing] = [*schema.things.values()]
     for table in schema.tables:
-        things += [*table.columns, *table.constraints, *table.indexes, *table.triggers, *table.policies, *table.rules]
+        things += [
+            *table.columns,
+            *table.constraints,
+            *table.indexes,
+            *table.triggers,
+            *table.policies,
+            *table.rules,
+        ]
     if things:
         chance.pick(things).comment = chance.pick((None, f"another {chance.n()}", "a ' and a \\ and a %s"))
 

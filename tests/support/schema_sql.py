@@ -49,7 +49,9 @@ def statements(schema: Schema) -> list[str]:
 def rows(schema: Schema, count: int = 3) -> list[str]:
     """Return INSERTs of `count` rows for each table; those of a table that refuses its rows may fail."""
     writer = _Writer(schema)
-    return [text for table in schema.tables for n in range(count) for text in writer.kept(writer.row, table, n)]
+    return [
+        text for table in schema.tables for n in range(count) for text in writer.kept(writer.row, table, n)
+    ]
 
 
 _FIRST = (Enum, Range, Domain, Composite)
@@ -146,7 +148,7 @@ class _Writer:
             else:
                 yield f"GRANT {privilege} ON {what} TO {role}{' WITH GRANT OPTION' if grantable else ''}"
 
-    # --------------------------------------------------------------------------------------------------- types
+    # ------------------------------------------------------------------------------------------------- types
 
     def enum(self, thing: Enum) -> Iterator[str]:
         name = quoted(thing.name)
@@ -211,10 +213,11 @@ class _Writer:
         verb = "ALTER" if thing.copy else "ADD"
         for token, dictionary in thing.mappings:
             own = f"{self.schema.name(dictionary)}, " if dictionary in self.schema.things else ""
-            yield f"ALTER TEXT SEARCH CONFIGURATION {name} {verb} MAPPING FOR {token} WITH {own}pg_catalog.simple"
+            mapping = f"{verb} MAPPING FOR {token} WITH {own}pg_catalog.simple"
+            yield f"ALTER TEXT SEARCH CONFIGURATION {name} {mapping}"
         yield from self.comment(f"TEXT SEARCH CONFIGURATION {name}", thing)
 
-    # ----------------------------------------------------------------------------------------------- functions
+    # --------------------------------------------------------------------------------------------- functions
 
     def function(self, thing: Function) -> Iterator[str]:
         yield self.routine(thing)
@@ -247,7 +250,8 @@ class _Writer:
         front = f"CREATE FUNCTION {name}"
         match thing.shape:
             case "sql":
-                return f"{front}(a {type}) RETURNS {type} LANGUAGE sql IMMUTABLE{extra} AS $$ SELECT a /* {n} */ $$"
+                body = f"SELECT a /* {n} */"
+                return f"{front}(a {type}) RETURNS {type} LANGUAGE sql IMMUTABLE{extra} AS $$ {body} $$"
             case "typed":
                 return f"{front}(a {type}) RETURNS integer LANGUAGE sql IMMUTABLE{extra} RETURN {n}"
             case "calls":
@@ -277,7 +281,9 @@ class _Writer:
                 column = self.schema.column(table, thing.column)
                 returns = f"TABLE(x {self.schema.type(column.type)}, y integer)"
                 body = f"SELECT {quoted(column.name)}, {n} FROM {quoted(table.name)}"
-                return f"{front}(a integer) RETURNS {returns} LANGUAGE sql STABLE{extra} ROWS 7 AS $$ {body} $$"
+                return (
+                    f"{front}(a integer) RETURNS {returns} LANGUAGE sql STABLE{extra} ROWS 7 AS $$ {body} $$"
+                )
             case "setof":
                 table = quoted(self.schema.table(thing.table).name)
                 body = f"SELECT * FROM {table} LIMIT {n}"
@@ -307,7 +313,7 @@ class _Writer:
             raise Missing(uid)
         return f"{quoted(function.name)}({argument}::{type})"
 
-    # -------------------------------------------------------------------------------------------------- tables
+    # ------------------------------------------------------------------------------------------------ tables
 
     def table(self, table: Table) -> Iterator[str]:
         name = quoted(table.name)
@@ -408,7 +414,7 @@ class _Writer:
             yield f"{front} (n_distinct = {column.n_distinct})"
         yield from self.comment(f"COLUMN {quoted(table.name)}.{quoted(column.name)}", column)
 
-    # --------------------------------------------------------------------------------- constraints and indexes
+    # ------------------------------------------------------------------------------- constraints and indexes
 
     def keys(self, table: Table) -> Iterator[str]:
         for each in table.constraints:
@@ -497,7 +503,12 @@ class _Writer:
         yield from self.comment(f"INDEX {name}", index)
         if index.statistics is not None and index.keys[0].expression is not None:
             yield f"ALTER INDEX {name} ALTER COLUMN 1 SET STATISTICS {index.statistics}"
-        if index.mark == "CLUSTER" and not table.partition_key and index.method == "btree" and not index.where:
+        if (
+            index.mark == "CLUSTER"
+            and not table.partition_key
+            and index.method == "btree"
+            and not index.where
+        ):
             yield f"ALTER TABLE {on} CLUSTER ON {name}"
         if index.mark == "REPLICA" and index.unique and not index.where and not index.nulls_not_distinct:
             yield f"ALTER TABLE {on} REPLICA IDENTITY USING INDEX {name}"
@@ -526,7 +537,7 @@ class _Writer:
             text = f"{self._callable(key.function, name)}"
         return f"({text}){key.suffix.replace(' pattern', '')}"
 
-    # --------------------------------------------------------------------------------------------------- views
+    # ------------------------------------------------------------------------------------------------- views
 
     def outputs(self, source: int) -> dict[int, tuple[str, Type]]:
         """The columns of a table or view by their numbers: name and type."""
@@ -647,9 +658,10 @@ class _Writer:
         if view.where[1] not in columns:
             return ""
         column, type = columns[view.where[1]]
-        return f" WHERE {self.schema.predicate(type, f'{aliases[view.where[0]]}.{quoted(column)}', view.where[2])}"
+        shown = f"{aliases[view.where[0]]}.{quoted(column)}"
+        return f" WHERE {self.schema.predicate(type, shown, view.where[2])}"
 
-    # ----------------------------------------------------------------------------------------------- behaviour
+    # --------------------------------------------------------------------------------------------- behaviour
 
     def behaviour(self, table: Table) -> Iterator[str]:
         name = quoted(table.name)
@@ -675,7 +687,11 @@ class _Writer:
         return quoted(function.name)
 
     def trigger(self, table: Table, trigger: Trigger) -> Iterator[str]:
-        function, name, on = self._trigger_function(trigger.function), quoted(trigger.name), quoted(table.name)
+        function, name, on = (
+            self._trigger_function(trigger.function),
+            quoted(trigger.name),
+            quoted(table.name),
+        )
         events = trigger.events
         if trigger.columns:
             events = f"UPDATE OF {self.names(table, trigger.columns)}"
@@ -688,7 +704,13 @@ class _Writer:
         else:
             kind, timing = "TRIGGER", trigger.timing
         transition = ""
-        if trigger.transition and timing == "AFTER" and events == "INSERT" and not trigger.constraint and not when:
+        if (
+            trigger.transition
+            and timing == "AFTER"
+            and events == "INSERT"
+            and not trigger.constraint
+            and not when
+        ):
             each, transition = "STATEMENT", " REFERENCING NEW TABLE AS fresh"
         text = f"CREATE {kind} {name} {timing} {events} ON {on}{trigger.constraint}{transition}"
         yield f"{text} FOR EACH {each}{when} EXECUTE FUNCTION {function}()"
@@ -734,13 +756,15 @@ class _Writer:
             yield f"ALTER STATISTICS {name} SET STATISTICS {each.target}"
         yield from self.comment(f"STATISTICS {name}", each)
 
-    # ---------------------------------------------------------------------------------------------------- rows
+    # -------------------------------------------------------------------------------------------------- rows
 
     def row(self, table: Table, n: int) -> Iterator[str]:
         if table.partition_of:
             return
         columns = [
-            column for column in self.schema.all_columns(table) if not column.generated and not column.identity
+            column
+            for column in self.schema.all_columns(table)
+            if not column.generated and not column.identity
         ]
         names = ", ".join(quoted(column.name) for column in columns)
         values = ", ".join(self.schema.value(column.type, n) for column in columns)

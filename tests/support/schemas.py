@@ -1,4 +1,4 @@
-"""Pairs of schemas put to the proof: made in a transaction that is rolled back, turned into each other, compared.
+"""Pairs of schemas put to the proof: made in a transaction that is rolled back, turned into each other.
 
 What is compared is what the server tells (a snapshot), and for some pairs what its own `pg_dump` tells, with
 the order of statements and of a table's columns taken out.
@@ -8,7 +8,7 @@ import random
 import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from database_handler.core.sql_text import statements as spans
 from database_handler.core.sql_text import tokens
 from database_handler.core.transaction import Transaction
 from database_handler.migrations.introspection import introspect
+from database_handler.migrations.introspection.settled import settled
 from database_handler.migrations.schema_diff import diff
 from database_handler.migrations.schema_diff.statement import Rename, SchemaDiff, SchemaStatement
 from database_handler.migrations.snapshot import Column, Kind, ObjectId, SchemaSnapshot
@@ -135,7 +136,9 @@ class Scratch:
         self.session.script(f"CREATE SCHEMA {schema}")
         kinds = (("CREATE", "COMMENT"), ("ALTER",), ("GRANT", "REVOKE"))
         groups = [[each for each in statements if each.startswith(kind)] for kind in kinds]
-        altered = groups[1] if any(" PARTITION OF " in each for each in statements) else shuffled(groups[1], chance)
+        altered = (
+            groups[1] if any(" PARTITION OF " in each for each in statements) else shuffled(groups[1], chance)
+        )
         orders = (shuffled(groups[0], chance), altered, groups[2])
         return tuple(each for order in orders for each in self.make_in_any_order(schema, order))
 
@@ -225,7 +228,7 @@ def _turn(
         raise told.broken(f"{name} arrives, and there is still a difference back", again.script)
 
 
-# ------------------------------------------------------------------------------------------------------ rows
+# ----------------------------------------------------------------------------------------------------- rows
 
 
 def fill(scratch: Scratch, rows: Sequence[str]) -> None:
@@ -251,7 +254,9 @@ class Kept:
         self, scratch: Scratch, old: SchemaSnapshot, new: SchemaSnapshot, renames: Iterable[Rename]
     ) -> None:
         self._new_names = {each.old: each.new for each in renames}
-        tables = [each.id for each in old if each.id.kind is Kind.TABLE and self._renamed(each.id) in new.objects]
+        tables = [
+            each.id for each in old if each.id.kind is Kind.TABLE and self._renamed(each.id) in new.objects
+        ]
         columns = [each for each in old if isinstance(each, Column) and self._comparable(each, new)]
         self._counts = {table: _count(scratch, table.name) for table in tables}
         self._values = {each.id: _values(scratch, each.id) for each in columns}
@@ -310,7 +315,7 @@ def _lost(way: Iterable[SchemaStatement]) -> set[ObjectId]:
     return {statement.object for statement in way if statement.loses is not None}
 
 
-# ------------------------------------------------------------------------------------------------------- dumps
+# ---------------------------------------------------------------------------------------------------- dumps
 
 
 def shuffled(statements: Sequence[str], chance: random.Random) -> list[str]:
@@ -319,7 +324,10 @@ def shuffled(statements: Sequence[str], chance: random.Random) -> list[str]:
 
 
 def _other_columns(statement: str, chance: random.Random) -> str:
-    if not statement.startswith(("CREATE TABLE", "CREATE UNLOGGED TABLE")) or " PARTITION OF " in statement[:80]:
+    if (
+        not statement.startswith(("CREATE TABLE", "CREATE UNLOGGED TABLE"))
+        or " PARTITION OF " in statement[:80]
+    ):
         return statement
     front, columns, tail = _opened(statement)
     return f"{front}({', '.join(chance.sample(columns, len(columns)))}){tail}"
@@ -354,8 +362,6 @@ def split_list(text: str) -> list[str]:
     return [*items, text[start:].strip()]
 
 
-
-
 def dump(config: DatabaseConfig, bin_dir: Path, schema: str) -> str:
     """Return what `pg_dump` says of a schema."""
     command = [str(bin_dir / "pg_dump"), "--schema-only", "--schema", schema, "--dbname", config.name]
@@ -378,7 +384,7 @@ def normalised(text: str, schema: str) -> list[str]:
         statement = span.of(text)
         if _SKIPPED.match(statement):
             continue
-        found.append(_own_order(statement.replace(f"{schema}.", "").replace(schema, "")))
+        found.append(settled(_own_order(statement.replace(f"{schema}.", "").replace(schema, ""))))
     return sorted(found)
 
 

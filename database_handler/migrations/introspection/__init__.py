@@ -2,13 +2,13 @@
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
-from database_handler.migrations.errors import UnknownSchema
+from database_handler.migrations.errors import SchemaInMotion, UnknownSchema
 from database_handler.migrations.introspection.attached import (
     read_policies,
     read_rules,
@@ -26,6 +26,7 @@ from database_handler.migrations.introspection.environment import (
 )
 from database_handler.migrations.introspection.relations import read_relations
 from database_handler.migrations.introspection.routines import read_functions
+from database_handler.migrations.introspection.settled import settled
 from database_handler.migrations.introspection.text_search import read_text_search
 from database_handler.migrations.introspection.types import read_types
 from database_handler.migrations.introspection.unmodelled import read_unmodelled
@@ -77,6 +78,8 @@ def introspect(session: Session, schema: str | Sequence[str] | None = None) -> S
     ------
     UnknownSchema
         There is no such schema.
+    SchemaInMotion
+        It was changed by others while it was read; the transaction may be of no use any more.
     """
     names = [schema] if isinstance(schema, str) else None if schema is None else list(dict.fromkeys(schema))
     with session.atomic() as inside:
@@ -145,7 +148,14 @@ def _by_id(draft: Draft) -> ObjectId:
     return draft.id
 
 
+_EXPRESSIONS = ("definition", "default", "expression", "using", "check")
+
+
 def _made(draft: Draft) -> SchemaObject:
+    for name in _EXPRESSIONS:
+        text = draft.fields.get(name)
+        if isinstance(text, str) and "(ARRAY[" in text:
+            draft.fields[name] = settled(text)
     return draft.type(id=draft.id, needs=tuple(sorted(draft.needs)), **draft.fields)
 
 
@@ -156,7 +166,19 @@ def take_snapshot(config: DatabaseConfig, schema: str | Sequence[str] | None = N
     ------
     UnknownSchema
         There is no such schema.
+    SchemaInMotion
+        It was changed by others while it was read, several times over.
     """
+    for _ in range(_AGAIN):
+        with suppress(SchemaInMotion):
+            return _look(config, schema)
+    return _look(config, schema)
+
+
+_AGAIN = 4
+
+
+def _look(config: DatabaseConfig, schema: str | Sequence[str] | None) -> SchemaSnapshot:
     options = TransactionOptions(isolation="repeatable read", read_only=True)
     with Transaction(lambda: dedicated(config, purpose="introspection"), options) as session:
         return introspect(session, schema)

@@ -64,13 +64,13 @@ def read_triggers(catalogue: Catalogue) -> None:
             )
 
 
-def _relative(catalogue: Catalogue, definition: str, relation: int, after: str, before: str) -> str:
+def _relative(catalogue: Catalogue, definition: str | None, relation: int, after: str, before: str) -> str:
     """Take the schema off the relation's name, which the server writes whatever the search path."""
-    start = definition.index(after) + len(after)
-    place = f"{before}{catalogue.places[relation]}"
-    found = definition.index(place, start)
-    name = f"{before}{catalogue.relations[relation]}"
-    return definition[:found] + name + definition[found + len(place) :]
+    head, found, rest = catalogue.after("", definition).partition(after)
+    middle, place, tail = rest.partition(f"{before}{catalogue.places[relation]}")
+    if not found or not place:
+        raise catalogue.moved()
+    return f"{head}{found}{middle}{before}{catalogue.relations[relation]}{tail}"
 
 
 def read_rules(catalogue: Catalogue) -> None:
@@ -120,7 +120,7 @@ def read_statistics(catalogue: Catalogue) -> None:
     if not catalogue.holds(Class.STATISTICS):
         return
     for oid, schema, name, definition, target, owned_by in catalogue.rows(_STATISTICS, "statistics"):
-        rest = definition.removeprefix(f"CREATE STATISTICS {catalogue.place(schema, name)}")
+        rest = catalogue.after(f"CREATE STATISTICS {catalogue.place(schema, name)}", definition)
         made = catalogue.name(schema, name)
         catalogue.draft(
             Statistics,

@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Session, Statement
+from database_handler.migrations.errors import SchemaInMotion
 from database_handler.migrations.snapshot import Grant, ObjectId, SchemaObject, Unmodelled
 
 __all__ = [
@@ -22,6 +24,14 @@ __all__ = [
     "options_of",
     "owner",
 ]
+
+
+# What a row says is as old as the transaction; what the server deparses for it is as of now. So an object
+# that was dropped in between has no text, or makes the server stumble over something that is not there.
+_INTERNAL = "XX000"
+_MOVED = (
+    "the schema was changed while it was read: nothing is known of it; read it again, in a new transaction"
+)
 
 
 class Class:
@@ -116,7 +126,23 @@ class Catalogue:
     def rows(self, query: str, name: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Return what `query` finds in the schemas, which it names ``%(schemas)s``."""
         values = {"schemas": list(self.schemas), **parameters}
-        return self.session.all(Statement(query, f"introspection.{name}"), values)
+        try:
+            return self.session.all(Statement(query, f"introspection.{name}"), values)
+        except DatabaseHandlerError as failure:
+            if failure.sqlstate != _INTERNAL:
+                raise
+            moved = failure
+        raise SchemaInMotion(_MOVED) from moved
+
+    def after(self, start: str, text: str | None) -> str:
+        """Return what follows `start` in a text of the server's, which it takes from the present."""
+        if text is None or not text.startswith(start):
+            raise self.moved()
+        return text.removeprefix(start)
+
+    def moved(self) -> SchemaInMotion:
+        """Return the error for a text that does not fit its row."""
+        return SchemaInMotion(_MOVED)
 
     def name(self, schema: int, name: str) -> str:
         """Return a quoted name as ids hold it."""

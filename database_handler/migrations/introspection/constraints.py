@@ -58,7 +58,7 @@ class _Constraint(NamedTuple):
     domain: int
     name: str
     type: str
-    definition: str
+    definition: str | None
     columns: list[int] | None
     referenced: int
     references: str
@@ -80,7 +80,7 @@ class _Index(NamedTuple):
     table: int
     schema: int
     name: str
-    definition: str
+    definition: str | None
     unique: bool
     method: str
     columns: list[int]
@@ -113,15 +113,16 @@ def read_constraints(catalogue: Catalogue) -> None:
 
 def _constraint(catalogue: Catalogue, row: _Constraint, whole: ObjectId) -> None:
     kind = Kind.CONSTRAINT if row.table else Kind.DOMAIN_CONSTRAINT
+    definition = catalogue.after("", row.definition)
     draft = catalogue.draft(
         Constraint,
         ObjectId(kind, whole.name, row.name),
         (Class.CONSTRAINT, row.oid, 0),
         type=_TYPES[row.type],
-        definition=_with_options(row),
+        definition=_with_options(row, definition.removesuffix(_NOT_VALID)),
         columns=_columns(catalogue, row),
         references=catalogue.relations.get(row.referenced, row.references) if row.referenced else None,
-        validated=row.validated or not row.definition.endswith(_NOT_VALID),
+        validated=row.validated or not definition.endswith(_NOT_VALID),
         inherited=row.inherited,
         clustered=bool(row.clustered),
         replica_identity=bool(row.replica_identity),
@@ -139,9 +140,8 @@ def _columns(catalogue: Catalogue, row: _Constraint) -> tuple[str, ...]:
     return tuple(sorted(names)) if row.type == "c" else names
 
 
-def _with_options(row: _Constraint) -> str:
+def _with_options(row: _Constraint, definition: str) -> str:
     """Put in the storage parameters, which the server's own text of a key leaves out."""
-    definition = row.definition.removesuffix(_NOT_VALID)
     if row.type not in "pu" or not row.options:
         return definition
     late = ""
@@ -188,5 +188,5 @@ def _index(catalogue: Catalogue, row: _Index) -> None:
 def _definition(catalogue: Catalogue, row: _Index) -> str:
     """Return what follows the name, the table's written as it is in ids."""
     start = f"CREATE {'UNIQUE ' if row.unique else ''}INDEX {row.name} ON "
-    rest = row.definition.removeprefix(start).removeprefix("ONLY ")
-    return f"ON {catalogue.relations[row.table]}{rest.removeprefix(catalogue.places[row.table])}"
+    rest = catalogue.after(start, row.definition).removeprefix("ONLY ")
+    return f"ON {catalogue.relations[row.table]}{catalogue.after(catalogue.places[row.table], rest)}"

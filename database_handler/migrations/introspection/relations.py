@@ -301,7 +301,7 @@ def _of_view(reading: _Reading, row: _Relation) -> dict[str, Any]:
     return {
         "owner": row.owner,
         "grants": grants_of(row.acl, "r"),
-        "definition": str(row.definition).strip().removesuffix(";"),
+        "definition": reading.catalogue.after("", row.definition).strip().removesuffix(";"),
         "columns": tuple((each.name, each.type) for each in attributes),
         "options": options_of(row.options),
         "defaults": tuple(sorted((each.name, each.expression) for each in attributes if each.expression)),

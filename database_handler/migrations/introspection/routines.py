@@ -82,7 +82,7 @@ def read_functions(catalogue: Catalogue) -> None:
         catalogue.see(row.visible, f"{row.name}({row.types})")
         if row.kind == "a":
             _aggregate(catalogue, row, aggregates[row.oid])
-        elif row.definition is not None:
+        else:
             kind = "PROCEDURE" if row.kind == "p" else "FUNCTION"
             _draft(catalogue, row, kind, row.types, _definition(catalogue, row, kind))
 
@@ -103,7 +103,7 @@ def _draft(catalogue: Catalogue, row: _Routine, kind: str, signature: str, defin
 
 def _definition(catalogue: Catalogue, row: _Routine, kind: str) -> str:
     start = f"CREATE OR REPLACE {kind} {catalogue.place(row.schema, row.name)}"
-    text = str(row.definition).removeprefix(start).rstrip("\n")
+    text = catalogue.after(start, row.definition).rstrip("\n")
     marks = row.configured and not catalogue.qualified
     return _marked(text, catalogue.schemas[row.schema]) if marks else text
 

@@ -239,7 +239,7 @@ class _Altered:
         before, after = self.before, self.after
         if before.storage != after.storage or (self.retyped and after.storage):
             yield Step.alter(f"{self.alone} SET STORAGE {after.storage or 'DEFAULT'}", self.id)
-        if before.compression != after.compression:
+        if before.compression != after.compression or (self.retyped and after.compression):
             yield Step.alter(f"{self.alone} SET COMPRESSION {after.compression or 'default'}", self.id)
         if before.statistics != after.statistics:
             target = -1 if after.statistics is None else after.statistics

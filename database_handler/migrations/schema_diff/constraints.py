@@ -15,6 +15,7 @@ from database_handler.migrations.snapshot import (
     Index,
     Kind,
     ObjectId,
+    SchemaObject,
     Statistics,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "alter_constraint",
     "alter_index",
     "alter_statistics",
+    "comes_later",
     "create_constraint",
     "create_index",
     "create_statistics",
@@ -39,12 +41,16 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
         return  # comes with its parent's, or as the table is attached
     if above is not None and each.type in _RECURSE:
         return
+    if each.inherited and each.type in _RECURSE and comes_later(each, change):
+        return
     late = "" if each.validated else " NOT VALID"
     only = "ONLY " if each.type not in _RECURSE and _has_parts(each.id.name, change) else ""
     sql = f"ALTER TABLE {only}{each.id.name} ADD CONSTRAINT {each.id.part} {each.definition}{late}"
     made = _with_copies(each, change)
-    needs = change.new.needs(each.id) - made
-    yield Step(sql, Action.CREATE, each.id, needs=needs, produces=made)
+    later = [id.name for id in made - {each.id} if comes_later(change.new.objects[id], change)]
+    needs = change.new.needs(each.id).union(ObjectId(Kind.TABLE, table) for table in later) - made
+    takes = frozenset(("attached", table) for table in later)
+    yield Step(sql, Action.CREATE, each.id, needs=needs, produces=made, takes=takes)
     if above is not None:
         yield _attached(each.id.part, above, each.id)
 
@@ -56,6 +62,21 @@ def _with_copies(each: Constraint, change: Change) -> frozenset[ObjectId]:
     children = (ObjectId(each.id.kind, table, each.id.part) for table in change.new.descendants(each.id.name))
     return frozenset(
         {each.id, *(child for child in children if change.is_made(child) and _inherited(child, change))}
+    )
+
+
+def comes_later(each: SchemaObject, change: Change) -> bool:
+    """Whether an inherited check of a new table is one that was never validated: its parent's brings it along.
+
+    A table that is made (or attached) when the parent's is there gets one that counts as validated.
+    """
+    if not isinstance(each, Constraint) or not each.inherited or each.validated:
+        return False
+    table = change.new.table(each.id.name)
+    return (
+        table is not None
+        and change.is_made(table.id)
+        and any(change.is_made(each.id._replace(name=parent)) for parent in table.parents)
     )
 
 

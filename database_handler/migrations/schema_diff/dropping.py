@@ -20,6 +20,7 @@ from database_handler.migrations.snapshot import (
     SchemaObject,
     Sequence,
     Statistics,
+    Table,
     Trigger,
 )
 
@@ -188,13 +189,16 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
     if isinstance(each, Trigger) and each.inherited:
         return  # goes as its table is detached
     releases = frozenset(need for member in members for need in change.old.needs(member))
+    if isinstance(each, Table):  # what stands on an inherited column stands in the way of the parent's
+        above = (part for parent in each.parents for part in change.old.parts.get(parent, ()))
+        releases |= {part for part in above if part.kind is Kind.COLUMN}
     yield Step(
         _statement(each),
         Action.DROP,
         id,
         destroys=frozenset(members),
         releases=releases - frozenset(members),
-        loses=_loss(each, members, change),
+        loses=_loss(each),
     )
 
 
@@ -210,7 +214,7 @@ def _statement(each: SchemaObject) -> str:
             return f"DROP {target(each)}"
 
 
-def _loss(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> str | None:
+def _loss(each: SchemaObject) -> str | None:
     """Return what data goes with an object, in words."""
     match each:
         case Column(generated=None):

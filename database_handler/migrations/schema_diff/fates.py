@@ -11,6 +11,7 @@ from functools import cached_property
 
 from database_handler.core.sql_text import SqlTextError, TokenKind, significant_tokens
 from database_handler.migrations.schema_diff.casts import family
+from database_handler.migrations.schema_diff.deparsed import is_told_otherwise
 from database_handler.migrations.schema_diff.names import bare, base_type, callee, free_name
 from database_handler.migrations.schema_diff.side import Side
 from database_handler.migrations.schema_diff.verdicts import must_be_made_again, must_go, names_of, retypes
@@ -74,6 +75,7 @@ class Change:
         self._queue: deque[ObjectId] = deque()
         self._begin()
         self._spread()
+        self._park_above()
         self._release_sequences()
 
     def is_destroyed(self, id: ObjectId) -> bool:
@@ -91,14 +93,20 @@ class Change:
     def linked(self, child: str, parent: str) -> bool:
         """Whether a table stays the other's child all the time."""
         before, after = self.old.table(child), self.new.table(child)
-        return (
-            before is not None
-            and after is not None
-            and self.stays(before.id)
-            and child not in self.reattached
-            and parent in before.parents
-            and parent in after.parents
-        )
+        if before is None or after is None or not self.stays(before.id) or child in self.reattached:
+            return False
+        return parent in self.kept_parents(before, after)
+
+    def kept_parents(self, before: Table, after: Table) -> tuple[str, ...]:
+        """Return the parents that a table has all the time: the first ones, for their order counts."""
+        if before.partition_bound != after.partition_bound:
+            return ()
+        kept: list[str] = []
+        for one, other in zip(before.parents, after.parents, strict=False):
+            if one != other or not self.stays(ObjectId(Kind.TABLE, one)):
+                break
+            kept.append(one)
+        return tuple(kept)
 
     def _begin(self) -> None:
         self._queue.extend(self.gone)
@@ -179,6 +187,8 @@ class Change:
             isinstance(each, Index) and each.statistics
         ):
             return False  # a target that was set would be forgotten
+        if is_told_otherwise(each.definition):
+            return False
         columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
         types = {family(self._type(column)) for column in columns if column in self.new}
         types |= {family(self._type(column, new=True)) for column in columns if column in self.new}
@@ -243,6 +253,13 @@ class Change:
             return False
         return destroyed.kind is not Kind.TABLE and table in self.reattached
 
+    def _park_above(self) -> None:
+        """Park the types that are made of parked ones: neither can be dropped while the other's old one is there."""
+        while found := [id for id in self.moved if self.old.needs(id) & self.parked]:
+            self.parked.update(found)
+            for id in found:
+                del self.moved[id]
+
     def _release_sequences(self) -> None:
         for id, each in self.old.objects.items():
             if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
@@ -257,9 +274,10 @@ class Change:
 
     @cached_property
     def made_by_name(self) -> dict[str, list[ObjectId]]:
-        """What is made, by the word that a text would name it with."""
+        """What is made, and columns that change, by the word that a text would name them with."""
         found: dict[str, list[ObjectId]] = {}
-        for id in (*self.added, *sorted(self.again)):
+        altered = (id for id in self.changed if id.kind is Kind.COLUMN)
+        for id in dict.fromkeys((*self.added, *sorted(self.again), *altered, *sorted(self.retyped))):
             if id in self.new:
                 word = id.part if id.kind is Kind.COLUMN else callee(bare(id.name))[0]
                 found.setdefault(word, []).append(id)

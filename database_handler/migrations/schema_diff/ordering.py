@@ -48,7 +48,8 @@ _MAKING = (
 )
 _RANK = {kind: place for place, kind in enumerate(_MAKING)}
 _RELATIONS = {Kind.SEQUENCE, Kind.TABLE, Kind.INDEX, Kind.VIEW, Kind.MATERIALIZED_VIEW, Kind.COMPOSITE}
-_TYPES = {
+_TYPES = {  # of a sequence there is none, and yet one is in its way
+    Kind.SEQUENCE,
     Kind.ENUM,
     Kind.RANGE,
     Kind.DOMAIN,

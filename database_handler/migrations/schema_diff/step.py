@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from database_handler.migrations.schema_diff.deparsed import as_meant
 from database_handler.migrations.schema_diff.statement import Action, SchemaStatement
-from database_handler.migrations.snapshot import ObjectId
+from database_handler.migrations.snapshot import Kind, ObjectId
 
 __all__ = ["EXTRA", "Step", "chained"]
 
@@ -88,8 +89,9 @@ class Step:
     @property
     def statement(self) -> SchemaStatement:
         """The statement, as a plan gives it away."""
+        literal = self.action in EXTRA or self.object.kind is Kind.FUNCTION
         return SchemaStatement(
-            sql=self.sql,
+            sql=self.sql if literal else as_meant(self.sql),
             action=self.action,
             object=self.object,
             produces=self.produces,

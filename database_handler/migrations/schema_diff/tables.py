@@ -9,7 +9,7 @@ from database_handler.migrations.schema_diff.columns import (
     options_changed,
     options_listed,
 )
-from database_handler.migrations.schema_diff.constraints import marks
+from database_handler.migrations.schema_diff.constraints import comes_later, marks
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.side import Side
 from database_handler.migrations.schema_diff.statement import Action
@@ -38,7 +38,7 @@ def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) ->
         The columns and constraints that are made with it, in the statement itself.
     """
     parts = list(inside)
-    lines = ",\n    ".join(_line(part, each) for part in parts if not _from_parent(part, each))
+    lines = ",\n    ".join(_line(part) for part in parts if not _from_parent(part, each))
     body = f"\n    {lines}\n" if lines else ""
     bound = "" if each.partition_bound else _inherits(each)
     key = f" PARTITION BY {each.partition_key}" if each.partition_key else ""
@@ -58,7 +58,7 @@ def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) ->
     yield from _made_so(each, change, parts)
 
 
-def _line(part: SchemaObject, table: Table) -> str:
+def _line(part: SchemaObject) -> str:
     if isinstance(part, Column):
         return column_line(part)
     if isinstance(part, Constraint):
@@ -77,7 +77,16 @@ def _inherits(each: Table) -> str:
 
 def _of_parents(each: Table, change: Change, *kinds: Kind) -> frozenset[ObjectId]:
     ids = (id for parent in each.parents for id in change.new.parts.get(parent, ()))
-    return frozenset(id for id in ids if id.kind in kinds and not _is_reference(id, change))
+    return frozenset(
+        id
+        for id in ids
+        if id.kind in kinds and not _is_reference(id, change) and not _brought_later(id, each.id.name, change)
+    )
+
+
+def _brought_later(id: ObjectId, table: str, change: Change) -> bool:
+    copy = change.new.objects.get(id._replace(name=table))
+    return copy is not None and comes_later(copy, change)
 
 
 def _is_reference(id: ObjectId, change: Change) -> bool:
@@ -133,12 +142,18 @@ def _attach(each: Table, change: Change) -> Step:
     """Return the step that makes a table a partition: it has by then all that the parent asks of it."""
     parent = each.parents[0]
     sql = f"ALTER TABLE {parent} ATTACH PARTITION {each.id.name} {each.partition_bound}"
-    own = (id for id in change.new.parts.get(each.id.name, ()) if _comes_before(id, change))
+    own = (id for id in change.new.parts.get(each.id.name, ()) if _comes_before(id))
     needs = {ObjectId(Kind.TABLE, parent), each.id, *own, *_whole(parent, change)}
     needs = {need for need in needs if not _waits_for_attaching(need, each, change)}
     names = frozenset({("partitions", parent), ("columns", parent), ("columns", each.id.name)})
     return Step(
-        sql, Action.ALTER, each.id, needs=frozenset(needs), takes=names, produces=_copies(each, change)
+        sql,
+        Action.ALTER,
+        each.id,
+        needs=frozenset(needs),
+        takes=names,
+        frees=frozenset({("attached", each.id.name)}),
+        produces=_copies(each, change),
     )
 
 
@@ -158,14 +173,16 @@ def _whole(parent: str, change: Change) -> set[ObjectId]:
     return {id for id in change.new.parts.get(parent, ()) if id.kind in kinds}
 
 
-def _comes_before(id: ObjectId, change: Change) -> bool:
+def _comes_before(id: ObjectId) -> bool:
     return id.kind in (Kind.COLUMN, Kind.INDEX, Kind.CONSTRAINT)
 
 
 def _waits_for_attaching(id: ObjectId, table: Table, change: Change) -> bool:
     """Whether it is a reference: to the parent, or the parent's own; those are made when all are attached."""
     found = change.new.objects.get(id)
-    return isinstance(found, Constraint) and found.type is ConstraintType.FOREIGN_KEY
+    if isinstance(found, Constraint) and found.type is ConstraintType.FOREIGN_KEY:
+        return True
+    return _brought_later(id, table.id.name, change)
 
 
 def _detached(before: Table, change: Change, parents: Iterable[str]) -> Iterator[Step]:
@@ -214,7 +231,8 @@ def reparented(before: Table, after: Table, change: Change) -> Iterator[Step]:
         return
     for parent in joined:
         needs = {ObjectId(Kind.TABLE, parent), after.id, *_whole(parent, change)}
-        needs |= {part for part in change.new.parts.get(after.id.name, ()) if part.kind is Kind.COLUMN}
+        needs |= {part for part in change.new.parts.get(after.id.name, ()) if _comes_before(part)}
+        needs = {need for need in needs if not _waits_for_attaching(need, after, change)}
         sql = f"ALTER TABLE {after.id.name} INHERIT {parent}"
         names = frozenset({("columns", parent)})
         yield Step(sql, Action.ALTER, after.id, needs=frozenset(needs), takes=names)
@@ -222,12 +240,7 @@ def reparented(before: Table, after: Table, change: Change) -> Iterator[Step]:
 
 def _parents_changed(before: Table, after: Table, change: Change) -> tuple[list[str], list[str]]:
     """Return the parents that are left, and those that are taken, in order."""
-    bound = before.partition_bound != after.partition_bound
-    same = 0
-    for one, other in zip(before.parents, after.parents, strict=False):
-        if one != other or bound or not change.stays(ObjectId(Kind.TABLE, one)):
-            break
-        same += 1
+    same = len(change.kept_parents(before, after))
     left = [parent for parent in before.parents[same:] if ObjectId(Kind.TABLE, parent) in change.old]
     return left, list(after.parents[same:])
 

@@ -65,7 +65,14 @@ def _schema(each: Extension, change: Change) -> frozenset[ObjectId]:
 def create_enum(each: EnumType, change: Change) -> Iterator[Step]:
     """Give the statement that makes an enum."""
     labels = ", ".join(literal(label) for label in each.labels)
-    yield Step.create(f"CREATE TYPE {each.id.name} AS ENUM ({labels})", each.id, change.new.needs(each.id))
+    sql = f"CREATE TYPE {each.id.name} AS ENUM ({labels})"
+    yield _type_made(sql, each.id, change)
+
+
+def _type_made(sql: str, id: ObjectId, change: Change) -> Step:
+    """Return the step that makes a type: after a sequence of its name, which it would be in the way of."""
+    step = Step.create(sql, id, change.new.needs(id))
+    return replace(step, takes=frozenset({("type beside a sequence", id.name)}))
 
 
 def alter_enum(before: EnumType, after: EnumType, change: Change) -> Iterator[Step]:
@@ -101,7 +108,8 @@ def create_domain(each: Domain, change: Change, checks: tuple[Constraint, ...] =
     step = Step.create(sql, each.id, change.new.needs(each.id))
     ids = frozenset({each.id, *(check.id for check in checks)})
     needs = step.needs.union(*(change.new.needs(check.id) for check in checks)) - ids
-    yield Step(sql, Action.CREATE, each.id, needs=needs, produces=ids)
+    takes = frozenset({("type beside a sequence", each.id.name)})
+    yield Step(sql, Action.CREATE, each.id, needs=needs, produces=ids, takes=takes)
 
 
 def alter_domain(before: Domain, after: Domain, change: Change) -> Iterator[Step]:
@@ -166,7 +174,7 @@ def create_range(each: RangeType, change: Change) -> Iterator[Step]:
     """Give the statement that makes a range type."""
     options = ", ".join(f"{name.upper()} = {value}" for name, value in each.options)
     sql = f"CREATE TYPE {each.id.name} AS RANGE ({options})"
-    yield Step.create(sql, each.id, change.new.needs(each.id))
+    yield _type_made(sql, each.id, change)
 
 
 def moved_away(each: SchemaObject, moved: Mapping[ObjectId, str], change: Change) -> Iterator[Step]:
@@ -189,7 +197,7 @@ def create_sequence(each: Sequence, change: Change) -> Iterator[Step]:
     options = sequence_options(each.options)
     sql = f"CREATE {unlogged}SEQUENCE {each.id.name}{options}"
     made = Step.create(sql, each.id, change.new.needs(each.id))
-    yield made
+    yield replace(made, frees=frozenset({("type beside a sequence", each.id.name)}))
     if each.owned_by is not None:
         yield own_sequence(each, made)
 

@@ -209,7 +209,15 @@ def _composite(before: CompositeType, after: CompositeType, old: Side, new: Side
         return True
     types = {name: rest for name, *rest in before.attributes}
     retyped = any(types.get(name, rest) != rest for name, *rest in after.attributes)
-    return retyped and any(id.kind is Kind.COLUMN for id in old.dependents.get(before.id, ()))
+    return retyped and _held(before.id, old)
+
+
+def _held(type: ObjectId, side: Side) -> bool:
+    """Whether a column is of a type, or of one that is made of it."""
+    return any(
+        id.kind is Kind.COLUMN or (id.kind in (Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE) and _held(id, side))
+        for id in side.dependents.get(type, ())
+    )
 
 
 def _range(before: RangeType, after: RangeType, old: Side, new: Side) -> bool:

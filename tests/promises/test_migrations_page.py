@@ -1,0 +1,175 @@
+"""docs/migrations.md is walked through as a user would: every command runs, every file is as it is shown."""
+
+import contextlib
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from psycopg2 import sql
+
+from database_handler.cli import main
+from database_handler.config.database import DatabaseConfig
+from database_handler.config.settings import VARIABLES
+from database_handler.core.connection import dedicated
+from database_handler.core.session import Session
+from database_handler.core.transaction import Autocommit
+from database_handler.migrations.lint import RULES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "migrations.md"
+LEGACY = (
+    "CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)"
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code of the page, with its language and the line on which it begins."""
+
+    language: str
+    code: str
+    line: int
+
+
+def blocks() -> Iterator[Block]:
+    text = PAGE.read_text("utf-8")
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S):
+        yield Block(found[1], found[2], text.count("\n", 0, found.start()) + 1)
+
+
+@pytest.fixture
+def url(database_server: DatabaseConfig) -> Iterator[Callable[[], str]]:
+    """Makes empty databases, each dropped afterwards."""
+    admin = Autocommit(lambda: dedicated(database_server.with_(name="postgres"))).session
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test_{uuid4().hex}")
+        admin.run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(made[-1])))
+        return database_server.with_(name=made[-1]).url(hide_password=False)
+
+    yield make
+    for name in made:
+        admin.run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def session(url: str) -> Session:
+    return Autocommit(lambda: dedicated(DatabaseConfig.from_url(url))).session
+
+
+class Walk:
+    """A user who does what the page says."""
+
+    def __init__(self, folder: Path, names: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.names, self.capsys = folder, names, capsys
+        self.said = ""
+        self.namespace: dict[str, object] = {"__name__": "example"}
+
+    def do(self, block: Block) -> None:
+        try:
+            getattr(self, block.language)(block.code)
+        except BaseException as error:
+            error.add_note(f"docs/migrations.md:{block.line}\n{self.said}")
+            raise
+
+    def console(self, code: str) -> None:
+        for line in code.splitlines():
+            command, _, expected = line.removeprefix("$ ").partition("  # exit code ")
+            for name, value in self.names.items():
+                command = command.replace(f"${name}", value)
+            self.forget()
+            self.capsys.readouterr()
+            ended = main(shlex.split(command)[1:])
+            told = self.capsys.readouterr()
+            self.said = f"{line}\n{told.out}{told.err}"
+            assert ended == int(expected or 0), self.said
+
+    def text(self, code: str) -> None:
+        assert code in self.said, "what the command before it printed"
+
+    def diff(self, code: str) -> None:
+        """Change a file: the lines of `-` and of the context are there, and make room."""
+        name, *lines = code.splitlines()
+        file = self.folder / name.removeprefix("# ")
+        before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+        after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+        text = file.read_text("utf-8")
+        assert text.count(before) == 1, before
+        file.write_text(text.replace(before, after), "utf-8")
+
+    def python(self, code: str) -> None:
+        named = re.match(r"# (newsroom/\S+)\n", code)
+        if named is None:
+            self.forget()
+            exec(code, self.namespace)  # noqa: S102  (our own page)
+            return
+        file = self.folder / named[1]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code, "utf-8")
+
+    def sql(self, code: str) -> None:
+        first = code.splitlines()[0].removeprefix("-- ")
+        if first == "typed into psql":
+            session(self.names["DATABASE_URL"]).script(code)
+            return
+        file = self.folder / "newsroom" / "versions" / f"{first}.sql"
+        if file.exists():
+            assert code == file.read_text("utf-8")
+        else:
+            file.write_text(code, "utf-8")
+
+    @staticmethod
+    def forget() -> None:
+        """Let the package be imported anew, for its files have changed."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "newsroom"]:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def walk(
+    url: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Walk]:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    names = {"DATABASE_URL": url(), "LEGACY_URL": url(), "OTHER_URL": url()}
+    for name in ("LEGACY_URL", "OTHER_URL"):
+        session(names[name]).script(LEGACY)
+    for schema in ("tenant_a", "tenant_b"):
+        session(names["DATABASE_URL"]).script(f"CREATE SCHEMA {schema}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", names["DATABASE_URL"])
+    monkeypatch.setenv("DATABASE_CLASS", "newsroom.data:NewsroomDatabase")
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # a file that changes twice in a second is read twice
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "newsroom").mkdir()
+    (tmp_path / "newsroom" / "__init__.py").touch()
+    yield Walk(tmp_path, names, capsys)
+    Walk.forget()
+    with contextlib.suppress(ValueError):
+        sys.path.remove(str(tmp_path))
+
+
+def test_the_page_is_true(walk: Walk) -> None:
+    for block in blocks():
+        walk.do(block)
+
+
+def test_the_page_lists_the_rules() -> None:
+    listed = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (.*) \|$", PAGE.read_text("utf-8"), re.M)
+    assert listed == [(name, RULES[name].what, RULES[name].instead) for name in RULES]
+
+
+def test_each_claim_about_us_names_a_test_that_there_is() -> None:
+    rows = re.findall(r"\]\(\.\./(tests/[\w/]+\.py)\)", PAGE.read_text("utf-8"))
+    assert rows
+    assert [row for row in rows if not (ROOT / row).is_file()] == []
