@@ -1,8 +1,19 @@
-"""Versioned SQL files, applied safely by any number of starting processes."""
+"""Versions of the schema: applied by any number of starting processes, generated from models, and proven.
+
+What reads and compares schemas is imported when it is first used: a process that only migrates does not pay
+for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from database_handler.migrations.errors import (
+    BackfillNeeded,
     ChangedMigration,
+    DecisionNeeded,
     DuplicateMigration,
+    HistoryChanged,
+    HistoryNotEmpty,
     IrreversibleMigration,
     LockFileMismatch,
     MalformedMigration,
@@ -10,10 +21,17 @@ from database_handler.migrations.errors import (
     MigrationGap,
     MigrationLockTimeout,
     MissingMigration,
+    NoVersionsFolder,
     OutOfOrderMigration,
     PartialMigration,
+    PendingVersions,
     PoolerInTheWay,
+    ProofFailed,
     ReadOnlyTarget,
+    SchemaDiffers,
+    SchemaInMotion,
+    ScratchUnavailable,
+    UnknownSchema,
     UnusableTarget,
 )
 from database_handler.migrations.migration_manager import MigrationManager
@@ -26,9 +44,18 @@ from database_handler.migrations.reports import (
     PlannedStatement,
 )
 
+if TYPE_CHECKING:
+    from database_handler.migrations.introspection import introspect, take_snapshot
+    from database_handler.migrations.schema_diff import Rename, SchemaDiff, diff
+    from database_handler.migrations.snapshot import SchemaSnapshot
+
 __all__ = [
+    "BackfillNeeded",
     "ChangedMigration",
+    "DecisionNeeded",
     "DuplicateMigration",
+    "HistoryChanged",
+    "HistoryNotEmpty",
     "IrreversibleMigration",
     "LockFileMismatch",
     "MalformedMigration",
@@ -40,12 +67,40 @@ __all__ = [
     "MigrationReport",
     "MigrationStatus",
     "MissingMigration",
+    "NoVersionsFolder",
     "OutOfOrderMigration",
     "PartialMigration",
+    "PendingVersions",
     "PlannedMigration",
     "PlannedStatement",
     "PoolerInTheWay",
+    "ProofFailed",
     "ReadOnlyTarget",
+    "Rename",
+    "SchemaDiff",
+    "SchemaDiffers",
+    "SchemaInMotion",
+    "SchemaSnapshot",
+    "ScratchUnavailable",
+    "UnknownSchema",
     "UnusableTarget",
+    "diff",
+    "introspect",
     "lock_text",
+    "take_snapshot",
 ]
+
+_WHEN_USED = {
+    "Rename": "schema_diff",
+    "SchemaDiff": "schema_diff",
+    "SchemaSnapshot": "snapshot",
+    "diff": "schema_diff",
+    "introspect": "introspection",
+    "take_snapshot": "introspection",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHEN_USED[name]}"), name)

@@ -22,7 +22,7 @@ from database_handler.migrations.errors import (
 from database_handler.migrations.file_writing import message_line, next_name, rendered, write_version
 from database_handler.migrations.live import Live, expected_of, heads_after, look_live, made_by
 from database_handler.migrations.migration import Migration, parse
-from database_handler.migrations.planning import lock_text
+from database_handler.migrations.planning import folded, lock_text
 from database_handler.migrations.recording import Recorded
 from database_handler.migrations.running import FolderRun, connected
 from database_handler.migrations.safe_way import placeholder, safe_sections
@@ -157,7 +157,7 @@ def _version(
     try:
         forth = safe_sections(up, old, new, backfill=values, reasons=reasons)
     except BackfillNeeded as needed:
-        raise DecisionNeeded([_value_of(column) for column in needed.columns]) from None
+        raise DecisionNeeded([_value_of(column) for column in needed.missing]) from None
     lost = {statement.object: "it was made by the up" for statement in down if statement.loses}
     back = safe_sections(down, new, old, backfill=dict(_placeholders(old)), reasons=lost)
     name = next_name(folder, message)
@@ -223,11 +223,12 @@ def record_as_applied(
     """
     with connected(config) as lease:
         held, history = run.lock(lease)
-        rows = history.read(Autocommit(lambda: lease).session)
+        session = Autocommit(lambda: lease).session
+        rows = history.read(session) or ()
         known = dict(zip(live.heads, live.histories, strict=True))[run.table]
-        if [row.name for row in rows or ()] != [row.name for row in known]:
+        if [row.name for row in folded(run.files, rows)] != [row.name for row in known]:
             raise HistoryChanged("another process migrated meanwhile; nothing was written: run it again")
-        history.prepare(Autocommit(lambda: lease).session)
+        history.settle(session, run.files, rows, held.backend)
         heads = heads_after(live, {run.table: versions[-1].name})
         recorded = Recorded(heads, live.snapshot, live.snapshot.server_version)
         with Transaction(lambda: lease, _WRITE) as session:

@@ -31,7 +31,7 @@ from database_handler.migrations.failing import Failure, failure
 from database_handler.migrations.history import Recorded
 from database_handler.migrations.locking import LockRetries
 from database_handler.migrations.migration import Direction, Migration, Part, SqlStatement
-from database_handler.migrations.planning import NO_BATCH, Step
+from database_handler.migrations.planning import NO_BATCH, BatchProgress, Step
 from database_handler.migrations.probing import Before
 from database_handler.migrations.python_migration import PythonFile
 from database_handler.migrations.run_context import RunContext, StepRecord
@@ -97,6 +97,9 @@ class _PartRun:
         self._statement: SqlStatement | None = None
         self._resumed = step.progress if step.progress and place == step.done else None
         self._batch = self._resumed.batch if self._resumed else NO_BATCH
+        self._moved = self._batch
+        self._empty = 0
+        self._spare = int(any("ctid" in statement.text.lower() for statement in part.statements))
         self._alone: Alone | None = None
 
     def run(self) -> None:
@@ -168,28 +171,33 @@ class _PartRun:
     def _batches(self) -> None:
         pace = Pace(self._migration.name)
         guard = EndGuard(self._part.statements[0]) if self._part.statements else None
-        while True:
-            rows, after = self._retrying(self._one_batch)
-            if rows == 0 and after is None:
-                return
-            self._batch = self._batch.then(rows, after)
+        while self._retrying(self._one_batch):
             if guard:
-                guard.changed(self._context.alone, rows)
+                guard.changed(self._context.alone, self._moved.rows - self._batch.rows)
+            # A row that moved away from its ctid meanwhile is missed, and the batch looks like the last one.
+            self._empty = self._empty + 1 if self._moved == self._batch else 0
+            self._batch = self._moved
             pace.rest(self._batch)
 
-    def _one_batch(self, session: Session) -> tuple[int, object]:
-        rows, after = 0, None
-        if self._part.function:
-            returned = self._call(self._part.function, session, self._batch.after)
-            after = place_after(returned, self._batch.after)
-        else:
-            self._statement = self._part.statements[0]
-            rows = session.run(_named(self._migration, self._statement))
-        if rows == 0 and after is None:
+    def _one_batch(self, session: Session) -> bool:
+        """Do one batch and write it down; False where it was the last one, which found nothing."""
+        self._moved = self._called(session) if self._part.function else self._sent(session)
+        over = self._moved == self._batch and self._empty == self._spare
+        if over:
             self._finish(session)
         else:
-            self._record.write(session, self._place, batch=self._batch.then(rows, after))
-        return rows, after
+            self._record.write(session, self._place, batch=self._moved)
+        return not over
+
+    def _called(self, session: Session) -> BatchProgress:
+        returned = self._call(str(self._part.function), session, self._batch.after)
+        after = place_after(returned, self._batch.after)
+        return self._batch if after is None else self._batch.then(0, after)
+
+    def _sent(self, session: Session) -> BatchProgress:
+        self._statement = self._part.statements[0]
+        rows = session.run(_named(self._migration, self._statement))
+        return self._batch.then(rows) if rows else self._batch
 
     # --------------------------------------------------------------------------- outside of any transaction
 

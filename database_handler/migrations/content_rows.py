@@ -7,6 +7,7 @@ from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Session, Statement
 from database_handler.migrations.seeding import in_order
 from database_handler.migrations.snapshot import Column, Kind, SchemaSnapshot, Sequence
+from database_handler.migrations.table_rules import TableRules
 
 __all__ = ["Content", "read_content"]
 
@@ -44,7 +45,7 @@ class Content:
 
     def statements(self, snapshot: SchemaSnapshot) -> Iterator[str]:
         """Give the statements that put it in, referenced rows first."""
-        for table in in_order([snapshot], self.tables):
+        for table in in_order([TableRules(snapshot)], self.tables):
             if rows := self.tables.get(table):
                 columns = _columns(snapshot, table)
                 overriding = " OVERRIDING SYSTEM VALUE" if any(each.identity for each in columns) else ""

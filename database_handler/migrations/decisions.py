@@ -116,7 +116,7 @@ class Deciding:
 
     def missing_backfill(self, missing: BackfillNeeded) -> DecisionNeeded:
         """Return the decision that a column asks for which rows that are there have no value for."""
-        return DecisionNeeded([self._backfill(column) for column in missing.columns])
+        return DecisionNeeded([self._backfill(column) for column in missing.missing])
 
     def _backfill(self, column: ObjectId) -> str:
         lines = [

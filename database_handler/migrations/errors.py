@@ -77,8 +77,8 @@ class NoVersionsFolder(MalformedMigration):
     def __init__(self, path: Path) -> None:
         super().__init__(path, 1, "there is no such folder of versions")
         self.args = (
-            f"{path}: there is no such folder of versions; `database-handler migrations generate -m ...` makes "
-            "it with the first version (a package that is installed has to bring it along)",
+            f"{path}: there is no such folder of versions; `database-handler migrations generate -m ...` "
+            "makes it with the first version (a package that is installed has to bring it along)",
         )
 
 
@@ -176,7 +176,7 @@ class BackfillNeeded(DecisionNeeded):
 
     Attributes
     ----------
-    columns : tuple of ObjectId
+    missing : tuple of ObjectId
         The columns, by their ids after the change.
     """
 
@@ -188,7 +188,8 @@ class BackfillNeeded(DecisionNeeded):
                 for each in columns
             ]
         )
-        self.columns = tuple(columns)
+        self.columns = tuple(each.part for each in columns)
+        self.missing = tuple(columns)
 
 
 class ProofFailed(_OfVersions):

@@ -15,6 +15,7 @@ from database_handler.migrations.statement_facts import (
     ColumnFacts,
     ConstraintFacts,
     StatementFacts,
+    bare,
 )
 from database_handler.migrations.value_facts import is_volatile, keeps_storage, normal_type
 
@@ -212,7 +213,14 @@ def _add_column(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:
 def _rewrites(scene: Scene, column: ColumnFacts) -> bool:
     if column.identity or column.generated == "stored" or _is_serial(column.type):
         return True
+    if _type_name(column.type) in scene.before.ruled_domains:
+        return True
     return column.default is not None and is_volatile(column.default, scene.before.steady)
+
+
+def _type_name(type_name: str) -> str:
+    """Return what a type is called, without the brackets of an array."""
+    return bare(re.sub(r"[\s\[\]]+$", "", type_name))
 
 
 def _is_serial(type_name: str) -> bool:
@@ -224,7 +232,7 @@ def _change_type(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]
         return
     old = scene.before.columns.get((table, action.name))
     sorted_anew = action.collated and any(action.name in each for each in scene.before.indexed[table])
-    made_anew = re.sub(r"[\s\[\]]+$", "", action.type).strip('"') in scene.created
+    made_anew = _type_name(action.type) in scene.created
     if old is None or sorted_anew or made_anew or not keeps_storage(old.type, action.type):
         yield Hit("type-change-rewrite", f"{table}.{action.name}", action.start, table)
 

@@ -13,6 +13,7 @@ from database_handler.migrations.snapshot import (
     Column,
     Constraint,
     ConstraintType,
+    Domain,
     Index,
     Kind,
     SchemaSnapshot,
@@ -35,6 +36,7 @@ class Before:
         self.indexed: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         self.not_null_checks: set[tuple[str, str]] = set()
         self.partitioned: set[str] = set()
+        self.ruled_domains: set[str] = set()
         for each in snapshot or ():
             self._take(each)
 
@@ -47,6 +49,8 @@ class Before:
                 self.indexed[bare(each.table)].append(tuple(map(bare, each.columns)))
         elif isinstance(each, Constraint) and each.id.kind is Kind.CONSTRAINT:
             self._take_constraint(each)
+        elif isinstance(each, Constraint) or (isinstance(each, Domain) and each.not_null):
+            self.ruled_domains.add(bare(each.id.name))
         elif isinstance(each, Table) and each.partition_key:
             self.partitioned.add(bare(each.id.name))
 
@@ -184,6 +188,10 @@ class Scene:
             self.created.add(facts.new_name)
         if facts.verb in ("CREATE TABLE", "CREATE MATERIALIZED VIEW", "CREATE TYPE", "CREATE VIEW"):
             self.made |= set(facts.makes)
+        if facts.verb == "CREATE DOMAIN" and facts.words & {"CHECK", "NULL"}:
+            self.before.ruled_domains |= set(facts.makes)
+        if facts.verb == "ALTER DOMAIN" and any(each.constraint for each in facts.actions):
+            self.before.ruled_domains |= set(facts.names)
         if facts.verb == "ALTER TYPE" and facts.labels and facts.names[0] not in self.made:
             self.labels.update(dict.fromkeys(facts.labels, facts.names[0]))
         for action in facts.actions:

@@ -113,7 +113,8 @@ def expected_of(config: DatabaseConfig, live: Live) -> Expected:
     """Return the schema as it was recorded, or as the applied versions make it where nothing was."""
     live.check()
     found = live.recorded
-    if found is not None and found.stands_at(live.heads, live.snapshot.server_version):
+    files = [file for run in live.runs for file in run.files]
+    if found is not None and found.stands_at(live.heads, live.snapshot.server_version, files):
         return Expected(found.snapshot, "recorded")
     return Expected(made_by(config, live.applied), "replayed")
 

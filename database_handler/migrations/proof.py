@@ -142,7 +142,7 @@ class _Proving:
             with self._session.undoable() as inside:
                 return self._down(inside, before, made), None
         except BackfillNeeded as missing:
-            names = ", ".join(map(called, missing.columns))
+            names = ", ".join(called(column) for column in missing.missing)
             return None, f"no value is known that {names} could be filled with again"
         except TrialFailed as failure:
             if not failure.by_data:

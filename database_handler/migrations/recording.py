@@ -7,7 +7,7 @@ earlier release ran it) counts for nothing; then the versions themselves are pla
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,6 +18,7 @@ from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.history import History
 from database_handler.migrations.locking import Kept
+from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.planning import Applied
 from database_handler.migrations.snapshot import Index, Kind, ObjectId, SchemaObject, SchemaSnapshot
 from database_handler.utils.logger import get_logger
@@ -47,9 +48,17 @@ class Recorded:
     snapshot: SchemaSnapshot
     server_version: int
 
-    def stands_at(self, heads: Mapping[str, str | None], server_version: int) -> bool:
-        """Whether it is of these heads, and of a server of this major version."""
-        same = all(self.heads.get(table) == head for table, head in heads.items())
+    def stands_at(
+        self, heads: Mapping[str, str | None], server_version: int, files: Iterable[Migration]
+    ) -> bool:
+        """Whether it is of these heads, and of a server of this major version.
+
+        A squashed file among `files` stands where the last of those that it replaces stood.
+        """
+        was = {file.name: file.replaces[-1].name for file in files if file.replaces}
+        same = all(
+            self.heads.get(table) in {head, was.get(head or "", head)} for table, head in heads.items()
+        )
         return same and self.server_version // 10_000 == server_version // 10_000
 
 
@@ -126,12 +135,12 @@ def _qualified(schema: str | None) -> str:
 
 
 @contextmanager
-def recording(lease: Kept, history: History) -> Iterator[None]:
+def recording(lease: Kept, history: History, files: Sequence[Migration]) -> Iterator[None]:
     """Record the schema as the block leaves it, under the migrations' lock that the caller holds.
 
     What goes wrong with the record itself is logged and raised to nobody: the versions are applied.
     """
-    before = _quietly(lambda: _Before.of(lease, history))
+    before = _quietly(lambda: _Before.of(lease, history, files))
     try:
         yield
     except MigrationFailed:
@@ -165,14 +174,14 @@ class _Before:
     found: SchemaSnapshot
 
     @classmethod
-    def of(cls, lease: Kept, history: History) -> "_Before | None":
+    def of(cls, lease: Kept, history: History, files: Sequence[Migration]) -> "_Before | None":
         """Look; None where what was recorded counts for nothing, and so nothing can be added to it."""
         with Transaction(lambda: lease, _LOOK) as session:
             recorded, head = read(session, history.schema), head_of(history.read(session) or ())
             found = look(session, history.schema)
         if recorded is None:
             return None if head else cls({}, found, found)
-        if recorded.stands_at({history.table: head}, found.server_version):
+        if recorded.stands_at({history.table: head}, found.server_version, files):
             return cls(recorded.heads, recorded.snapshot, found)
         with Transaction(lambda: lease, _WRITE) as session:
             forget(session, history.schema)

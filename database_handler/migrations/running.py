@@ -119,6 +119,6 @@ class FolderRun:
     def _apply(self, lease: Kept, held: Held, history: History, steps: list[Step]) -> None:
         applier = Applier(lease, self.config, history, held, self._options.retries)
         applier.prepare(steps)
-        with recording(lease, history) if steps else nullcontext():
+        with recording(lease, history, self.files) if steps else nullcontext():
             for step in steps:
                 applier.run(step)

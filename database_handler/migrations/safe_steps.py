@@ -358,7 +358,8 @@ def _with_reason(change: Change, statement: SchemaStatement) -> str:
     if statement.loses is not None:
         reason = change.reasons.get(statement.object)
         return allow("drop-data", reason, statement.sql) if reason else statement.sql
-    if statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN):
+    renamed = statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN)
+    if renamed and statement.sql.startswith("ALTER TABLE "):
         return allow("rename-in-use", _RENAMED, statement.sql)
     return statement.sql
 
@@ -556,8 +557,8 @@ def _filled(
 def filling(change: Change, fill: Fill) -> Step:
     """Return the batched step that fills columns of a table.
 
-    The rows are met by their key, where there is one: a row that others change all the time is followed to its
-    newest version then, while its place (ctid) would be another one by the time that it is met.
+    The rows are met by their key, where there is one: a row that others change all the time is followed to
+    its newest version then, while its place (ctid) would be another one by the time that it is met.
     """
     table = fill.table if change.stored(fill.table) == (fill.table,) else f"ONLY {fill.table}"
     columns = [column for column, _ in fill.values]
@@ -581,7 +582,10 @@ def _add_column(change: Change, statement: SchemaStatement, table: str) -> tuple
         cost = "a stored generated column is computed for every row while nobody reads or writes"
         return (_costly(change, statement, table, "add-column-rewrite", cost),)
     if column.identity is not None:
-        return _add_identity(change, statement, column)
+        cost = "the rows that are there are numbered while nobody reads or writes"
+        return _add_identity(change, statement, column) or (
+            _costly(change, statement, table, "add-column-rewrite", cost),
+        )
     if _checked_domain(change, column):
         cost = "a column of a domain with rules is checked for every row while nobody reads or writes"
         return (_costly(change, statement, table, "add-column-rewrite", cost),)
@@ -677,7 +681,7 @@ def _add_identity(change: Change, statement: SchemaStatement, column: Column) ->
 
 
 def _set_type(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:
-    old, new = _before(change, statement.object), change.new.objects.get(statement.object)
+    old, new = change.old.objects.get(statement.object), change.new.objects.get(statement.object)
     if not isinstance(old, Column) or not isinstance(new, Column):
         return ()
     stays = keeps_storage(old.type, new.type) and base_type(new.type) not in change.put_aside
@@ -697,18 +701,6 @@ def _rebuilds_index(change: Change, old: Column, new: Column) -> bool:
 
 def _is_on(each: Index | Constraint, column: Column) -> bool:
     return (each.table if isinstance(each, Index) else each.id.name) == column.id.name
-
-
-def _before(change: Change, wanted: ObjectId) -> object:
-    """Return a column as it was, under the names that it had."""
-    table, part = wanted.name, wanted.part
-    for each in change.plan:
-        if each.action is Action.RENAME and each.produces and each.destroys:
-            if each.object == ObjectId(Kind.TABLE, table):
-                table = min(old.name for old in each.destroys if old.kind is Kind.TABLE)
-            elif each.object == wanted:
-                part = min(old.part for old in each.destroys if old.kind is Kind.COLUMN)
-    return change.old.objects.get(ObjectId(Kind.COLUMN, table, part))
 
 
 _REWRITES_TABLE = re.compile(r"\bSET (LOGGED|UNLOGGED|ACCESS METHOD|TABLESPACE)\b")

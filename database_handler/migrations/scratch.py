@@ -256,7 +256,7 @@ def scratch_database(config: DatabaseConfig, *, without: Collection[str] = ()) -
 def _create(stack: ExitStack, config: DatabaseConfig) -> DatabaseConfig:
     alone = Autocommit(lambda: dedicated(config, purpose="scratch")).session
     name = f"{_PREFIX}{int(time.time())}_{secrets.token_hex(4)}"
-    rows = dict(alone.all(_LOCALES))
+    rows: dict[str, dict[str, Any]] = dict(alone.all(_LOCALES))
     text = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'{_locale(rows)}"
     alone.run(Statement(text, "scratch.create_database", writes=True))
     stack.callback(_drop, alone, name)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from database_handler.core.sql_text import TokenKind, tokens
+from database_handler.migrations.seed_patterns import matches
 from database_handler.migrations.snapshot import (
     CompositeType,
     Domain,
@@ -122,7 +123,9 @@ def _hinted(values: tuple[str, ...], named: list[str]) -> Iterator[str]:
         for number in (int(each) for each in named if re.fullmatch(r"-?\d{1,18}", each)):
             yield from map(str, (number, number + 1, number - 1))
     elif values is _TEXTS:
-        yield from (each for each in named if not _is_number(each))
+        for each in named:
+            if not _is_number(each):
+                yield from (each, *matches(each))
     yield from values
     if values is _TEXTS:
         yield from (each for each in named if _is_number(each))

@@ -6,7 +6,7 @@ made is named with the reason, and what was to be proven with its rows is not cl
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 
 from database_handler.core.exceptions import DatabaseError
 from database_handler.core.session import Session, Statement
@@ -16,12 +16,12 @@ from database_handler.migrations.snapshot import (
     Column,
     Constraint,
     ConstraintType,
-    Index,
     Kind,
     ObjectId,
     SchemaSnapshot,
     Table,
 )
+from database_handler.migrations.table_rules import TableRules
 
 __all__ = ["Seeded", "in_order", "passing", "seed"]
 
@@ -53,7 +53,7 @@ def seed(
         A later schema, whose checks and keys the rows keep to as well where it has the columns.
     """
     seeding = _Seeding(session, snapshot, also)
-    order = in_order((snapshot,) if also is None else (snapshot, also), wanted)
+    order = in_order(seeding.rules, wanted)
     for _ in range(2):  # tables that refer to each other in a circle have rows to refer to the second time
         for table in order:
             if not seeding.rows.get(table):
@@ -72,38 +72,23 @@ def passing(session: Session, snapshot: SchemaSnapshot, column: Column) -> list[
     return [text for (text,) in choice.values if text is not None]
 
 
-def in_order(snapshots: Sequence[SchemaSnapshot], wanted: Iterable[str]) -> list[str]:
+def in_order(rules: Sequence[TableRules], wanted: Iterable[str]) -> list[str]:
     """Return tables after those that they refer to; a circle is entered somewhere."""
     found: list[str] = []
     waiting: set[str] = set()
 
     def visit(table: str) -> None:
-        if table in found or table in waiting or ObjectId(Kind.TABLE, table) not in snapshots[0].objects:
+        if table in found or table in waiting or not rules[0].has(table):
             return
         waiting.add(table)
-        for snapshot in snapshots:
-            for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY):
+        for each in rules:
+            for reference in each.constraints(table, ConstraintType.FOREIGN_KEY):
                 visit(reference.references or "")
         found.append(table)
 
     for table in sorted(wanted):
         visit(table)
     return found
-
-
-def _constraints(snapshot: SchemaSnapshot, table: str, kind: ConstraintType) -> Iterator[Constraint]:
-    for thing in snapshot:
-        if isinstance(thing, Constraint) and thing.type is kind and thing.id[:2] == (Kind.CONSTRAINT, table):
-            yield thing
-
-
-def _keys(snapshot: SchemaSnapshot, table: str) -> Iterator[tuple[str, ...]]:
-    """Give the columns of each key, and of each unique index over plain columns."""
-    for kind in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
-        yield from (key.columns for key in _constraints(snapshot, table, kind))
-    for thing in snapshot:
-        if isinstance(thing, Index) and thing.unique and thing.table == table and thing.columns:
-            yield thing.columns
 
 
 class _Refused(Exception):
@@ -115,14 +100,14 @@ class _Seeding:
 
     def __init__(self, session: Session, snapshot: SchemaSnapshot, also: SchemaSnapshot | None) -> None:
         self._session = session
-        self._snapshots = (snapshot,) if also is None else (snapshot, also)
-        self._snapshot = snapshot
+        self.rules = [TableRules(each) for each in (snapshot, also) if each is not None]
+        self._now = self.rules[0]
         self.rows: dict[str, list[_Row]] = {}
         self.refused: dict[str, str] = {}
 
     def fill(self, table: str) -> None:
         made = self.rows.setdefault(table, [])
-        thing = self._snapshot.objects[ObjectId(Kind.TABLE, table)]
+        thing = self._now.snapshot.objects[ObjectId(Kind.TABLE, table)]
         if isinstance(thing, Table) and thing.partition_bound is not None:
             return  # its rows come through the table above it
         try:
@@ -140,7 +125,7 @@ class _Seeding:
 
     def _offers(self, table: str) -> Iterator[_Row]:
         """Give rows to try: full ones and sparse ones in turn, with this and that reference left out."""
-        columns = [column for column in self._columns(table) if _is_written(column)]
+        columns = [column for column in self._now.columns(table) if _is_written(column)]
         choices = list(self.choices(table, columns))
         absences = self._absences(table)
         for number in range(_TRIES * len(absences)):
@@ -153,17 +138,10 @@ class _Seeding:
         """Return sets of columns of references to leave NULL: none at first, then each, then all."""
         free = [
             frozenset(name for name in reference.columns if not self._not_null(table, name))
-            for reference in _constraints(self._snapshot, table, ConstraintType.FOREIGN_KEY)
+            for reference in self._now.constraints(table, ConstraintType.FOREIGN_KEY)
         ]
         nullable = [names for names in dict.fromkeys(free) if names][:6]
         return list(dict.fromkeys([frozenset(), *nullable, frozenset().union(*nullable)]))
-
-    def _columns(self, table: str) -> list[Column]:
-        return [
-            thing
-            for thing in self._snapshot
-            if isinstance(thing, Column) and thing.id.kind is Kind.COLUMN and thing.id.name == table
-        ]
 
     def choices(self, table: str, columns: Sequence[Column]) -> Iterator["_Choice"]:
         """Give the values that pass the checks; columns under one check are chosen together."""
@@ -172,7 +150,7 @@ class _Seeding:
             yield _Choice([column.id.part for column in group], self._passing(group, options, checks))
 
     def _options(self, column: Column, checks: Sequence[str]) -> list[str | None]:
-        texts = candidates(column.type, checks, self._snapshot)
+        texts = candidates(column.type, checks, self._now.snapshot)
         castable = [text for text in texts[:40] if self._casts(text, column)]
         if not castable and column.not_null:
             raise _Refused(f"no value is known for column {column.id.part} of type {column.type}")
@@ -180,11 +158,8 @@ class _Seeding:
 
     def _casts(self, text: str, column: Column) -> bool:
         """Whether a text is a value of the column's type, and of its type in the later schema."""
-        types = {
-            thing.type
-            for snapshot in self._snapshots
-            if isinstance(thing := snapshot.objects.get(column.id), Column)
-        }
+        table, name = column.id.name, column.id.part
+        types = {there.type for rules in self.rules if (there := rules.column(table, name))}
         if len(types) == 1 and column.type in _SAFE:
             return True
         kinds = [column.type, *sorted(types - {column.type})]
@@ -204,12 +179,12 @@ class _Seeding:
         names = {column.id.part for column in columns}
         checks = {
             (tuple(name for name in check.columns if name in names), _expression(check.definition))
-            for snapshot in self._snapshots
-            for check in _constraints(snapshot, table, ConstraintType.CHECK)
+            for rules in self.rules
+            for check in rules.constraints(table, ConstraintType.CHECK)
             if names >= set(check.columns)
         }
         waiting = [{column.id.part} for column in columns]
-        for joined, _ in checks:
+        for joined, _ in sorted(checks):
             touched = [group for group in waiting if group & set(joined)]
             waiting = [group for group in waiting if group not in touched]
             if touched:
@@ -251,8 +226,8 @@ class _Seeding:
         there = self.rows[table]
         return any(
             all(other.get(name) == row[name] for name in key)
-            for snapshot in self._snapshots
-            for key in _keys(snapshot, table)
+            for rules in self.rules
+            for key in rules.keys(table)
             if row.keys() >= set(key)
             for other in there
         )
@@ -264,9 +239,9 @@ class _Seeding:
         found: _Row = {}
         keys = [
             (reference, _referenced(reference.definition))
-            for snapshot in self._snapshots
-            for reference in _constraints(snapshot, table, ConstraintType.FOREIGN_KEY)
-            if all(ObjectId(Kind.COLUMN, table, name) in self._snapshot.objects for name in reference.columns)
+            for rules in self.rules
+            for reference in rules.constraints(table, ConstraintType.FOREIGN_KEY)
+            if all(self._now.column(table, name) for name in reference.columns)
         ]
         for reference, target in sorted(keys, key=lambda key: -len(key[0].columns)):
             if nothing := absent & set(reference.columns):
@@ -299,14 +274,14 @@ class _Seeding:
         return free
 
     def _not_null(self, table: str, name: str) -> bool:
-        column = self._snapshot.objects.get(ObjectId(Kind.COLUMN, table, name))
-        return isinstance(column, Column) and column.not_null
+        column = self._now.column(table, name)
+        return column is not None and column.not_null
 
     # --------------------------------------------------------------------------------------------- writing
 
     def _insert(self, table: str, row: _Row) -> _Row | None:
         names = list(row)
-        every = [column.id.part for column in self._columns(table)]
+        every = [column.id.part for column in self._now.columns(table)]
         text = _insertion(table, {name: self._type(table, name) for name in names}, every)
         try:
             with self._session.undoable() as session:
@@ -319,8 +294,8 @@ class _Seeding:
         return dict(zip(every, stored, strict=False))
 
     def _type(self, table: str, name: str) -> str:
-        column = self._snapshot.objects[ObjectId(Kind.COLUMN, table, name)]
-        return column.type if isinstance(column, Column) else "text"
+        column = self._now.column(table, name)
+        return column.type if column else "text"
 
 
 class _Choice:
@@ -375,7 +350,7 @@ def _insertion(table: str, types: Mapping[str, str], every: Sequence[str]) -> st
 def _combinations(options: Sequence[Sequence[str | None]]) -> Iterator[_Values]:
     """Give combinations, at most so many: of each column as many values as that allows."""
     each = max(2, int(_JOINED ** (1 / max(1, len(options)))))
-    return product(*(_few(values, each) for values in options))
+    return islice(product(*(_few(values, each) for values in options)), 5 * _JOINED)
 
 
 def _few(values: Sequence[str | None], number: int) -> list[str | None]:

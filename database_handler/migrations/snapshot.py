@@ -4,6 +4,8 @@ Names are spelled as SQL needs them (quoted where they must be, qualified where 
 the schema that was inspected), and every expression is the server's own deparsed text, so that two schemas
 that mean the same give equal snapshots. What is carried but not compared (owners, positions, what an object
 needs) says so at its field.
+
+It is one module because the kinds and how they are written out and read again change together.
 """
 
 import json

@@ -80,7 +80,7 @@ _CHANGING = frozenset({"UPDATE", "DELETE", "INSERT", "MERGE"})
 _BATCH_FORM = (
     "a batched section is one UPDATE, DELETE, INSERT ... SELECT or MERGE that takes some of the rows that "
     "are left, such as "
-    "UPDATE t SET c = 0 WHERE ctid = ANY (ARRAY(SELECT ctid FROM t WHERE c IS NULL LIMIT 5000))"
+    "UPDATE t SET c = 0 WHERE c IS NULL AND id = ANY (ARRAY(SELECT id FROM t WHERE c IS NULL LIMIT 5000))"
 )
 
 

@@ -437,6 +437,8 @@ def _alter_column(reader: _Reader, start: int) -> AlterAction:
     name = reader.name()
     if reader.take("SET", "NOT", "NULL"):
         return AlterAction("SET NOT NULL", name, start)
+    if reader.take("DROP", "NOT", "NULL"):
+        return AlterAction("DROP NOT NULL", name, start)
     if reader.take("TYPE") or reader.take("SET", "DATA", "TYPE"):
         type_name = _text(reader.until(frozenset({"COLLATE", "USING"}), 1))
         return AlterAction("TYPE", name, start, type=type_name, collated=reader.word() == "COLLATE")

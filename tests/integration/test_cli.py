@@ -259,6 +259,50 @@ def test_json_is_ascii_and_text_is_not_escaped(run: Run, database: Database, url
     assert "\x1b" not in shown
 
 
+def test_what_is_found_in_versions_is_told_by_the_exit_code(
+    run: Run, database: Database, url: str, missing: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    where = ("--versions", "versions", "--database-url", missing)
+    with Database(missing) as empty:
+        empty.create_if_missing()
+    (folder / "0001_t.sql").write_text("-- migrate: up\nCREATE TABLE t (id int, a int);\n")
+    assert run("migrations", "lock", *where).out == "added 0001_t\n"
+    assert run("migrations", "lint", *where).code == 0
+    assert run("migrate", *where).code == 0
+    assert run("migrations", "drift", *where).code == 0
+
+    with Database(missing) as db:
+        db.session.run("INSERT INTO t VALUES (1, NULL)")
+        db.session.run("CREATE TABLE by_hand (id int)")
+    drift = run("migrations", "drift", *where)
+    assert (drift.code, "extra table by_hand" in drift.out, "DROP TABLE by_hand;" in drift.out) == (
+        3,
+        True,
+        True,
+    )
+    told = run("migrations", "drift", "--json", *where)
+    assert (told.code, told.value["source"]) == (3, "recorded")
+    assert run("migrations", "compare", url, *where).code == 3
+    assert run("migrations", "compare", missing, *where).code == 0
+
+    (folder / "0002_rule.sql").write_text("-- migrate: up\nALTER TABLE t ALTER COLUMN a SET NOT NULL;\n")
+    assert "LockFileMismatch" in run("migrations", "status", *where).err
+    assert run("migrations", "lock", *where).out == "added 0002_rule\n"
+    looked = run("migrations", "preflight", *where)
+    assert (looked.code, "rows without a value: 1" in looked.out) == (4, True)
+    lint = run("migrations", "lint", *where)
+    assert (lint.code, "error set-not-null-scan" in lint.out) == (5, True)
+    dry = run("migrate", "--dry-run", *where)
+    assert (dry.code, "-- locks: t ACCESS EXCLUSIVE" in dry.out) == (0, True)
+    (folder / "0001_t.sql").write_text("-- migrate: up\nCREATE TABLE t (id bigint, a int);\n")
+    assert "ChangedMigration" in run("migrations", "lock", *where).err
+    (folder / "0001_t.sql").write_text("-- migrate: up\nCREATE TABLE t (id int, a int);\n")
+    refused = run("migrations", "baseline", "1", "--versions", "versions", "--database-url", url)
+    assert (refused.code, "SchemaDiffers" in refused.err) == (3, True)
+
+
 # --------------------------------------------------------------------------------------------- bad input
 
 
@@ -285,6 +329,12 @@ def test_json_is_ascii_and_text_is_not_escaped(run: Run, database: Database, url
         (["search", "x", "--limit", "0"], 1, "--limit"),
         (["migrations", "rollback", "--steps", "two"], 1, "--steps"),
         (["migrations", "rollback", "--steps", "1", "--target", "0"], 1, "choose one"),
+        (["migrations", "generate"], 1, "--message"),
+        (["migrations", "baseline"], 1, "give the VERSION"),
+        (["migrations", "baseline", "0001", "--write"], 1, "give the VERSION"),
+        (["migrations", "drift", "--adopt"], 1, "go together"),
+        (["migrations", "drift", "-m", "x"], 1, "go together"),
+        (["migrate", "--jobs", "0"], 1, "--jobs"),
         (["seed"], 1, "nothing to store"),
         (["seed", "--sample", "--from", "x", "--project", "y"], 1, "not allowed with"),
         (["seed", "--from", "x"], 1, "go together"),
@@ -307,6 +357,16 @@ def test_wrong_use_is_one_line(run: Run, arguments: list[str], code: int, said: 
         (["migrations", "rollback", "--target", "nothing", "--yes"], 1, "UnusableTarget"),
         (["migrations", "rollback", "--steps", "9", "--yes"], 1, "UnusableTarget"),
         (["migrations", "rollback"], 4, f"DecisionNeeded: Roll back {HEAD}"),
+        (["migrations", "generate", "-m", "x", "--drop", "nothing"], 1, "NAME=TEXT is wanted"),
+        (["migrations", "generate", "-m", " "], 1, "message is what the version does"),
+        (["migrations", "status", "--versions", "not here"], 1, "there is no such folder"),
+        (["migrations", "baseline", HEAD], 1, "HistoryNotEmpty"),
+        (["migrations", "compare", "mysql://h/x"], 1, "ConfigurationError"),
+        (["migrations", "compare", "postgresql://u:hunter2@127.0.0.1:1/x"], 1, "cannot be reached"),
+        (["migrations", "squash", "0099"], 1, "there is no version"),
+        (["migrations", "lint", "not-here.sql"], 1, "FileNotFoundError"),
+        (["migrate", "--each-schema", "no_such_%"], 1, "no schema matches"),
+        (["migrate", "--each-schema", "x", "--dry-run"], 1, "not allowed with"),
         (["seed", "--from", "not here", "--project", "x"], 1, "the folder is not there"),
         (["search", "x", "--project", "no-such"], 1, "no project has the slug 'no-such'"),
         (["search", "x", "--language", "not a language"], 1, "InvalidValue"),

@@ -62,7 +62,7 @@ def test_up_and_down_each_in_transactions_of_their_own(
     folder.write("0001_fill", batched(FILL) + batched(clear, "down"))
     assert manager().migrate().applied == ("0001_fill",)
     assert left(session) == left(session, "b <> a * 2") == 0
-    assert session.one("SELECT count(DISTINCT transaction) FROM runs") == (11,)
+    assert session.one("SELECT count(DISTINCT transaction) FROM runs") == (12,)
     assert manager().rollback().rolled_back == ("0001_fill",)
     assert left(session) == 950
 
@@ -134,6 +134,23 @@ def test_a_row_that_is_locked_is_waited_for_and_tried_again(
             thread.start()
             eventually(lambda: "migration.blocked" in caplog.text)
         thread.join(PATIENCE)
+    assert [answer.applied for answer in answers] == [("0001_fill",)]
+    assert left(session) == 0
+
+
+def test_a_row_that_moves_away_meanwhile_is_not_forgotten(
+    config: DatabaseConfig, folder: Folder, session: Session, manager: Make
+) -> None:
+    """By its ctid the batch misses it, and finds nothing else to do."""
+    session.run("UPDATE t SET b = 0 WHERE a > 1")
+    folder.write("0001_fill", batched(FILL))
+    answers: list[MigrationReport] = []
+    thread = Thread(target=lambda: answers.append(manager(lock_timeout=20).migrate()))
+    with Transaction(lambda: dedicated(config)) as other:
+        other.run("UPDATE t SET a = a WHERE a = 1")
+        thread.start()
+        eventually(lambda: session.one("SELECT count(*) FROM pg_locks WHERE NOT granted") == (1,))
+    thread.join(PATIENCE)
     assert [answer.applied for answer in answers] == [("0001_fill",)]
     assert left(session) == 0
 

@@ -191,3 +191,16 @@ def test_adopting_waits_for_what_is_pending(
     folder.write("0002_more", "ALTER TABLE notes ADD COLUMN more int;")
     with pytest.raises(PendingVersions, match="0002_more"):
         notes.adopt("index")
+
+
+def test_a_squash_changes_nothing_that_is_expected(
+    notes: MigrationManager, folder: Folder, session: Session
+) -> None:
+    folder.write("0002_more", "ALTER TABLE notes ADD COLUMN more int;", "ALTER TABLE notes DROP COLUMN more;")
+    notes.migrate()
+    notes.squash(2)
+    assert (notes.drift().source, notes.drift().drifted) == ("recorded", False)
+    session.run("CREATE INDEX by_hand ON notes (mood)")
+    assert notes.adopt("index").name == "0003_index"
+    assert (notes.drift().source, notes.drift().drifted) == ("recorded", False)
+    assert [item.origin for item in notes.status().items] == ["replaced", "baseline"]

@@ -50,6 +50,9 @@ TABLES = [
     """CREATE TABLE t ("a %s" text NOT NULL CHECK ("a %s" LIKE '%b'),
        "select" int CHECK ("select" % 2 = 0))""",
     "CREATE TABLE t (a int NOT NULL, EXCLUDE USING btree (a WITH =))",
+    """CREATE TABLE t (a text NOT NULL CHECK (a ~ '^[A-Z]{3}-\\d{4,6}(?:/[0-9a-f]+)?$'),
+       b text NOT NULL CHECK (b ~ '^(?=.{3,})[^a-z]+\\.(com|org)$'), c text NOT NULL CHECK (c LIKE 'x_z%'),
+       d text NOT NULL CHECK (d ~* '^[[:alpha:]_][[:alnum:]_-]*$' AND char_length(d) >= 1))""",
 ]
 
 

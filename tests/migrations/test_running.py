@@ -338,7 +338,49 @@ def test_a_done_part_may_not_change(folder: Folder, manager: Make) -> None:
         manager().migrate()
 
 
+# --------------------------------------------------------------------------------------------- squashed files
+
+
+def test_a_squashed_file_is_known_where_its_versions_were_applied(
+    three: Folder, manager: Make, session: Session
+) -> None:
+    manager().migrate()
+    before = read_folder(three.path)
+    lines = "".join(f"-- replaces: {each.name} {each.token_hash}\n" for each in before)
+    for each in before:
+        each.path.unlink()
+    path = three.path / "0003_all.sql"
+    path.write_text(
+        f"-- 0003_all\n{lines}-- migrate: up\n"
+        "CREATE TABLE a (id int);\nCREATE TABLE b (id int);\nCREATE TABLE c (id int);\n"
+        "-- migrate: down\nDROP TABLE a, b, c;\n"
+    )
+    assert not manager().migrate().changed
+    assert history(session) == ["0001_a", "0002_b", "0003_c"]
+    three.write("0004_d", "CREATE TABLE d (id int);", "DROP TABLE d;")
+    assert manager().migrate().applied == ("0004_d",)
+    assert history(session) == ["0003_all", "0004_d"]
+    assert session.all("SELECT origin FROM application_migrations ORDER BY number") == [
+        ("replaced",), ("run",),
+    ]  # fmt: skip
+    assert manager().rollback(2).rolled_back == ("0004_d", "0003_all")
+    assert tables(session) == []
+    assert manager().migrate().applied == ("0003_all", "0004_d")
+    assert tables(session) == ["a", "b", "c", "d"]
+
+
 # --------------------------------------------------------------------------------------------- other servers
+
+
+def test_without_a_schema_to_be_in_it_is_said(
+    three: Folder, manager: Make, config: DatabaseConfig, session: Session
+) -> None:
+    run_alone(config, f"ALTER DATABASE {config.name} SET search_path = nowhere")
+    with pytest.raises(ConfigurationError, match="no schema of the search_path exists"):
+        manager().migrate()
+    session.run("CREATE SCHEMA nowhere")
+    assert manager().migrate(1).applied == ("0001_a",)
+    assert session.one("SELECT to_regclass('nowhere.application_migrations') IS NOT NULL") == (True,)
 
 
 def test_a_server_that_takes_no_writes_is_only_checked(

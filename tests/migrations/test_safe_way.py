@@ -50,7 +50,7 @@ def filled_sections(plan: SchemaDiff, old: SchemaSnapshot, new: SchemaSnapshot) 
     try:
         return safe_sections(plan, old, new)
     except BackfillNeeded as needed:
-        columns = [column for id in needed.columns if isinstance(column := new.objects[id], Column)]
+        columns = [column for id in needed.missing if isinstance(column := new.objects[id], Column)]
     shapes = ("NULL::{}", "(SELECT NULL::{})")
     values = {each.id: shapes[place % 2].format(each.type) for place, each in enumerate(columns)}
     return safe_sections(plan, old, new, backfill=values)
@@ -151,10 +151,10 @@ OWNER = ObjectId(Kind.COLUMN, "notes", "owner")
 UP, ALONE, BATCHED = (f"-- migrate: up{how}\n" for how in ("", ", no transaction", ", batched"))
 
 
-def filling(column: str, value: str, table: str = "notes") -> str:
+def filling(column: str, value: str) -> str:
     return (
-        f"{BATCHED}UPDATE {table} SET {column} = {value}\nWHERE ctid = ANY (ARRAY(\n"
-        f"    SELECT ctid FROM {table} WHERE {column} IS NULL LIMIT 5000\n));\n"
+        f"{BATCHED}UPDATE notes SET {column} = {value}\nWHERE id = ANY (ARRAY(\n"
+        f"    SELECT id FROM notes WHERE {column} IS NULL LIMIT 5000\n)) AND {column} IS NULL;\n"
     )
 
 
@@ -370,16 +370,41 @@ def test_every_partition_is_filled_by_itself(place: DatabaseConfig) -> None:
     before = "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
     before += "CREATE TABLE p2 PARTITION OF p DEFAULT;"
     found = sections(place, before, "ALTER TABLE p ADD COLUMN z uuid DEFAULT gen_random_uuid()")
-    assert [each for each in found if each.startswith(BATCHED)] == [
-        filling("z", "gen_random_uuid()", table) for table in ("p1", "p2")
+    assert [each.splitlines()[1] for each in found if each.startswith(BATCHED)] == [
+        "UPDATE p1 SET z = gen_random_uuid()",
+        "UPDATE p2 SET z = gen_random_uuid()",
     ]
+
+
+def test_a_row_is_written_once_for_all_its_new_columns(place: DatabaseConfig) -> None:
+    after = (
+        "ALTER TABLE notes ADD COLUMN owner text NOT NULL, ADD COLUMN token uuid DEFAULT gen_random_uuid()"
+    )
+    found = sections(place, TABLES, after, {OWNER: "lower(body)"})
+    first, second = (each for each in found if each.startswith(BATCHED))
+    assert first == (
+        f"{BATCHED}UPDATE notes SET owner = coalesce(owner, lower(body)), "
+        "token = coalesce(token, gen_random_uuid())\nWHERE id = ANY (ARRAY(\n"
+        "    SELECT id FROM notes WHERE owner IS NULL OR token IS NULL LIMIT 5000\n"
+        ")) AND (owner IS NULL OR token IS NULL);\n"
+    )
+    assert second == filling("owner", "lower(body)")
+
+
+def test_rows_are_met_by_the_whole_key_and_without_one_by_their_place(place: DatabaseConfig) -> None:
+    before = "CREATE TABLE a (x int, y int, PRIMARY KEY (x, y)); CREATE TABLE b (x int);"
+    after = "ALTER TABLE a ADD COLUMN z uuid DEFAULT gen_random_uuid();"
+    after += "ALTER TABLE b ADD COLUMN z uuid DEFAULT gen_random_uuid()"
+    text = "".join(sections(place, before, after))
+    assert "WHERE (x, y) IN (\n    SELECT x, y FROM a WHERE z IS NULL LIMIT 5000\n) AND z IS NULL;" in text
+    assert "WHERE ctid = ANY (ARRAY(\n    SELECT ctid FROM b WHERE z IS NULL LIMIT 5000\n)) AND" in text
 
 
 def test_a_missing_value_is_asked_for_by_name(place: DatabaseConfig) -> None:
     after = "ALTER TABLE notes ADD COLUMN owner text NOT NULL, ADD COLUMN age int NOT NULL"
     with pytest.raises(BackfillNeeded) as caught:
         sections(place, TABLES, after)
-    assert caught.value.columns == (ObjectId(Kind.COLUMN, "notes", "age"), OWNER)
+    assert caught.value.missing == (ObjectId(Kind.COLUMN, "notes", "age"), OWNER)
     assert "notes.owner is added NOT NULL" in str(caught.value)
 
 
@@ -389,9 +414,7 @@ def test_odd_and_long_names_stay_whole(place: DatabaseConfig) -> None:
     after = f'ALTER TABLE "A b" ALTER "c""d" SET NOT NULL; ALTER TABLE "A b" ALTER {long} SET NOT NULL;'
     after += f'DROP INDEX {long}i; CREATE INDEX {long}i ON "A b" ({long} DESC)'
     text = "".join(
-        sections(
-            place, before.replace(f"{long}i", f"{long[1:]}i"), after.replace(f"{long}i", f"{long[1:]}i")
-        )
+        sections(place, before.replace(f"{long}i", f"{long[1:]}i"), after.replace(f"{long}i", f"{long[1:]}i"))
     )
     assert '"A b_c""d_not_null"' in text
     assert "allow" not in text

@@ -159,6 +159,7 @@ def walk(
         sys.path.remove(str(tmp_path))
 
 
+@pytest.mark.timeout(300)
 def test_the_page_is_true(walk: Walk) -> None:
     for block in blocks():
         walk.do(block)

@@ -75,7 +75,12 @@ class Scratch:
     """A transaction in which schemas are made and changed, and which is rolled back."""
 
     def __init__(self, config: DatabaseConfig) -> None:
-        self._transaction = Transaction(lambda: dedicated(config))
+        self._lend = lambda: dedicated(config)
+        self._made: list[tuple[str, tuple[str, ...]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._transaction = Transaction(self._lend)
         self.session = self._transaction.session
 
     def __enter__(self) -> "Scratch":
@@ -105,12 +110,33 @@ class Scratch:
     def make(self, schema: str, statements: Sequence[str]) -> tuple[str, ...]:
         """Make a schema, and return the statements that stand, in the order in which they could run.
 
-        One that fails is tried again after the others; one that fails for good is left out.
+        One that fails is tried again after the others; one that fails for good is left out. Only what stands
+        is run here, and outside of savepoints: see `apply`.
         """
+        stood = tuple(statements)
+        try:
+            self._make(schema, stood)
+        except DatabaseHandlerError:
+            self._transaction.rollback()
+            stood = self._standing(schema, statements)
+            self._begin()
+            for made, by in self._made:
+                self._make(made, by)
+            self._make(schema, stood)
+        self._made.append((schema, stood))
+        return stood
+
+    def _make(self, schema: str, statements: Sequence[str]) -> None:
         self.session.script(f"CREATE SCHEMA {schema}")
-        if self.fails(schema, as_script(statements)) is None:
-            return tuple(statements)
-        return self.make_in_any_order(schema, statements)
+        self.run(schema, as_script(statements))
+
+    def _standing(self, schema: str, statements: Sequence[str]) -> tuple[str, ...]:
+        self._begin()
+        try:
+            self.session.script(f"CREATE SCHEMA {schema}")
+            return self.make_in_any_order(schema, statements)
+        finally:
+            self._transaction.rollback()
 
     def make_in_any_order(self, schema: str, statements: Sequence[str]) -> tuple[str, ...]:
         stood: list[str] = []
@@ -147,17 +173,20 @@ class Scratch:
         return introspect(self.session, schema)
 
     def apply(self, schema: str, difference: SchemaDiff, told: Told) -> None:
-        """Run the statements of a difference; say which of them fails, and why."""
-        failed = self.fails(schema, difference.script)
-        if failed is None:
-            return
-        if (failed.sqlstate or "").startswith(_DATA) or failed.sqlstate == _BUSY:
-            raise failed
+        """Run the statements of a difference; say which of them fails, and why.
+
+        Not inside a savepoint: there a label that is added to an enum cannot be used, even where the enum
+        was made by the same transaction.
+        """
+        self.session.script(_PATH.format(schema))
         for statement in difference:
-            if (error := self.fails(schema, statement.sql)) is not None:
+            try:
+                self.session.script(statement.sql)
+            except DatabaseHandlerError as error:
+                if (error.sqlstate or "").startswith(_DATA) or error.sqlstate == _BUSY:
+                    raise
                 why = str(error.driver_error or error).strip()
-                raise told.broken(f"this fails: {statement.sql}\n   {why}", difference.script)
-        raise told.broken(f"it fails in one message only: {failed.driver_error}", difference.script)
+                raise told.broken(f"this fails: {statement.sql}\n   {why}", difference.script) from error
 
 
 def differing(wanted: SchemaSnapshot, found: SchemaSnapshot) -> str:

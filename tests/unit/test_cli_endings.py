@@ -14,18 +14,21 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
+from database_handler.cli import migration_tables
 from database_handler.cli.commands import Found, Hit, Imported, Initialised, Sampled, to_roll_back
 from database_handler.cli.endings import DecisionNeeded, Ending, ending, tell
 from database_handler.cli.options import Chosen
+from database_handler.cli.report_tables import show
 from database_handler.cli.reports import Subtitled
-from database_handler.cli.tables import show
 from database_handler.content.folder import FileReport, Outcome
 from database_handler.core.connection import PoolStats
 from database_handler.core.exceptions import ConfigurationError, LockTimeout, RecordNotFound, SchemaMismatch
 from database_handler.migrations import MigrationLockTimeout, MigrationReport, MigrationStatus
-from database_handler.migrations.migration_manager import MigrationItem, PlannedMigration
 from database_handler.migrations.planning import State
+from database_handler.migrations.reports import MigrationItem, PlannedMigration
 from database_handler.operations.health import Health
+
+assert migration_tables.__all__  # loaded for the layouts that it brings
 
 POOL = PoolStats(size=1, max_size=15, in_use=0, idle=1, connecting=0, waiting=0, opened=1, closed=0)
 WELL = Health(ok=True, server_version="18.6", head="0002_b", expected_head="0002_b", pool=POOL)
@@ -183,7 +186,7 @@ HIT = Hit(
         (MigrationReport(rolled_back=("0001_a",), seconds=0.5), ["rolled back 0001_a; at nothing (0.50 s)"]),
         (
             MigrationReport(planned=(PlannedMigration(name="0001_a", sql="SELECT '[bold]';\n"),)),
-            ["-- 0001_a", "SELECT '[bold]';", "1 to apply; nothing was run"],
+            ["-- 0001_a", "SELECT '[bold]';", "1 to run; nothing was run"],
         ),
         (
             status("applied", "pending", "changed"),

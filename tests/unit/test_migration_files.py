@@ -329,7 +329,7 @@ def test_every_wrong_file_of_a_folder_is_named_at_once(tmp_path: Path) -> None:
     assert len(caught.value.others) == 1
     assert "0001_a.sql:1" in str(caught.value)
     assert "0003_c.sql:2" in str(caught.value)
-    with pytest.raises(NoVersionsFolder, match="none: there is no such folder of versions; .*generate -m"):
+    with pytest.raises(NoVersionsFolder, match=r"none: there is no such folder of versions; .*generate -m"):
         read_folder(tmp_path / "none")
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
+from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.migrations.errors import SchemaInMotion, UnknownSchema
@@ -30,7 +31,14 @@ from database_handler.migrations.introspection.settled import settled
 from database_handler.migrations.introspection.text_search import read_text_search
 from database_handler.migrations.introspection.types import read_types
 from database_handler.migrations.introspection.unmodelled import read_unmodelled
-from database_handler.migrations.snapshot import ObjectId, SchemaObject, SchemaSnapshot
+from database_handler.migrations.snapshot import (
+    Column,
+    Domain,
+    ObjectId,
+    Policy,
+    SchemaObject,
+    SchemaSnapshot,
+)
 
 __all__ = ["introspect", "take_snapshot"]
 
@@ -104,7 +112,12 @@ def _unknown(names: Sequence[str] | None, found: Iterable[str]) -> str:
 @contextmanager
 def _path(session: Session, path: str, before: str) -> Iterator[None]:
     session.all(_PATH, [path])
-    yield
+    try:
+        yield
+    except BaseException:
+        with suppress(DatabaseHandlerError):  # the first error is the one to see
+            session.all(_PATH, [before])
+        raise
     session.all(_PATH, [before])
 
 
@@ -148,11 +161,15 @@ def _by_id(draft: Draft) -> ObjectId:
     return draft.id
 
 
-_EXPRESSIONS = ("definition", "default", "expression", "using", "check")
+_EXPRESSIONS: dict[type[SchemaObject], tuple[str, ...]] = {
+    Column: ("default", "expression"),
+    Domain: ("default",),
+    Policy: ("using", "check"),
+}
 
 
 def _made(draft: Draft) -> SchemaObject:
-    for name in _EXPRESSIONS:
+    for name in _EXPRESSIONS.get(draft.type, ("definition",)):
         text = draft.fields.get(name)
         if isinstance(text, str) and "(ARRAY[" in text:
             draft.fields[name] = settled(text)

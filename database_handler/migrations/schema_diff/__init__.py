@@ -20,15 +20,15 @@ __all__ = ["Action", "Rename", "SchemaDiff", "SchemaStatement", "diff", "renamed
 
 
 def diff(old: SchemaSnapshot, new: SchemaSnapshot, *, renames: Iterable[Rename] = ()) -> SchemaDiff:
-    """Return the statements that turn the old schema into the new one, in order; the same for the same schemas.
+    """Return the statements that turn the old schema into the new one, in order; always the same ones.
 
     Parameters
     ----------
     old, new : SchemaSnapshot
         Both of one schema, or both of several.
     renames : iterable of Rename
-        What keeps its contents under another name. Renamed first; what has no such name, or has the new
-        one already, is left alone.
+        What keeps its contents under another name. One whose old name is not there, or whose new name is
+        taken already, is left alone.
 
     Returns
     -------

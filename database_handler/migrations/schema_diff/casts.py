@@ -1,4 +1,4 @@
-"""How the values of a column become those of another type: by themselves, by a cast, through text; whole or not."""
+"""How the values of a column become those of another type: by themselves, by a cast, or through text."""
 
 import re
 

@@ -253,7 +253,7 @@ def _plain(column: Column) -> bool:
 
 
 def _follow_type(before: SequenceOptions, after: SequenceOptions) -> SequenceOptions:
-    """Return what the options are once the column has its new type: a maximum that was the type's follows it."""
+    """Return the options once the column has its new type: a bound that was the type's follows it."""
     largest = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
     high, low = largest[before.type], -largest[before.type] - 1
     return before._replace(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from database_handler.migrations.schema_diff.columns import options_changed
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.names import bare
+from database_handler.migrations.schema_diff.side import Side
 from database_handler.migrations.schema_diff.statement import Action
 from database_handler.migrations.schema_diff.step import Step
 from database_handler.migrations.schema_diff.verdicts import deferral, index_options
@@ -27,6 +28,7 @@ __all__ = [
     "create_constraint",
     "create_index",
     "create_statistics",
+    "index_above",
     "marks",
     "parent_of",
 ]
@@ -47,8 +49,9 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
     only = "ONLY " if each.type not in _RECURSE and _has_parts(each.id.name, change) else ""
     sql = f"ALTER TABLE {only}{each.id.name} ADD CONSTRAINT {each.id.part} {each.definition}{late}"
     made = _with_copies(each, change)
+    part_of = index_above(each, change.new)
     later = [id.name for id in made - {each.id} if comes_later(change.new.objects[id], change)]
-    needs = change.new.needs(each.id).union(ObjectId(Kind.TABLE, table) for table in later) - made
+    needs = change.new.needs(each.id).union(ObjectId(Kind.TABLE, table) for table in later) - made - {part_of}
     takes = frozenset(("attached", table) for table in later)
     yield Step(sql, Action.CREATE, each.id, needs=needs, produces=made, takes=takes)
     if above is not None:
@@ -66,7 +69,7 @@ def _with_copies(each: Constraint, change: Change) -> frozenset[ObjectId]:
 
 
 def comes_later(each: SchemaObject, change: Change) -> bool:
-    """Whether an inherited check of a new table is one that was never validated: its parent's brings it along.
+    """Whether an inherited check of a new table was never validated: it comes with its parent's.
 
     A table that is made (or attached) when the parent's is there gets one that counts as validated.
     """
@@ -105,13 +108,24 @@ def parent_of(each: Constraint | Index, change: Change) -> ObjectId | None:
         linked = each.parent is not None and _any_link(each.table, change)
         return ObjectId(Kind.INDEX, each.parent or "") if linked else None
     if not each.inherited:
-        return None
+        index = index_above(each, change.new)
+        return index if index is not None and _any_link(each.id.name, change) else None
     table = change.new.table(each.id.name)
     parents = [parent for parent in (table.parents if table else ()) if change.linked(each.id.name, parent)]
     for parent in parents:
         found = _above(each, parent, change)
         if found is not None:
             return found
+    return None
+
+
+def index_above(each: Constraint, side: Side) -> ObjectId | None:
+    """Return the index of the partitioned table of which a constraint's own index is a part."""
+    table = side.table(each.id.name)
+    for need in each.needs if table is not None and table.partition_bound else ():
+        found = side.objects.get(need)
+        if isinstance(found, Index) and table is not None and found.table in table.parents:
+            return need
     return None
 
 
@@ -232,7 +246,7 @@ def _target(each: Statistics) -> Step:
     return replace(step, needs=frozenset({each.id}))
 
 
-def alter_statistics(before: Statistics, after: Statistics, change: Change) -> Iterator[Step]:
+def alter_statistics(before: Statistics, after: Statistics, _change: Change) -> Iterator[Step]:
     """Give what changes extended statistics in place."""
     if before.target != after.target:
         yield _target(after)

@@ -47,7 +47,7 @@ def _with_ranges(text: str) -> str:
 
 
 def _ranges(text: str, found: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
-    """Give each pair of comparisons that was one BETWEEN, inside of a longer condition: where, and the words."""
+    """Give each pair of comparisons that was one BETWEEN in a longer condition: where, and the words."""
     closed = _closed(found)
     for opens, closes in closed.items():
         first_end = closed.get(opens + 1)
@@ -78,7 +78,7 @@ def _closed(found: Sequence[Token]) -> dict[int, int]:
 def _sides(
     text: str, found: Sequence[Token], closed: dict[int, int], opens: int, operator: str
 ) -> tuple[str, str] | None:
-    """Return what stands left and right of an operator, which is the only one of its depth in the brackets."""
+    """Return what stands left and right of an operator, the only one of its depth in the brackets."""
     place, closes, middle = opens + 1, closed[opens], list[int]()
     while place < closes:
         if found[place].text == operator and found[place].kind is TokenKind.OPERATOR:

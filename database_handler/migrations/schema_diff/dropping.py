@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from database_handler.migrations.schema_diff.constraints import index_above
 from database_handler.migrations.schema_diff.fates import Change
 from database_handler.migrations.schema_diff.names import target
 from database_handler.migrations.schema_diff.security import default_privileges
@@ -31,18 +32,34 @@ def drops(change: Change) -> Iterator[Step]:
     """Give a step for everything that is dropped and does not go with something else."""
     destroyed = [id for id in change.old.objects if change.is_destroyed(id)]
     taken = {id: by for id in destroyed if (by := _taken_along(change.old.objects[id], change)) is not None}
+    for id in [id for id in taken if _stands_in_the_way(id, change)]:
+        _let_go(id, taken, change)
     for id in apart({id: _root(id, taken) for id in destroyed}, change.old):
-        above = _parents_own(change.old.objects[id], change, linked=False)
-        if above is None:
-            taken.pop(id, None)
-        else:
-            taken[id] = above
+        _let_go(id, taken, change)
     along: dict[ObjectId, list[ObjectId]] = {}
     for id in destroyed:
         along.setdefault(_root(id, taken), []).append(id)
     for root, members in along.items():
         if change.is_destroyed(root):
             yield from _drop(change.old.objects[root], members, change)
+
+
+def _stands_in_the_way(id: ObjectId, change: Change) -> bool:
+    """Whether it is a reference to a partitioned table: no part of that can be dropped before it."""
+    each = change.old.objects[id]
+    if not isinstance(each, Constraint) or each.references is None:
+        return False
+    table = change.old.table(each.references)
+    return table is not None and table.partition_key is not None
+
+
+def _let_go(id: ObjectId, taken: dict[ObjectId, ObjectId], change: Change) -> None:
+    """Let an object be dropped by itself, or with that of its parent table that it is a copy of."""
+    above = _parents_own(change.old.objects[id], change, linked=False)
+    if above is None:
+        taken.pop(id, None)
+    else:
+        taken[id] = above
 
 
 def _root(id: ObjectId, taken: Mapping[ObjectId, ObjectId]) -> ObjectId:
@@ -150,10 +167,13 @@ def _column_that_goes(each: Constraint | Index, change: Change) -> ObjectId | No
 
 
 def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> ObjectId | None:
-    """Return the parent's column, constraint, index or trigger of which this one is a copy, and which goes."""
+    """Return the parent's column, constraint, index or trigger that this one is a copy of, and that goes."""
     if isinstance(each, Index) and each.parent is not None:
         above = ObjectId(Kind.INDEX, each.parent)
         return above if change.is_destroyed(above) and (not linked or _linked(each.table, change)) else None
+    if isinstance(each, Constraint) and not each.inherited:
+        above_index = index_above(each, change.old)
+        return above_index if above_index is not None and change.is_destroyed(above_index) else None
     if not isinstance(each, Column | Constraint | Trigger) or not each.inherited:
         return None
     table = change.old.table(each.id.name)

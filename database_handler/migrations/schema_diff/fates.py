@@ -254,7 +254,7 @@ class Change:
         return destroyed.kind is not Kind.TABLE and table in self.reattached
 
     def _park_above(self) -> None:
-        """Park the types that are made of parked ones: neither can be dropped while the other's old one is there."""
+        """Park the types that are made of parked ones: the old ones can only be dropped together."""
         while found := [id for id in self.moved if self.old.needs(id) & self.parked]:
             self.parked.update(found)
             for id in found:
@@ -263,8 +263,7 @@ class Change:
     def _release_sequences(self) -> None:
         for id, each in self.old.objects.items():
             if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
-                if self.is_destroyed(each.owned_by):
-                    self.released.add(id)
+                self.released.update([id] if self.is_destroyed(each.owned_by) else [])
 
     @cached_property
     def rules(self) -> list[DefaultPrivileges]:

@@ -119,7 +119,7 @@ def base_type(type: str) -> str:
 
 
 def target(each: SchemaObject, *, id: ObjectId | None = None) -> str:
-    """Return an object as ALTER, DROP, COMMENT ON and GRANT name it: ``TABLE notes``, ``CONSTRAINT c ON notes``."""
+    """Return an object as ALTER, DROP and COMMENT ON name it: ``TABLE notes``, ``CONSTRAINT c ON notes``."""
     id = id or each.id
     if id.kind is Kind.FUNCTION:
         word = str(getattr(each, "type", "FUNCTION"))

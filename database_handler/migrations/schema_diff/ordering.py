@@ -17,6 +17,7 @@ from database_handler.migrations.snapshot import (
     ConstraintType,
     Kind,
     ObjectId,
+    RangeType,
     SchemaObject,
 )
 
@@ -73,6 +74,8 @@ def names_taken(each: SchemaObject) -> Iterator[tuple[str, str]]:
         yield "type", id.name
     if isinstance(each, Constraint) and each.type in _INDEXED:
         yield "relation", with_schema(schema_of(id.name), id.part)
+    if isinstance(each, RangeType):
+        yield from (("type", value) for name, value in each.options if name == "multirange_type_name")
     if isinstance(each, Column) and each.identity is not None:
         yield "relation", each.identity.sequence
 

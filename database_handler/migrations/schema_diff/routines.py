@@ -50,7 +50,7 @@ def _function(each: Function, verb: str) -> str:
 
 
 def wished(each: Function, change: Change) -> frozenset[ObjectId]:
-    """Return what is made in this plan and named in the text of a function: the server reads it on creation."""
+    """Return what is made by this plan and named in a function's text, which the server may read."""
     names = change.made_by_name
     words = {word for word in change.words(each.definition) if word in names}
     return frozenset(id for word in words for id in names[word] if id != each.id)

@@ -47,9 +47,9 @@ def said_anew(each: SchemaObject, before: SchemaObject | None, change: Change) -
     """Give what is said about an object that is made: `before` is what it was when it is made again."""
     if isinstance(each, DefaultPrivileges):
         return
-    if owner := (before.owner if before else "") or each.owner:
-        if each.id.kind in _OWNED:
-            yield Step.alter(f"ALTER {target(each)} OWNER TO {owner}", each.id, Action.OWNER)
+    owner = (before.owner if before else "") or each.owner
+    if owner and each.id.kind in _OWNED:
+        yield Step.alter(f"ALTER {target(each)} OWNER TO {owner}", each.id, Action.OWNER)
     yield from _comments(each, None)
     yield from _privileges(each, None, _given_by_default(each, change))
     if isinstance(each, View):
@@ -84,7 +84,7 @@ def _held(each: SchemaObject) -> frozenset[Grant]:
 
 
 def _given_by_default(each: SchemaObject, change: Change) -> frozenset[Grant]:
-    """Return what an object is granted as it is made: by the server, and by the default privileges there are."""
+    """Return what an object is granted as it is made: by the server, and by default privileges."""
     found = _held_by_default(each)
     for rule in change.rules:
         if _applies(rule, each):

@@ -1,4 +1,4 @@
-"""A statement while a plan is made: with what it lets go of and what it finishes, by which it finds its place."""
+"""A statement while a plan is made: with what it lets go of and what it finishes, which place it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

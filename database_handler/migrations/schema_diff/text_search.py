@@ -18,7 +18,7 @@ def create_dictionary(each: TextSearchDictionary, change: Change) -> Iterator[St
 
 
 def alter_dictionary(
-    before: TextSearchDictionary, after: TextSearchDictionary, change: Change
+    before: TextSearchDictionary, after: TextSearchDictionary, _change: Change
 ) -> Iterator[Step]:
     """Give the statement that changes a dictionary's options."""
     if before.options != after.options:

@@ -45,7 +45,7 @@ __all__ = [
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 
 
-def create_schema(each: Schema, change: Change) -> Iterator[Step]:
+def create_schema(each: Schema, _change: Change) -> Iterator[Step]:
     """Give the statement that makes a schema."""
     yield Step.create(f"CREATE SCHEMA {each.id.name}", each.id)
 
@@ -75,7 +75,7 @@ def _type_made(sql: str, id: ObjectId, change: Change) -> Step:
     return replace(step, takes=frozenset({("type beside a sequence", id.name)}))
 
 
-def alter_enum(before: EnumType, after: EnumType, change: Change) -> Iterator[Step]:
+def alter_enum(before: EnumType, after: EnumType, _change: Change) -> Iterator[Step]:
     """Give a statement for each label that is new, at its place; none of them can be used before a commit."""
     known = set(before.labels)
     for place, label in enumerate(after.labels):
@@ -134,7 +134,7 @@ def create_domain_constraint(each: Constraint, change: Change) -> Iterator[Step]
     yield Step.create(sql, each.id, change.new.needs(each.id))
 
 
-def alter_domain_constraint(before: Constraint, after: Constraint, change: Change) -> Iterator[Step]:
+def alter_domain_constraint(before: Constraint, after: Constraint, _change: Change) -> Iterator[Step]:
     """Give the statement that validates a domain's constraint."""
     if after.validated and not before.validated:
         sql = f"ALTER DOMAIN {after.id.name} VALIDATE CONSTRAINT {after.id.part}"
@@ -212,21 +212,21 @@ def own_sequence(each: Sequence, *after: Step) -> Step:
 
 
 def alter_sequence(before: Sequence, after: Sequence, change: Change) -> Iterator[Step]:
-    """Give what changes a sequence in place."""
-    id = after.id
-    if before.owned_by is not None and (before.owned_by != after.owned_by or id in change.released):
-        if change.is_destroyed(before.owned_by):
-            sql = f"ALTER SEQUENCE {id.name} OWNED BY NONE"
-            yield Step(sql, Action.ALTER, id, releases=frozenset({before.owned_by}))
+    """Give what changes a sequence in place; it lets go of a column that is dropped, and stays."""
+    id, column = after.id, before.owned_by
+    owned = column != after.owned_by or id in change.released
+    let_go = column is not None and owned and change.is_destroyed(column)
+    if column is not None and let_go:
+        sql = f"ALTER SEQUENCE {id.name} OWNED BY NONE"
+        yield Step(sql, Action.ALTER, id, releases=frozenset({column}))
     if changes := sequence_changes(before.options, after.options):
         yield Step.alter(f"ALTER SEQUENCE {id.name}{changes}", id)
-    moved = before.owned_by is not None and _persists_otherwise(before.owned_by, change)
+    moved = column is not None and _persists_otherwise(column, change)
     if before.persistence != after.persistence and not moved:
         word = "UNLOGGED" if after.persistence == "unlogged" else "LOGGED"
         yield Step.alter(f"ALTER SEQUENCE {id.name} SET {word}", id)
-    if before.owned_by != after.owned_by or id in change.released:
-        if after.owned_by is not None or (before.owned_by and not change.is_destroyed(before.owned_by)):
-            yield own_sequence(after)
+    if owned and not (let_go and after.owned_by is None):
+        yield own_sequence(after)
 
 
 def _persists_otherwise(column: ObjectId, change: Change) -> bool:

@@ -1,4 +1,4 @@
-"""Whether one object can become another in place, or has to be dropped and made again; each kind by its rules."""
+"""Whether one object can become another in place, or has to be dropped and made again."""
 
 import re
 from collections.abc import Callable
@@ -50,7 +50,15 @@ def must_be_made_again(before: SchemaObject, after: SchemaObject, old: Side, new
     if type(before) is not type(after):
         return True
     verdict = _VERDICTS.get(type(before))
-    return verdict is not None and verdict(before, after, old, new)
+    return (verdict is not None and verdict(before, after)) or _by_surroundings(before, after, old, new)
+
+
+def _by_surroundings(before: SchemaObject, after: SchemaObject, old: Side, new: Side) -> bool:
+    if isinstance(before, Index) and isinstance(after, Index):
+        return _index(before, after, old, new)
+    if isinstance(before, CompositeType) and isinstance(after, CompositeType):
+        return _composite(before, after, old)
+    return False
 
 
 def must_go(column: Column, destroyed: ObjectId) -> bool:
@@ -117,18 +125,18 @@ def _argument(text: str, begins: int, default: int, ends: int) -> tuple[str, boo
     return text[begins : default if default >= 0 else ends].strip(), default >= 0
 
 
-def _table(before: Table, after: Table, old: Side, new: Side) -> bool:
+def _table(before: Table, after: Table) -> bool:
     return before.partition_key != after.partition_key
 
 
-def _column(before: Column, after: Column, old: Side, new: Side) -> bool:
+def _column(before: Column, after: Column) -> bool:
     if before.generated == after.generated:
         changed = before.expression != after.expression or retypes(before, after)
         return before.generated is not None and changed
     return not (before.generated == "stored" and after.generated is None)
 
 
-def _constraint(before: Constraint, after: Constraint, old: Side, new: Side) -> bool:
+def _constraint(before: Constraint, after: Constraint) -> bool:
     if before.type is not after.type or (before.validated and not after.validated):
         return True
     if before.type is ConstraintType.FOREIGN_KEY:
@@ -155,15 +163,15 @@ def _detached(index: Index, old: Side, new: Side) -> bool:
     return before is not None and after is not None and before.parents != after.parents
 
 
-def _view(before: View, after: View, old: Side, new: Side) -> bool:
+def _view(before: View, after: View) -> bool:
     return before.columns != after.columns and not extends(before, after)
 
 
-def _materialized(before: MaterializedView, after: MaterializedView, old: Side, new: Side) -> bool:
+def _materialized(before: MaterializedView, after: MaterializedView) -> bool:
     return before.definition != after.definition or before.columns != after.columns
 
 
-def _function(before: Function, after: Function, old: Side, new: Side) -> bool:
+def _function(before: Function, after: Function) -> bool:
     if before.type != after.type or before.result != after.result or _window(before) != _window(after):
         return True
     one, other = arguments_of(before), arguments_of(after)
@@ -177,32 +185,32 @@ def _window(function: Function) -> bool:
     return bool(re.search(r"\bWINDOW\b", head))
 
 
-def _trigger(before: Trigger, after: Trigger, old: Side, new: Side) -> bool:
+def _trigger(before: Trigger, after: Trigger) -> bool:
     return before.definition != after.definition and not (
         before.definition.startswith("CREATE TRIGGER") and after.definition.startswith("CREATE TRIGGER")
     )
 
 
-def _policy(before: Policy, after: Policy, old: Side, new: Side) -> bool:
+def _policy(before: Policy, after: Policy) -> bool:
     removed = (before.using is not None and after.using is None) or (
         before.check is not None and after.check is None
     )
     return removed or (before.command, before.permissive) != (after.command, after.permissive)
 
 
-def _statistics(before: Statistics, after: Statistics, old: Side, new: Side) -> bool:
+def _statistics(before: Statistics, after: Statistics) -> bool:
     return before.definition != after.definition
 
 
-def _enum(before: EnumType, after: EnumType, old: Side, new: Side) -> bool:
+def _enum(before: EnumType, after: EnumType) -> bool:
     return not keeps_order(before.labels, after.labels)
 
 
-def _domain(before: Domain, after: Domain, old: Side, new: Side) -> bool:
+def _domain(before: Domain, after: Domain) -> bool:
     return (before.type, before.collation) != (after.type, after.collation)
 
 
-def _composite(before: CompositeType, after: CompositeType, old: Side, new: Side) -> bool:
+def _composite(before: CompositeType, after: CompositeType, old: Side) -> bool:
     kept = tuple(name for name, _, _ in after.attributes)
     names = tuple(name for name, _, _ in before.attributes if name in kept)
     if kept[: len(names)] != names:
@@ -220,17 +228,15 @@ def _held(type: ObjectId, side: Side) -> bool:
     )
 
 
-def _range(before: RangeType, after: RangeType, old: Side, new: Side) -> bool:
+def _range(before: RangeType, after: RangeType) -> bool:
     return before.options != after.options
 
 
-def _dictionary(before: TextSearchDictionary, after: TextSearchDictionary, old: Side, new: Side) -> bool:
+def _dictionary(before: TextSearchDictionary, after: TextSearchDictionary) -> bool:
     return before.template != after.template or bool(before.options) > bool(after.options)
 
 
-def _configuration(
-    before: TextSearchConfiguration, after: TextSearchConfiguration, old: Side, new: Side
-) -> bool:
+def _configuration(before: TextSearchConfiguration, after: TextSearchConfiguration) -> bool:
     return before.parser != after.parser
 
 
@@ -238,7 +244,6 @@ _VERDICTS: dict[type[SchemaObject], Callable[..., bool]] = {
     Table: _table,
     Column: _column,
     Constraint: _constraint,
-    Index: _index,
     View: _view,
     MaterializedView: _materialized,
     Function: _function,
@@ -247,7 +252,6 @@ _VERDICTS: dict[type[SchemaObject], Callable[..., bool]] = {
     Statistics: _statistics,
     EnumType: _enum,
     Domain: _domain,
-    CompositeType: _composite,
     RangeType: _range,
     TextSearchDictionary: _dictionary,
     TextSearchConfiguration: _configuration,

@@ -51,7 +51,7 @@ def create_materialized(each: MaterializedView, change: Change) -> Iterator[Step
     yield Step.create(sql, each.id, change.new.needs(each.id))
 
 
-def alter_materialized(before: MaterializedView, after: MaterializedView, change: Change) -> Iterator[Step]:
+def alter_materialized(before: MaterializedView, after: MaterializedView, _change: Change) -> Iterator[Step]:
     """Give what changes a materialised view in place."""
     front, id = f"ALTER MATERIALIZED VIEW {after.id.name}", after.id
     if before.access_method != after.access_method:
