@@ -317,6 +317,9 @@ def preflight(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="The most for each look at a table.")
     ] = 30.0,
+    read_from: Annotated[
+        str | None, typer.Option(metavar="URL", help="Count rows on this standby of the database.")
+    ] = None,
     versions: Versions = None,
 ) -> "PreflightReport":
     """Look for what would make the pending versions fail or wait: rows, sizes, transactions.
@@ -324,7 +327,7 @@ def preflight(
     It only reads, and takes no lock that anybody waits for. Exit code 4 when rows are in the way.
     """
     with run.database() as db:
-        return _asked(db, versions).preflight(timeout=timeout)
+        return _asked(db, versions).preflight(timeout=timeout, read_from=read_from)
 
 
 @command(

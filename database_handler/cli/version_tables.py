@@ -1,6 +1,6 @@
 """What the other commands on versions return, laid out for people; only these commands load it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -73,10 +73,14 @@ def _told(item: Difference, expected: str, actual: str) -> Iterator[tuple[str, T
 
 
 def _unmodelled(found: Differences) -> Iterator[Text]:
-    if found.unmodelled:
-        named = ", ".join(f"{kind} {name}" for kind, name in found.unmodelled[:10])
-        more = len(found.unmodelled) - 10
-        yield phrase(f"not compared: {named}{f' and {more} more' if more > 0 else ''}", "yellow")
+    yield from _not_compared([f"{kind} {name}" for kind, name in found.unmodelled])
+
+
+def _not_compared(names: Sequence[str]) -> Iterator[Text]:
+    if names:
+        more = len(names) - 10
+        shown = ", ".join(names[:10])
+        yield phrase(f"not compared: {shown}{f' and {more} more' if more > 0 else ''}", "yellow")
 
 
 @laid_out.register
@@ -138,6 +142,7 @@ def _(value: Generated, lines: bool) -> Iterator[RenderableType]:
         return
     yield exact(value.text)
     yield phrase(f"wrote {value.path}: read it, and add it to version control", "green")
+    yield from _not_compared(value.unmodelled)
 
 
 @laid_out.register
@@ -172,6 +177,7 @@ def _(value: Checked, lines: bool) -> Iterator[RenderableType]:
 
 
 def _checked(value: Checked) -> Iterator[Text]:
+    yield from _not_compared(value.unmodelled)
     if value.agrees:
         yield phrase("the models say what the versions make", "green")
         return

@@ -6,7 +6,6 @@ transaction runs in the one that records it; so only what cannot has to be asked
 """
 
 import datetime as dt
-import json
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -278,10 +277,11 @@ class _PartRun:
                 f"This batch was rolled back; those before it stand ({self._batch.told}, on record). "
                 f"Put it right and call {self._again}: it goes on where it stopped."
             )
-        if self._place:
+        if self._place or not self._part.transactional:
+            what = "section" if self._part.transactional else "statement"
             return (
-                f"This section was rolled back; {before}. "
-                f"Put the rest of the file right and call {self._again}: it goes on with this section."
+                f"This {what} was rolled back; {before}. "
+                f"Put the rest of the file right and call {self._again}: it goes on with this {what}."
             )
         return (
             "It was rolled back as a whole; earlier versions stand. "
@@ -312,9 +312,8 @@ class _PartRun:
 
     def _decision(self, parts: int) -> str:
         recorded = Recorded(self._migration, self._step.direction, dt.timedelta(0), parts)
-        stored = json.dumps(json.loads(recorded.progress or "{}"))
         return (
-            f"    UPDATE {self._context.history.qualified} SET progress = '{stored}' "
+            f"    UPDATE {self._context.history.qualified} SET progress = '{recorded.progress}' "
             f"WHERE name = '{self._migration.name}';"
         )
 

@@ -58,6 +58,10 @@ class Chain:
 
     folders: tuple[Folder, ...]
 
+    def again(self) -> "Chain":
+        """Return the same chain, whose files are read anew."""
+        return Chain(self.folders)
+
     @property
     def own(self) -> Folder:
         """The folder that generated versions go into."""

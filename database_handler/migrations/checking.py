@@ -51,6 +51,7 @@ class Checked(BaseModel, frozen=True):
 
 def check(config: DatabaseConfig, chain: Chain) -> Checked:
     """Compare what the chain's own models ask for with what its versions make, on scratch copies."""
+    chain = chain.again()
     overlay = read_overlay(config, chain)
     with copy_of(config, chain.all) as session:
         head = read_head(session, chain.all)
@@ -117,6 +118,7 @@ class Verified(BaseModel, frozen=True):
 def verify(config: DatabaseConfig, chain: Chain) -> Verified:
     """Take a scratch copy through every version of the chain's own folder, up and down, with rows in it."""
     started = time.monotonic()
+    chain = chain.again()
     versions = climb(config, chain.all, lambda ladder: tuple(_verified(ladder, chain)))
     ended = len(versions) == len(chain.migrations) and not any(version.problems for version in versions)
     models = check(config, chain) if ended and chain.own.models else None

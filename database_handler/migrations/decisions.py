@@ -71,6 +71,8 @@ class Deciding:
         lookalikes = {rename.old: rename for rename in plan.lookalikes}
         decisions = [
             self._loss(thing, loses, lookalikes.get(thing))
+            if thing not in wanted.objects
+            else _narrowing(thing, loses)
             for thing, loses in losing.items()
             if called(thing) not in self.drops.reasons
         ]
@@ -126,6 +128,17 @@ class Deciding:
             "| None, so that they hold NULL",
         ]
         return "\n    ".join(lines)
+
+
+def _narrowing(thing: ObjectId, loses: str) -> str:
+    """Return the decision about a column that stays and keeps less of its values."""
+    name = called(thing)
+    lines = [
+        f"{name}: its new type would lose {loses}. Write one of",
+        f"drop={{'{name}': 'the reason'}}   or --drop '{name}=the reason', to lose that",
+        "a type for the field that keeps them",
+    ]
+    return "\n    ".join(lines)
 
 
 def _field_source(model: type, name: str) -> tuple[str, str] | None:

@@ -90,7 +90,7 @@ def generate(
             "says which they are; without any, write versions by hand"
         )
     name = next_name(chain.own.versions, message)
-    written = _Generating(config, chain, drop or {}, name, message).run()
+    written = _Generating(config, chain.again(), drop or {}, name, message).run()
     return written.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 

@@ -104,8 +104,9 @@ class MigrationManager:
         concurrent_deadline: float = 3600.0,
     ) -> None:
         given = _config_of(database)
-        if versions is None and models is None and getattr(database, "versions", None) is not None:
-            versions, models = database.versions, database.models  # type: ignore[union-attr]
+        if versions is None and models is None:
+            versions = getattr(database, "versions", None)
+            models = getattr(database, "models", ()) if versions is not None else None
             history_table = history_table or getattr(database, "history_table", None)
         self.config = given.for_migrations()
         self.versions = OWN_VERSIONS if versions is None else Path(versions)
@@ -400,17 +401,22 @@ class MigrationManager:
         config = _config_of(other).for_migrations()
         return compare(self.config, self.runs(), config, self.runs(config))
 
-    def preflight(self, *, timeout: float = 30.0) -> "PreflightReport":
+    def preflight(
+        self, *, timeout: float = 30.0, read_from: "DatabaseConfig | HasConfig | str | None" = None
+    ) -> "PreflightReport":
         """Look, without a lock, for what would make the pending versions fail or wait: rows, sizes, blockers.
 
         Parameters
         ----------
         timeout : float
             Seconds that each look at a table may take.
+        read_from : DatabaseConfig, str, or anything with a `config`, optional
+            A standby of the database, on which the rows are counted in its place.
         """
         from database_handler.migrations.preflight import preflight
 
-        return preflight(self.config, self.runs(), timeout=timeout)
+        reading = self.config if read_from is None else _config_of(read_from)
+        return preflight(self.config, self.runs(), reading, timeout=timeout)
 
     def baseline(self, version: str | int, *, allow_differences: bool = False) -> "BaselineReport":
         """Record the versions up to `version` as applied, in a database that has their schema already.

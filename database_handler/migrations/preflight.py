@@ -89,8 +89,15 @@ class PreflightReport(BaseModel, frozen=True):
         return any(found.severity == "violation" for found in self.findings)
 
 
-def preflight(config: DatabaseConfig, runs: Sequence[FolderRun], *, timeout: float = 30.0) -> PreflightReport:
+def preflight(
+    config: DatabaseConfig, runs: Sequence[FolderRun], reading: DatabaseConfig, *, timeout: float = 30.0
+) -> PreflightReport:
     """Look for what awaits the pending versions.
+
+    Parameters
+    ----------
+    reading : DatabaseConfig
+        Where rows are counted: the database itself, or a standby of it.
 
     Raises
     ------
@@ -104,13 +111,13 @@ def preflight(config: DatabaseConfig, runs: Sequence[FolderRun], *, timeout: flo
     if not pending:
         return PreflightReport(pending=())
     asked = list(demands(config, live.applied, pending))
-    with connected(config) as lease:
-        looking = _Looking(lease, live, timeout)
+    with connected(config) as lease, connected(reading) as counting:
+        looking, counted = _Looking(lease, live, timeout), _Looking(counting, live, timeout)
         sizes = looking.sizes(live.schema)
         named = _named(pending, sizes)
         report = PreflightReport(
             pending=tuple(each.name for each in pending),
-            findings=tuple(found for each in asked if (found := looking.finding(each))),
+            findings=tuple(found for each in asked if (found := counted.finding(each))),
             tables=tuple(_touched(name, sizes[name], versions) for name, versions in named.items()),
             blockers=tuple(looking.at(lambda session: read_blockers(session, live.schema, list(named)))),
             replicas=tuple(looking.at(read_replicas)),

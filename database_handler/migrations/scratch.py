@@ -16,7 +16,7 @@ from typing import Any
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
-from database_handler.core.exceptions import PermissionDenied
+from database_handler.core.exceptions import PermissionDenied, ReadOnlyServer
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.building import build, made_extensions, needs_database
@@ -95,6 +95,11 @@ def _enter_schema(session: Session, name: str) -> None:
             "a scratch copy needs a schema of its own, and this role may not create one: GRANT CREATE ON "
             "DATABASE to it, or point the migrations at a development database (it is rolled back, and "
             "nothing of it is ever seen by others)"
+        ) from error
+    except ReadOnlyServer as error:
+        raise ScratchUnavailable(
+            "a scratch copy is made and rolled back, and this server takes no writes: use the primary, or a "
+            "development database"
         ) from error
 
 

@@ -69,6 +69,7 @@ def squash(config: DatabaseConfig, chain: Chain, upto: str | int) -> Squashed:
         The file does not make on a scratch copy what the versions make; nothing was written.
     """
     started = time.monotonic()
+    chain = chain.again()
     versions = _chosen(chain, upto)
     with copy_of(config, (*chain.before, *versions)) as session:
         head = read_head(session, (*chain.before, *versions))

@@ -118,12 +118,12 @@ def gone(config: DatabaseConfig) -> None:
     eventually(lambda: session.one(text)[0] == 0)
 
 
-def write_versions(path: Path) -> Folder:
-    """Write versions of every sort, with what is not harmless to run twice in each."""
-    folder = Folder(path)
+def write_versions(path: Path, *, short: bool = False) -> Folder:
+    """Write versions of every sort, with what is not harmless to run twice in each; or some less."""
     for name, text in VERSIONS.items():
-        (path / name).write_text(text, encoding="utf-8")
-    return folder
+        lines = [line for line in text.splitlines(keepends=True) if not short or "-- more" not in line]
+        (path / name).write_text("".join(lines), encoding="utf-8")
+    return Folder(path)
 
 
 TABLES = ["notes", "log", "log_archive"]
@@ -146,17 +146,17 @@ CREATE UNIQUE INDEX CONCURRENTLY notes_body_key ON notes (body, id);
 INSERT INTO log VALUES ('0002 between');
 DROP INDEX CONCURRENTLY notes_body_idx;
 ALTER TYPE mood ADD VALUE 'bright';
-REINDEX INDEX CONCURRENTLY notes_body_key;
-VACUUM notes;
+REINDEX INDEX CONCURRENTLY notes_body_key; -- more
+VACUUM notes; -- more
 -- migrate: up
 INSERT INTO log VALUES ('0002 ends');
 -- migrate: verify
 SELECT 1 / count(*) FROM pg_indexes WHERE indexname = 'notes_body_key';
 -- migrate: down, no transaction
-CREATE INDEX CONCURRENTLY notes_body_idx ON notes (body);
+CREATE INDEX CONCURRENTLY notes_body_idx ON notes (body); -- more
 DROP INDEX CONCURRENTLY notes_body_key;
 INSERT INTO log VALUES ('0002 undone');
-DROP INDEX CONCURRENTLY notes_body_idx;
+DROP INDEX CONCURRENTLY notes_body_idx; -- more
 """,
     "0003_words.sql": """-- migrate: up, batched
 UPDATE notes SET words = coalesce(words, 0) + 1

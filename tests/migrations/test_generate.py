@@ -32,6 +32,9 @@ from database_handler.models import ENTITIES
 OWN = Path(sys.modules[MigrationManager.__module__].__file__ or "").parent / "versions"
 
 
+_first: dict[tuple[type[Record], ...], str] = {}
+
+
 class App:
     """An application's folder, its models as they are now, and a database that follows its versions."""
 
@@ -47,6 +50,14 @@ class App:
         self, *models: type[Record], message: str = "change", drop: dict[str, str] | None = None
     ) -> Generated:
         return generate(self.config, self.chain(*models), message, drop=drop)
+
+    def start(self, *models: type[Record]) -> None:
+        """Have a first version for these models, proven once for all tests."""
+        if models not in _first:
+            self.generate(*models, message="first")
+            _first[models] = (self.folder / "0001_first.sql").read_text("utf-8")
+        else:
+            write_version(self.folder, "0001_first", _first[models])
 
     def by_hand(self, up: str, down: str | None = None) -> None:
         text = f"-- migrate: up\n{up}\n" + (f"-- migrate: down\n{down}\n" if down else "")
@@ -108,7 +119,7 @@ def test_a_first_version_makes_the_table_and_a_second_has_nothing_to_do(live: Ap
 
 
 def test_a_nullable_field_is_a_column_added_for_a_moment_only(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
 
     class Owned(Note, frozen=True):
         owner: Annotated[str, MaxLen(50)] | None = None
@@ -123,7 +134,7 @@ def test_a_nullable_field_is_a_column_added_for_a_moment_only(app: App) -> None:
 
 
 def test_a_field_with_a_default_fills_the_rows_that_are_there(live: App, session: Session) -> None:
-    live.generate(Note)
+    live.start(Note)
     live.migrate()
     run(session, "INSERT INTO notes (id, title, body, status) VALUES (gen_random_uuid(), 'a', 'bc', 'open')")
 
@@ -141,7 +152,7 @@ def test_a_field_with_a_default_fills_the_rows_that_are_there(live: App, session
 
 
 def test_a_field_without_a_value_for_old_rows_asks_for_one(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
 
     class Named(Note, frozen=True):
         author: Annotated[str, MaxLen(50)]
@@ -153,8 +164,30 @@ def test_a_field_without_a_value_for_old_rows_asks_for_one(app: App) -> None:
     assert len(read_folder(app.folder)) == 1
 
 
+def test_one_chain_may_generate_again_and_again(app: App) -> None:
+    chain = app.chain(Note)
+    assert generate(app.config, chain, "notes").changed
+    assert not generate(app.config, chain, "again").changed
+    assert check(app.config, chain).agrees
+
+
+def test_a_type_that_keeps_less_needs_a_reason(app: App) -> None:
+    class Exact(Note, frozen=True):
+        stars: float = 0.0
+        table: ClassVar[Table] = Table("notes", key=("title",))
+
+    class Rounded(Note, frozen=True):
+        stars: int = 0
+        table: ClassVar[Table] = Table("notes", key=("title",))
+
+    app.generate(Exact)
+    with pytest.raises(DecisionNeeded, match=r"drop=\{'notes\.stars'"):
+        app.generate(Rounded)
+    assert app.generate(Rounded, drop={"notes.stars": "whole ones do"}).changed
+
+
 def test_a_field_that_is_gone_needs_a_reason_and_comes_back_with_the_way_back(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
 
     class Short(Record, frozen=True):
         title: Annotated[str, MaxLen(100)]
@@ -177,7 +210,7 @@ def test_a_field_that_is_gone_needs_a_reason_and_comes_back_with_the_way_back(ap
 
 
 def test_a_renamed_field_keeps_its_values_both_ways(live: App, session: Session) -> None:
-    live.generate(Note)
+    live.start(Note)
     live.migrate()
     run(session, "INSERT INTO notes (id, title, body, status) VALUES (gen_random_uuid(), 'a', 'b', 'open')")
 
@@ -244,7 +277,7 @@ def test_another_type_is_set_and_a_view_over_it_made_again(app: App) -> None:
 
 
 def test_a_new_index_is_built_beside_the_traffic_and_verified(live: App) -> None:
-    live.generate(Note)
+    live.start(Note)
 
     class Indexed(Note, frozen=True):
         table: ClassVar[Table] = Table("notes", key=("title",), indexes=[Index(("status", "title"))])
@@ -258,7 +291,7 @@ def test_a_new_index_is_built_beside_the_traffic_and_verified(live: App) -> None
 
 
 def test_rules_grow_and_shrink_with_the_model(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
 
     class More(StrEnum):
         OPEN = "open"
@@ -284,7 +317,7 @@ def test_an_entity_comes_and_goes(app: App) -> None:
         note_id: Annotated[UUID, References("notes")]
         table: ClassVar[Table] = Table("tags", key=("name",))
 
-    app.generate(Note)
+    app.start(Note)
     found = app.generate(Note, Tag, message="tags")
     assert "REFERENCES notes(id)" in found.text
     with pytest.raises(DecisionNeeded) as caught:
@@ -296,7 +329,7 @@ def test_an_entity_comes_and_goes(app: App) -> None:
 
 
 def test_what_was_made_by_hand_is_kept(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
     app.by_hand(
         "ALTER TABLE notes ADD COLUMN legacy text;\nCREATE INDEX notes_by_hand ON notes (lower(title));\n"
         "CREATE TABLE notes_log (at timestamptz);\nCOMMENT ON TABLE notes IS 'short texts';\n"
@@ -320,7 +353,7 @@ def test_what_was_made_by_hand_is_kept(app: App) -> None:
 
 
 def test_what_needs_a_column_that_goes_is_named(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
     app.by_hand("CREATE VIEW bodies AS SELECT body FROM notes;", "DROP VIEW bodies;")
 
     class Short(Record, frozen=True):
@@ -353,7 +386,7 @@ def test_the_librarys_own_models_and_versions_agree(config: DatabaseConfig) -> N
 
 
 def test_the_real_tables_are_never_touched(live: App, session: Session) -> None:
-    live.generate(Note)
+    live.start(Note)
     live.migrate()
 
     class Owned(Note, frozen=True):
@@ -403,7 +436,7 @@ def test_without_models_there_is_nothing_to_compare_with(app: App) -> None:
 
 
 def test_a_failed_proof_leaves_nothing(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
     app.by_hand(
         "CREATE FUNCTION never() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never'; END $$;\n"
         "CREATE EVENT TRIGGER never ON ddl_command_start\n"
@@ -423,7 +456,7 @@ def test_a_failed_proof_leaves_nothing(app: App) -> None:
 
 
 def test_two_writers_cannot_take_one_number(app: App) -> None:
-    app.generate(Note)
+    app.start(Note)
     before = {path.name: path.read_bytes() for path in app.folder.iterdir()}
     with pytest.raises(DuplicateMigration, match="run it again"):
         write_version(app.folder, "0001_other", "-- migrate: up\nSELECT 1;")

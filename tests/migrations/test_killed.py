@@ -27,10 +27,10 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def every_sort(tmp_path: Path) -> Folder:
+def every_sort(tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
     path = tmp_path / "every_sort"
     path.mkdir()
-    return write_versions(path)
+    return write_versions(path, short=request.node.get_closest_marker("soak") is None)
 
 
 class Fresh:
@@ -114,6 +114,7 @@ def converges(fresh: Fresh, folder: Folder, call: str, when: Callable[[], When])
     return runs
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("call", ["migrate", "rollback"])
 def test_killed_once_at_every_message_it_ends_as_if_it_never_was(
     fresh: Fresh, every_sort: Folder, call: str

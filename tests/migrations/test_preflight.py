@@ -6,6 +6,7 @@ import pytest
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
+from database_handler.core.exceptions import DatabaseUnavailable
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction
 from database_handler.migrations import MigrationFailed, MigrationManager
@@ -132,6 +133,20 @@ def test_sizes_and_those_in_the_way_are_told(
     [table] = report.tables
     assert (table.name, table.rows, table.size_bytes > 0, table.versions) == ("t", 8, True, ("0002_more",))
     assert tables.preflight().blockers == ()
+
+
+def test_rows_are_counted_where_it_is_told_to(
+    tables: MigrationManager, folder: Folder, config: DatabaseConfig
+) -> None:
+    folder.write("0002_rule", "ALTER TABLE t ALTER COLUMN a SET NOT NULL;")
+    lease = dedicated(config)
+    beside = config.with_(application_name="standby")
+    with Transaction(lambda: lease) as reading:
+        reading.one(Statement("SELECT count(*) FROM t", "test"))
+        report = tables.preflight(read_from=beside)
+    assert (found(report), len(report.blockers)) == ([(3, "violation", "not null", 1)], 1)
+    with pytest.raises(DatabaseUnavailable):
+        tables.preflight(read_from="postgresql://nobody@127.0.0.1:1/nowhere")
 
 
 def test_a_table_that_is_locked_or_too_large_to_count_is_said_to_be_unknown(

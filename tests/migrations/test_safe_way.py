@@ -29,9 +29,9 @@ from database_handler.migrations.schema_diff import Rename, SchemaDiff, diff
 from database_handler.migrations.snapshot import Column, Kind, ObjectId, SchemaSnapshot
 from tests.migrations.conftest import Folder, run_alone
 from tests.support.schema_random import Pair, random_pair
-from tests.support.schemas import NEW, OLD, Scratch, Told, applicable, differing, inverted, make_roles
+from tests.support.schemas import NEW, OLD, Broken, Scratch, Told, applicable, differing, inverted, make_roles
 
-PAIRS = 20
+PAIRS = 10
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,15 @@ def arrives_by_the_plan(place: DatabaseConfig, pair: Pair) -> bool:
     return True
 
 
+def arrives_the_safe_way(config: DatabaseConfig, pair: Pair) -> None:
+    with Scratch(config) as scratch:
+        told = Told(pair, scratch.make(OLD, pair.old), scratch.make(NEW, pair.new))
+        old, new = scratch.snapshot(OLD), scratch.snapshot(NEW)
+        renames = applicable(pair.renames, old, new)
+        turn(scratch, told, old, new, renames)
+        turn(scratch, told, new, old, inverted(renames))
+
+
 def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
     make_roles(Autocommit(lambda: dedicated(place)).session)
     first = random.SystemRandom().randrange(10**9)
@@ -90,15 +99,13 @@ def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
     arrived = 0
     for seed in range(first, first + PAIRS):
         pair = random_pair(seed)
-        if not arrives_by_the_plan(place, pair):
-            continue
-        arrived += 1
-        with Scratch(place) as scratch:
-            told = Told(pair, scratch.make(OLD, pair.old), scratch.make(NEW, pair.new))
-            old, new = scratch.snapshot(OLD), scratch.snapshot(NEW)
-            renames = applicable(pair.renames, old, new)
-            turn(scratch, told, old, new, renames)
-            turn(scratch, told, new, old, inverted(renames))
+        try:
+            arrives_the_safe_way(place, pair)
+        except Broken:
+            if arrives_by_the_plan(place, pair):
+                raise
+        else:
+            arrived += 1
     assert arrived > PAIRS / 2
 
 

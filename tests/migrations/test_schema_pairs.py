@@ -19,6 +19,7 @@ from database_handler.migrations.introspection import introspect
 from database_handler.migrations.introspection.settled import settled
 from database_handler.migrations.schema_diff import Action, SchemaDiff, SchemaStatement, diff
 from database_handler.migrations.snapshot import Kind, ObjectId
+from tests.migrations.conftest import run_alone
 from tests.migrations.pairs_once_broken import ONCE_BROKEN
 from tests.support.schema_random import Pair, random_pair, renaming_pair
 from tests.support.schemas import (
@@ -39,11 +40,14 @@ PAIRS_A_CHUNK = 30
 DUMPED = 15
 
 
-@pytest.fixture
-def pairs(config: DatabaseConfig) -> DatabaseConfig:
-    """An empty database of a server that knows the roles."""
+@pytest.fixture(scope="module")
+def pairs(server: EmbeddedServer) -> Iterator[DatabaseConfig]:
+    """An empty database of a server that knows the roles, for what is rolled back."""
+    run_alone(server.config, "CREATE DATABASE schema_pairs STRATEGY file_copy")
+    config = server.config.model_copy(update={"name": "schema_pairs"})
     make_roles(Autocommit(lambda: dedicated(config)).session)
-    return config
+    yield config
+    run_alone(server.config, "DROP DATABASE schema_pairs WITH (FORCE)")
 
 
 def seeds() -> Iterator[int]:
@@ -107,19 +111,20 @@ def test_the_order_of_declaration_does_not_matter(pairs: DatabaseConfig) -> None
                 assert not diff(found, again), f"seed {seed}"
 
 
-def test_equal_snapshots_have_equal_dumps(pairs: DatabaseConfig, server: EmbeddedServer) -> None:
+def test_equal_snapshots_have_equal_dumps(config: DatabaseConfig, server: EmbeddedServer) -> None:
     """Applied for good, each statement by itself: what the server's own tool dumps is what was wanted."""
+    make_roles(Autocommit(lambda: dedicated(config)).session)
     for seed in islice(seeds(), DUMPED):
         pair = random_pair(seed)
-        alone = Autocommit(lambda: dedicated(pairs)).session
+        alone = Autocommit(lambda: dedicated(config)).session
         alone.script(f"DROP SCHEMA IF EXISTS {OLD} CASCADE; DROP SCHEMA IF EXISTS {NEW} CASCADE")
-        made = Scratch(pairs)
+        made = Scratch(config)
         told = Told(pair, made.make(OLD, pair.old), made.make(NEW, pair.new))
         made.keep()
         difference = diff(introspect(alone, OLD), introspect(alone, NEW))
         for statement in difference:
             alone.script(f"SET search_path TO {OLD}, public; {statement.sql}")
-        found, wanted = (normalised(dump(pairs, server.bin_dir, schema), schema) for schema in (OLD, NEW))
+        found, wanted = (normalised(dump(config, server.bin_dir, schema), schema) for schema in (OLD, NEW))
         if found != wanted:
             only = "\n".join(sorted({*found} - {*wanted})), "\n".join(sorted({*wanted} - {*found}))
             raise told.broken("the dumps differ", difference.script, "\n-- wanted\n".join(only))
@@ -235,16 +240,17 @@ def test_every_small_change_is_seen_by_a_snapshot_and_undone_by_a_difference(pai
             assert scratch.snapshot(OLD) == before, change
 
 
-def test_the_proof_by_dumps_sees_every_small_change(pairs: DatabaseConfig, server: EmbeddedServer) -> None:
-    alone = Autocommit(lambda: dedicated(pairs)).session
-    made = Scratch(pairs)
+def test_the_proof_by_dumps_sees_every_small_change(config: DatabaseConfig, server: EmbeddedServer) -> None:
+    alone = Autocommit(lambda: dedicated(config)).session
+    make_roles(alone)
+    made = Scratch(config)
     made.make(OLD, (RICH,))
     made.keep()
-    before = normalised(dump(pairs, server.bin_dir, OLD), OLD)
+    before = normalised(dump(config, server.bin_dir, OLD), OLD)
     for number, change in enumerate(SMALL_CHANGES):
         if number % 8 == 0:  # a dump takes a quarter of a second, and the changes mostly stand side by side
             alone.script(f"SET search_path TO {OLD}; {change}")
-            after = normalised(dump(pairs, server.bin_dir, OLD), OLD)
+            after = normalised(dump(config, server.bin_dir, OLD), OLD)
             assert after != before, change
             before = after
 

@@ -218,6 +218,12 @@ def test_a_role_without_rights_is_told_what_it_needs(limited: DatabaseConfig) ->
         read(limited, "CREATE TABLE t (a int);")
 
 
+def test_a_server_that_takes_no_writes_is_told(config: DatabaseConfig, session: Session) -> None:
+    session.script(f"ALTER DATABASE {config.name} SET default_transaction_read_only = on")
+    with pytest.raises(ScratchUnavailable, match="takes no writes"):
+        read(config, "CREATE TABLE t (a int);")
+
+
 def test_a_role_that_may_create_no_database_gets_a_server_of_its_own(limited: DatabaseConfig) -> None:
     with scratch_database(limited) as scratch:
         assert scratch.host != limited.host

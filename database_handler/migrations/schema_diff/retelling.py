@@ -11,6 +11,7 @@ from database_handler.migrations.schema_diff.statement import Rename
 from database_handler.migrations.snapshot import (
     CompositeType,
     Constraint,
+    Function,
     Index,
     Kind,
     ObjectId,
@@ -38,6 +39,9 @@ _IGNORED = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER})
 _WHOLES = frozenset({*RELATION_KINDS, Kind.DOMAIN})
 _PARTS = PART_KINDS | {Kind.DOMAIN_CONSTRAINT}
+_LOOSE: frozenset[str] = frozenset()
+_IN_TEXTS = frozenset({"FROM", "JOIN", "ONLY", "ON", "REFERENCES", "INTO", "UPDATE", "TO", ":"})
+_IN_QUERIES = _IN_TEXTS | {",", "("}
 _LIST_ENDS = frozenset(
     {",", "FROM", "WHERE", "UNION", "INTERSECT", "EXCEPT", "GROUP", "ORDER", "LIMIT", ")", ""}
 )
@@ -94,10 +98,12 @@ def _told(each: SchemaObject, rename: Rename, *, texts: bool) -> SchemaObject:
     changes = dict(_references(each, rename))
     if texts:
         in_view = isinstance(each, View)
+        strict = _LOOSE if isinstance(each, Function) else _IN_QUERIES if in_view else _IN_TEXTS
         for name in _TEXTS:
             text = getattr(each, name, None)
             if type(text) is str:
-                changes[name] = _rewritten(text, rename, listing=in_view)
+                of = _LOOSE if name == "type" else strict
+                changes[name] = _rewritten(text, rename, listing=in_view, strict=of)
         if isinstance(each, View):
             changes["columns"] = tuple((column, _rewritten(of, rename)) for column, of in each.columns)
         if isinstance(each, CompositeType):
@@ -134,7 +140,9 @@ def _columns(columns: tuple[str, ...], table: str, rename: Rename) -> tuple[str,
     return tuple(rename.new.part if column == rename.old.part else column for column in columns)
 
 
-def _rewritten(text: str, rename: Rename, *, listing: bool = False) -> str:
+def _rewritten(
+    text: str, rename: Rename, *, listing: bool = False, strict: frozenset[str] = frozenset()
+) -> str:
     """Return a text with the tokens replaced that name what is renamed.
 
     Parameters
@@ -142,6 +150,8 @@ def _rewritten(text: str, rename: Rename, *, listing: bool = False) -> str:
     listing : bool
         Whether the text is a query, whose columns keep their names: what was called by the column's is
         called so with AS.
+    strict : frozenset of str
+        After which words a table's name is taken for one; after any where there are none.
     """
     old = rename.old.part or callee(bare(rename.old.name))[0]
     if old.strip('"') not in text:
@@ -150,17 +160,20 @@ def _rewritten(text: str, rename: Rename, *, listing: bool = False) -> str:
         found = list(tokens(text))
     except SqlTextError:  # a text in a language of its own
         return text
-    return _Rewriting(found, old, rename, listing).text()
+    return _Rewriting(found, old, rename, listing=listing, strict=strict).text()
 
 
 class _Rewriting:
     """One text while it is rewritten."""
 
-    def __init__(self, found: list[Token], old: str, rename: Rename, listing: bool) -> None:
+    def __init__(
+        self, found: list[Token], old: str, rename: Rename, *, listing: bool, strict: frozenset[str]
+    ) -> None:
         self.found = found
         self.old = old
         self.new = rename.new.part or callee(bare(rename.new.name))[0]
         self.rename = rename
+        self.strict = strict
         self.is_part = bool(rename.old.part)
         self.listing = listing and rename.old.kind is Kind.COLUMN
         self.solid = [place for place, token in enumerate(found) if token.kind not in _IGNORED]
@@ -200,9 +213,16 @@ class _Rewriting:
         following = self._at(order + 1)
         if self.is_part:
             return following not in (".", "(") or self._at(order - 1) in (".", "ON", "(", ",")
-        before = self._at(order - 1) == "."
+        if self.rename.old.kind in RELATION_KINDS and self.strict and not self._stands_for_a_table(order):
+            return False
         schema = schema_of(self.rename.old.name)
-        return not before or (bool(schema) and self.found[self.solid[order - 2]].text == schema)
+        qualified = self._at(order - 1) == "."
+        return not qualified or (bool(schema) and self.found[self.solid[order - 2]].text == schema)
+
+    def _stands_for_a_table(self, order: int) -> bool:
+        """Whether it can only be a table's name: a column may have the same."""
+        before = order - 2 if self._at(order - 1) == "." else order
+        return self._at(order + 1) == "." or self._at(before - 1) in self.strict
 
     def _new(self, order: int, selecting: bool) -> str:
         if not (self.listing and selecting and self._at(order + 1) in _LIST_ENDS):
