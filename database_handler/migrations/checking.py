@@ -17,11 +17,11 @@ from database_handler.migrations.introspection import introspect
 from database_handler.migrations.ladder import Ladder, climb
 from database_handler.migrations.migration_values import Direction, Migration
 from database_handler.migrations.schema_diff import diff
-from database_handler.migrations.scratch import UNSAFE_USE, copy_of, guard
+from database_handler.migrations.scratch import UNSAFE_USE, guard
 from database_handler.migrations.seeding import seed
 from database_handler.migrations.snapshot import Column, Index, Kind, ObjectId, SchemaSnapshot
 from database_handler.migrations.surviving import Rows, lost_values, read_rows
-from database_handler.migrations.wanted import difference, read_head, read_overlay
+from database_handler.migrations.wanted import difference, versions_and_models
 
 __all__ = ["Checked", "Verified", "VerifiedVersion", "check", "verify", "writes_rows"]
 
@@ -52,9 +52,7 @@ class Checked(BaseModel, frozen=True):
 def check(config: DatabaseConfig, chain: Chain) -> Checked:
     """Compare what the chain's own models ask for with what its versions make, on scratch copies."""
     chain = chain.again()
-    overlay = read_overlay(config, chain)
-    with copy_of(config, chain.all) as session:
-        head = read_head(session, chain.all)
+    with versions_and_models(config, chain) as (session, head, overlay):
         found = difference(session, head, overlay)
         guard(session, config)
     return Checked(

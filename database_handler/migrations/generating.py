@@ -17,13 +17,12 @@ from database_handler.migrations.file_writing import message_line, next_name, re
 from database_handler.migrations.migration import parse
 from database_handler.migrations.proof import Proof, Proven, prove
 from database_handler.migrations.rehearsal import rehearse, stage
-from database_handler.migrations.scratch import copy_of, guard
+from database_handler.migrations.scratch import guard
 from database_handler.migrations.wanted import (
     Change,
     difference,
     extensions_of,
-    read_head,
-    read_overlay,
+    versions_and_models,
     way_of,
 )
 
@@ -105,9 +104,7 @@ class _Generating:
     message: str
 
     def run(self) -> Generated:
-        overlay = read_overlay(self.config, self.chain)
-        with copy_of(self.config, self.chain.all) as session:
-            head = read_head(session, self.chain.all)
+        with versions_and_models(self.config, self.chain) as (session, head, overlay):
             found = difference(session, head, overlay)
             unmodelled = tuple(f"{kind} {which}" for kind, which in head.unmodelled)
             drops = Drops(self.drop)

@@ -1,7 +1,7 @@
 """A scratch copy that is taken up version by version, with trials in between of which nothing stays."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from database_handler.config.database import DatabaseConfig
@@ -17,6 +17,7 @@ from database_handler.migrations.scratch import (
     schemas_of,
     scratch_database,
     scratch_schema,
+    undone,
 )
 
 __all__ = ["Ladder", "climb"]
@@ -59,19 +60,12 @@ def climb(config: DatabaseConfig, migrations: Sequence[Migration], work: Callabl
         return work(_InDatabase(scratch))
 
 
-class _Undo(Exception):
-    """Undoes a savepoint."""
-
-
 class _InSchema:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    @contextmanager
-    def trial(self) -> Iterator[Session]:
-        with suppress(_Undo), self._session.undoable() as inside:
-            yield inside
-            raise _Undo
+    def trial(self) -> AbstractContextManager[Session]:
+        return undone(self._session)
 
     def advance(self, migrations: Sequence[Migration]) -> None:
         build(self._session, migrations)

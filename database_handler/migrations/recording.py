@@ -144,9 +144,14 @@ def recording(lease: Kept, history: History, files: Sequence[Migration]) -> Iter
     try:
         yield
     except MigrationFailed:
-        _quietly(lambda: before and before.record(lease, history))  # versions before it may stand
+        _record(before, lease, history)  # versions before it may stand
         raise
-    _quietly(lambda: before and before.record(lease, history))
+    _record(before, lease, history)
+
+
+def _record(before: "_Before | None", lease: Kept, history: History) -> None:
+    if before is not None:
+        _quietly(lambda: before.record(lease, history))
 
 
 def head_of(history: Sequence[Applied]) -> str | None:

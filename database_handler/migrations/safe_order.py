@@ -11,7 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from database_handler.migrations.lint_checks import locks_readers_of
 from database_handler.migrations.lint_scene import Before, Scene
-from database_handler.migrations.safe_steps import Change, Step, allow, is_put_aside, steps_of, whole
+from database_handler.migrations.safe_change import Change, Step, allow, is_put_aside
+from database_handler.migrations.safe_steps import steps_of, whole
 from database_handler.migrations.schema_diff.statement import Action, SchemaStatement
 from database_handler.migrations.snapshot import Kind, ObjectId
 from database_handler.migrations.statement_facts import bare, facts_of

@@ -7,14 +7,15 @@ and made again (a view under a changed column, say) is so within one transaction
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from database_handler.migrations.errors import BackfillNeeded
+from database_handler.migrations.safe_change import Change, Step, Way
+from database_handler.migrations.safe_columns import filling, missing_backfills
 from database_handler.migrations.safe_order import Node, ordered_steps
-from database_handler.migrations.safe_steps import Change, Step, Way, filling, missing_backfills
 from database_handler.migrations.schema_diff import renamed
 from database_handler.migrations.schema_diff.statement import Action, Rename, SchemaDiff
 from database_handler.migrations.snapshot import ObjectId, SchemaSnapshot
@@ -165,13 +166,17 @@ class _Queue:
         for number, node in enumerate(nodes):
             for earlier in node.after | node.apart:
                 self._following[earlier].append(number)
-        self._ready = {number for number, count in enumerate(self._waiting) if not count}
+        self._ready: dict[object, set[int]] = defaultdict(set)
+        self._ranks: list[tuple[bool, int, str, int, int]] = []
+        self._free(number for number, count in enumerate(self._waiting) if not count)
 
     def next_section(self) -> list[int]:
         """Take the steps of one section; none when all are taken."""
-        if not self._ready:
+        while self._ranks and not self._is_ready(self._ranks[0][-1]):
+            heappop(self._ranks)
+        if not self._ranks:
             return []
-        first = min(self._ready, key=self._rank)
+        first = self._ranks[0][-1]
         section = _Filling(self._nodes, first)
         candidates = [self._placed(first)]
         while candidates:
@@ -179,24 +184,45 @@ class _Queue:
             if not section.takes(number):
                 continue
             if not section.steps:
-                candidates = sorted(map(self._placed, self._ready - {first}))
+                candidates = sorted(map(self._placed, self._beside(first)))
             section.add(number)
             for freed in self._take(number):
                 if not self._nodes[freed].apart & section.members:
                     heappush(candidates, self._placed(freed))
         return section.steps
 
+    def _kind(self, number: int) -> tuple[bool, Way, frozenset[str]]:
+        step = self._nodes[number].step
+        return step.scans, step.way, step.tables
+
+    def _is_ready(self, number: int) -> bool:
+        return number in self._ready[self._kind(number)]
+
+    def _beside(self, first: int) -> set[int]:
+        """Return the ready steps that may share a section with one: of its table, or of none."""
+        scans, way, tables = self._kind(first)
+        if tables:
+            found = self._ready[scans, way, tables] | self._ready[scans, way, frozenset()]
+        else:
+            found = set[int]().union(*self._ready.values())
+        return found - {first}
+
+    def _free(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._ready[self._kind(number)].add(number)
+            heappush(self._ranks, self._rank(number))
+
     def _placed(self, number: int) -> tuple[int, int]:
         return self._nodes[number].place, number
 
     def _take(self, number: int) -> list[int]:
-        self._ready.discard(number)
+        self._ready[self._kind(number)].discard(number)
         freed: list[int] = []
         for following in self._following[number]:
             self._waiting[following] -= 1
             if not self._waiting[following]:
                 freed.append(following)
-        self._ready.update(freed)
+        self._free(freed)
         return freed
 
     def _rank(self, number: int) -> tuple[bool, int, str, int, int]:

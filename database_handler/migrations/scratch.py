@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ __all__ = [
     "build_for_good",
     "copy_of",
     "guard",
-    "restore_path",
     "rolled_back",
     "schemas_of",
     "scratch_database",
     "scratch_schema",
+    "undone",
 ]
 
 _LOCK_TIMEOUT = 2.0  # seconds; a scratch transaction waits for nobody's table, and for no catalogue row long
@@ -80,6 +80,18 @@ def rolled_back(config: DatabaseConfig) -> Iterator[Session]:
         lease.release()
 
 
+class _Undo(Exception):
+    """Undoes a savepoint."""
+
+
+@contextmanager
+def undone(session: Session) -> Iterator[Session]:
+    """Give the session of a transaction for work that is undone when the block ends."""
+    with suppress(_Undo), session.undoable() as inside:
+        yield inside
+        raise _Undo
+
+
 _PATH = (
     "SELECT set_config('search_path', concat_ws(', ', %s, (SELECT string_agg(DISTINCT quote_ident(nspname),"
     " ', ') FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
@@ -101,12 +113,6 @@ def _enter_schema(session: Session, name: str) -> None:
             "a scratch copy is made and rolled back, and this server takes no writes: use the primary, or a "
             "development database"
         ) from error
-
-
-def restore_path(session: Session) -> None:
-    """Set the search path of a scratch session anew, after a text that may have changed it."""
-    [schema] = session.one(Statement("SELECT quote_ident(current_schema())", "scratch.schema"))
-    session.one(Statement(_PATH, "scratch.path"), [schema])
 
 
 # --------------------------------------------------------------------------------------------------- a copy

@@ -1,6 +1,7 @@
 """From the versions' schema to the models': what is renamed, what is changed, and the sections that do it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database_handler.config.database import DatabaseConfig
@@ -8,10 +9,10 @@ from database_handler.core.ddl import create_tables
 from database_handler.core.exceptions import DatabaseError
 from database_handler.core.session import Session, Statement
 from database_handler.core.text_search import VECTOR_FUNCTION, create_text_search
-from database_handler.migrations.building import look, made_extensions
+from database_handler.migrations.building import build, look, made_extensions
 from database_handler.migrations.chain import Chain
 from database_handler.migrations.decisions import Deciding
-from database_handler.migrations.errors import BackfillNeeded, ProofFailed
+from database_handler.migrations.errors import BackfillNeeded, MigrationFailed, ProofFailed
 from database_handler.migrations.migration_values import Migration
 from database_handler.migrations.model_schema import (
     Overlay,
@@ -23,7 +24,7 @@ from database_handler.migrations.model_schema import (
 from database_handler.migrations.safe_way import PlannedSection, safe_sections
 from database_handler.migrations.schema_diff import diff
 from database_handler.migrations.schema_diff.statement import Rename, SchemaDiff
-from database_handler.migrations.scratch import copy_of
+from database_handler.migrations.scratch import UNSAFE_USE, copy_of, guard, undone
 from database_handler.migrations.snapshot import Kind, ObjectId, SchemaSnapshot
 
 __all__ = [
@@ -32,31 +33,71 @@ __all__ = [
     "difference",
     "extensions_of",
     "read_head",
-    "read_overlay",
     "rename_section",
     "renamed",
+    "versions_and_models",
     "way_of",
 ]
 
 
-def read_overlay(config: DatabaseConfig, chain: Chain) -> Overlay:
-    """Make the models' tables on a scratch copy of the folders before, and read what came of it.
+@contextmanager
+def versions_and_models(
+    config: DatabaseConfig, chain: Chain
+) -> Iterator[tuple[Session, SchemaSnapshot, Overlay]]:
+    """Give a scratch copy at the chain's head, its schema, and what the models would make in its place.
 
     Raises
     ------
     ProofFailed
-        PostgreSQL refuses them.
+        PostgreSQL refuses the models' tables.
     """
+    with ExitStack() as stack:
+        yield _on_one_copy(stack, config, chain) or _on_two_copies(stack, config, chain)
+
+
+_Found = tuple[Session, SchemaSnapshot, Overlay]
+
+
+def _on_one_copy(stack: ExitStack, config: DatabaseConfig, chain: Chain) -> _Found | None:
+    """Make the models' tables on what was there before, undo that, and go on with the versions."""
+    with ExitStack() as attempt:
+        session = attempt.enter_context(copy_of(config, chain.before, then=chain.migrations))
+        overlay = _overlay(session, chain)
+        try:
+            build(session, chain.migrations)
+        except MigrationFailed as failure:
+            if failure.sqlstate != UNSAFE_USE:
+                raise
+            return None
+        guard(session, config)
+        stack.enter_context(attempt.pop_all())
+        return session, _head(session, chain), overlay
+
+
+def _on_two_copies(stack: ExitStack, config: DatabaseConfig, chain: Chain) -> _Found:
+    with copy_of(config, chain.before) as session:
+        overlay = _overlay(session, chain)
+    session = stack.enter_context(copy_of(config, chain.all))
+    return session, _head(session, chain), overlay
+
+
+def _head(session: Session, chain: Chain) -> SchemaSnapshot:
+    return read_head(session, chain.all)
+
+
+def _overlay(session: Session, chain: Chain) -> Overlay:
+    """Make the models' tables on a copy of the folders before, read what came of it, and undo it."""
     tables = chain.own.tables
     text = create_tables(tables)
     before = made_extensions(version.text for version in chain.before)
-    with copy_of(config, chain.before) as session:
-        base = look(session, before) if chain.before else SchemaSnapshot({})
-        if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
-            text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
+    base = look(session, before) if chain.before else SchemaSnapshot({})
+    if any(key.kind is Kind.FUNCTION and key.name.startswith(VECTOR_FUNCTION) for key in base.objects):
+        text = text.removeprefix("\n\n".join((*create_text_search(), "")))  # an earlier folder made that
+    with undone(session) as inside:
         if tables:
-            _make(session, text)
-        return Overlay(look(session, before | made_extensions([text])), base, tables)
+            _make(inside, text)
+        modelled = look(inside, before | made_extensions([text]))
+    return Overlay(modelled, base, tables)
 
 
 def _make(session: Session, text: str) -> None:

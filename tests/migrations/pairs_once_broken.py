@@ -96,15 +96,6 @@ ONCE_BROKEN: list[tuple[str, str]] = [
         "CREATE TABLE part PARTITION OF t FOR VALUES IN ('1'); CREATE UNIQUE INDEX i ON t (foo, bar)",
         "",
     ),
-    # A part's own primary key that serves the whole's index.
-    (
-        "CREATE TABLE t (id integer, foo text) PARTITION BY LIST (foo);"
-        "CREATE TABLE part PARTITION OF t FOR VALUES IN ('1')",
-        "CREATE TABLE t (id integer, foo text) PARTITION BY LIST (foo);"
-        "CREATE TABLE part PARTITION OF t FOR VALUES IN ('1'); CREATE UNIQUE INDEX i ON ONLY t (foo, id);"
-        "ALTER TABLE part ADD CONSTRAINT part_key PRIMARY KEY (foo, id);"
-        "ALTER INDEX i ATTACH PARTITION part_key",
-    ),
     # A reference whose both ends change their type together.
     (
         "CREATE TABLE t (id bigint PRIMARY KEY, above bigint REFERENCES t)",

@@ -527,3 +527,9 @@ def test_rules_are_told_in_full() -> None:
     for name, rule in RULES.items():
         assert name == rule.name
         assert all((rule.what, rule.why, rule.instead))
+
+
+def test_every_rule_is_on_the_page_of_decisions() -> None:
+    page = (VERSIONS.parents[2] / "docs" / "decisions" / "0027-lint.md").read_text(encoding="utf-8")
+    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert named == list(RULES)

@@ -245,11 +245,11 @@ RENAMED = {
         ["ALTER TABLE t RENAME COLUMN b TO c"],
     ),
     "a table, with what is named after it": (
-        "C"
-        "REATE TABLE note (id serial PRIMARY KEY, x int GENERATED ALWAYS AS IDENTITY, up int REFERENCES note);"
+        "CREATE TABLE note (id serial PRIMARY KEY, x int GENERATED ALWAYS AS IDENTITY,"
+        " up int REFERENCES note);"
         "CREATE INDEX note_up_idx ON note (up); CREATE VIEW v AS SELECT note.id FROM note",
-        "C"
-        "REATE TABLE notes (id serial PRIMARY KEY, x int GENERATED ALWAYS AS IDENTITY, up int REFERENCES notes);"
+        "CREATE TABLE notes (id serial PRIMARY KEY, x int GENERATED ALWAYS AS IDENTITY,"
+        " up int REFERENCES notes);"
         "CREATE INDEX notes_up_idx ON notes (up); CREATE VIEW v AS SELECT notes.id FROM notes",
         [Rename(table("note"), table("notes"))],
         [

@@ -297,6 +297,21 @@ CONSTRAINTS = {
         "CREATE FUNCTION f(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql RETURN $1 > 0; ALTER "
         "TABLE t ADD CHECK (f(a))",
     ),
+    "references, both retyped to what does not refer back": (
+        "",
+        "CREATE TABLE t (a bigint PRIMARY KEY, b bigint REFERENCES t)",
+        "CREATE TABLE t (a numeric(8,2) PRIMARY KEY, b numeric(8,2) REFERENCES t)",
+    ),
+    "key and unique on one column": (
+        "",
+        "",
+        f"{T} ALTER TABLE t ADD PRIMARY KEY (a); ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)",
+    ),
+    "check over a list, and a range in a condition": (
+        "",
+        "",
+        "CREATE TABLE t (a varchar CHECK (a IN ('x', 'y')), b integer CHECK (b BETWEEN 1 AND 3 AND b <> 2))",
+    ),
     "exclusion": (
         "CREATE TABLE t (r int4range);",
         "ALTER TABLE t ADD CONSTRAINT x EXCLUDE USING gist (r WITH &&)",
@@ -450,6 +465,11 @@ TYPES = {
         "",
         "CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE t (a e DEFAULT 'a')",
         "CREATE TABLE t (a text DEFAULT 'a')",
+    ),
+    "enum becomes a range of its name": (
+        "",
+        "CREATE TYPE e AS ENUM ('a'); CREATE TABLE t (a e[], b integer)",
+        "CREATE TYPE e AS RANGE (SUBTYPE = integer); CREATE TABLE t (a e, b integer)",
     ),
     "enum, unused, reordered": ("", "CREATE TYPE e AS ENUM ('a', 'b')", "CREATE TYPE e AS ENUM ('b', 'a')"),
     "enum under a domain": (

@@ -283,6 +283,7 @@ class Kept:
         self, scratch: Scratch, old: SchemaSnapshot, new: SchemaSnapshot, renames: Iterable[Rename]
     ) -> None:
         self._new_names = {each.old: each.new for each in renames}
+        self._parts = [(old, new) for old, new in self._new_names.items() if old.kind is Kind.COLUMN]
         tables = [
             each.id for each in old if each.id.kind is Kind.TABLE and self._renamed(each.id) in new.objects
         ]
@@ -310,6 +311,10 @@ class Kept:
             and other.type not in ("json", "jsonb")
         )
 
+    def _inherited(self, column: ObjectId, old: ObjectId) -> set[ObjectId]:
+        """What it is called meanwhile, where it takes the new name of its parent's."""
+        return {column._replace(part=new.part) for before, new in self._parts if before.part == old.part}
+
     def check(self, scratch: Scratch, told: Told, up: SchemaDiff) -> None:
         """After the way up: everything stands under its new name, but what was told to be lost."""
         self._compare(scratch, told, _lost(up), up, self._renamed)
@@ -336,7 +341,9 @@ class Kept:
         for old_id, values in self._values.items():
             column = name(old_id)
             whole = {ObjectId(Kind.TABLE, column.name), ObjectId(Kind.TABLE, old_id.name)}
-            if not {column, old_id, *whole} & lost and (found := _values(scratch, column)) != values:
+            if {column, old_id, *whole, *self._inherited(column, old_id)} & lost:
+                continue
+            if (found := _values(scratch, column)) != values:
                 raise told.broken(f"values of {column} changed, unsaid: {values} {found}", way.script)
 
 

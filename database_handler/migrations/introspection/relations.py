@@ -160,7 +160,8 @@ class _Reading:
             catalogue.columns.setdefault(attribute.relation, {})[attribute.number] = attribute.name
         counted = any(relation.kind == "S" for relation in relations)
         self.sequences = {each.oid: each for each in (_sequences(catalogue) if counted else ())}
-        self.of_columns = {(each.table, each.column): each for each in self.sequences.values() if each.bond}
+        identities = (each for each in self.sequences.values() if each.bond == "i")
+        self.of_columns = {(each.table, each.column): each for each in identities}
 
 
 def _sequences(catalogue: Catalogue) -> Iterator[_Sequence]:
@@ -256,7 +257,7 @@ def _column(reading: _Reading, table: str, row: _Attribute) -> None:
 
 def _identity(reading: _Reading, row: _Attribute) -> Identity | None:
     sequence = reading.of_columns.get((row.relation, row.number))
-    if sequence is None or sequence.bond != "i":  # a partition uses its parent's
+    if sequence is None:  # a partition uses its parent's
         return None
     return Identity(row.identity == "a", reading.catalogue.relations[sequence.oid], sequence.options)
 

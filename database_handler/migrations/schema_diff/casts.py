@@ -1,10 +1,11 @@
 """How the values of a column become those of another type: by themselves, by a cast, or through text."""
 
 import re
+from collections.abc import Iterable
 
 from database_handler.migrations.schema_diff.names import base_type
 
-__all__ = ["conversion", "family", "lost_by_cast"]
+__all__ = ["conversion", "family", "lost_by_cast", "refer_to_each_other"]
 
 _FAMILIES = {
     "smallint": "number",
@@ -56,6 +57,7 @@ _ASSIGNED = {
     ("numeric", "money"),
     ("money", "numeric"),
 }
+_REFERRING = (frozenset({"smallint", "integer", "bigint"}), frozenset({"text", "character varying"}))
 _WIDTHS = ("smallint", "integer", "bigint", "numeric")
 _NUMBERS = re.compile(r"\(([0-9]+)(?:,(-?[0-9]+))?\)")
 _PRECISION = re.compile(r"\([0-9,-]+\)")
@@ -64,6 +66,12 @@ _PRECISION = re.compile(r"\([0-9,-]+\)")
 def family(type: str) -> str | None:
     """Return the family within which types compare with each other; None for a type that has none."""
     return _FAMILIES.get(base_type(_plain(type))) if not type.endswith("]") else None
+
+
+def refer_to_each_other(types: Iterable[str]) -> bool:
+    """Whether columns of any two of these types can refer to each other, in either direction."""
+    plain = {_plain(type) for type in types}
+    return any(plain <= kin for kin in _REFERRING)
 
 
 def _plain(type: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from database_handler.core.sql_text import SqlTextError, TokenKind, significant_tokens
-from database_handler.migrations.schema_diff.casts import family
+from database_handler.migrations.schema_diff.casts import family, refer_to_each_other
 from database_handler.migrations.schema_diff.deparsed import is_told_otherwise
 from database_handler.migrations.schema_diff.names import bare, base_type, callee, free_name
 from database_handler.migrations.schema_diff.side import Side
@@ -109,6 +109,9 @@ class Change:
         return tuple(kept)
 
     def _begin(self) -> None:
+        for id in self.gone:
+            if id.kind in _TYPES and any(ObjectId(kind, id.name) in self.new for kind in _TYPES):
+                self._make_way(id)
         self._queue.extend(self.gone)
         for id in self.changed:
             before, after = self.old.objects[id], self.new.objects[id]
@@ -127,14 +130,18 @@ class Change:
     def _make_again(self, id: ObjectId) -> None:
         if id in self.again or id in self.moved:
             return
+        self._make_way(id)
+        self.again.add(id)
+        self._queue.append(id)
+
+    def _make_way(self, id: ObjectId) -> None:
+        """Let columns hold their values while another type takes the name of theirs."""
         if id.kind is Kind.RANGE and self._holds_values(id):
             self.parked.add(id)
         elif id.kind in _TYPES and self._holds_values(id):
             self.moved[id] = free_name(
                 id.name, {each.name for each in (*self.old.objects, *self.new.objects)}
             )
-        self.again.add(id)
-        self._queue.append(id)
 
     def _holds_values(self, type: ObjectId) -> bool:
         """Whether a column that stays is of this type, or of one that is made of it."""
@@ -190,11 +197,11 @@ class Change:
         if is_told_otherwise(each.definition):
             return False
         columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
-        types = {family(self._type(column)) for column in columns if column in self.new}
-        types |= {family(self._type(column, new=True)) for column in columns if column in self.new}
+        types = [self._type(each, new=new) for each in columns if each in self.new for new in (False, True)]
         if isinstance(each, Constraint) and each.type is ConstraintType.FOREIGN_KEY:
-            return len(types) == 1 and None not in types
-        return len(columns) < 2 or (len(types) == 1 and None not in types) or self._only_one(columns)
+            return refer_to_each_other(types)
+        families = {family(type) for type in types}
+        return len(columns) < 2 or (len(families) == 1 and None not in families) or self._only_one(columns)
 
     def _only_one(self, columns: Iterable[ObjectId]) -> bool:
         def differs(id: ObjectId) -> bool:
@@ -227,7 +234,7 @@ class Change:
         if must_go(before, destroyed):
             self._make_again(id)
         elif destroyed.kind in _TYPES and base_type(before.type) in names_of(self.old.objects[destroyed]):
-            if destroyed in self.new:
+            if destroyed in self.new or destroyed in self.moved or destroyed in self.parked:
                 self._retype(id)
         elif before.generated:
             if destroyed in self.new or before == after:

@@ -153,12 +153,15 @@ def _inside(made: list[ObjectId], change: Change) -> dict[ObjectId, ObjectId]:
     return {id: whole for id, whole in found.items() if not _lacks(id, whole, found, change)}
 
 
+_INDEXED = (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE, ConstraintType.EXCLUSION)
+
+
 def _doubled(inside: dict[ObjectId, ObjectId], change: Change) -> list[ObjectId]:
     """Return the keys on the columns of another key: in one statement the server would make one of both."""
     keys = [each for id in inside if isinstance(each := change.new.objects[id], Constraint)]
-    seen, found = set[tuple[str, tuple[str, ...]]](), list[ObjectId]()
+    seen, found = set[tuple[object, ...]](), list[ObjectId]()
     for each in sorted(keys, key=lambda each: (each.type is not ConstraintType.PRIMARY_KEY, each.id)):
-        if each.type in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
+        if each.type in _INDEXED:
             if (each.id.name, each.columns) in seen:
                 found.append(each.id)
             seen.add((each.id.name, each.columns))
