@@ -469,7 +469,8 @@ VALUES = {OWNER: "lower(body)", ObjectId(Kind.COLUMN, "notes", "kind"): "'plain'
 def written(folder: Folder, config: DatabaseConfig) -> tuple[SchemaSnapshot, SchemaSnapshot]:
     """Write the version that turns MANY's schema into the changed one and back; return both."""
     old, new = snapshots(config, MANY, CHANGES)
-    ways = ((old, new, "up", VALUES), (new, old, "down", {}))
+    none: dict[ObjectId, str] = {}
+    ways = ((old, new, "up", VALUES), (new, old, "down", none))
     text = "".join(
         section.text(way)
         for start, end, way, values in ways

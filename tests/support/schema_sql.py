@@ -285,12 +285,12 @@ class _Writer:
                     f"{front}(a integer) RETURNS {returns} LANGUAGE sql STABLE{extra} ROWS 7 AS $$ {body} $$"
                 )
             case "setof":
-                table = quoted(self.schema.table(thing.table).name)
-                body = f"SELECT * FROM {table} LIMIT {n}"
-                return f"{front}() RETURNS SETOF {table} LANGUAGE sql STABLE{extra} AS $$ {body} $$"
+                whole = quoted(self.schema.table(thing.table).name)
+                body = f"SELECT * FROM {whole} LIMIT {n}"
+                return f"{front}() RETURNS SETOF {whole} LANGUAGE sql STABLE{extra} AS $$ {body} $$"
             case "row":
-                table = quoted(self.schema.table(thing.table).name)
-                return f"{front}(r {table}) RETURNS integer LANGUAGE sql STABLE{extra} AS $$ SELECT {n} $$"
+                whole = quoted(self.schema.table(thing.table).name)
+                return f"{front}(r {whole}) RETURNS integer LANGUAGE sql STABLE{extra} AS $$ SELECT {n} $$"
             case "procedure":
                 body = f"BEGIN b := {n}; END"
                 arguments = f"a {type}, INOUT b integer"

@@ -197,7 +197,9 @@ class Change:
         if is_told_otherwise(each.definition):
             return False
         columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
-        types = [self._type(each, new=new) for each in columns if each in self.new for new in (False, True)]
+        if any(self.old.needs(column) & self.parked for column in columns):
+            return False  # text, which the column is meanwhile, may have no such operators
+        types = [self._type(one, new=new) for one in columns if one in self.new for new in (False, True)]
         if isinstance(each, Constraint) and each.type is ConstraintType.FOREIGN_KEY:
             return refer_to_each_other(types)
         families = {family(type) for type in types}
@@ -261,11 +263,14 @@ class Change:
         return destroyed.kind is not Kind.TABLE and table in self.reattached
 
     def _park_above(self) -> None:
-        """Park the types that are made of parked ones: the old ones can only be dropped together."""
+        """Park the types that are made of parked ones, for the old ones can only be dropped together."""
         while found := [id for id in self.moved if self.old.needs(id) & self.parked]:
             self.parked.update(found)
             for id in found:
                 del self.moved[id]
+        for id in sorted(id for id in self.retyped if self.old.needs(id) & self.parked):
+            self._reshape(id)  # indexes that text has no operators for
+        self._spread()
 
     def _release_sequences(self) -> None:
         for id, each in self.old.objects.items():

@@ -177,8 +177,8 @@ def _likeness(each: SchemaObject, parents: set[str]) -> tuple[object, ...]:
             known = (each.type, each.definition, each.validated, each.clustered, each.replica_identity)
             return (each.id.kind, each.id.name, *known)
         case Index() if each.valid:
-            known = (each.table, each.definition, each.unique, each.parent, each.statistics)
-            return (each.id.kind, *known, each.clustered, each.replica_identity)
+            made = (each.table, each.definition, each.unique, each.parent, each.statistics)
+            return (each.id.kind, *made, each.clustered, each.replica_identity)
         case Sequence(owned_by=ObjectId()):
             return (each.id.kind, each.owned_by, each.options, each.persistence)
         case _:
