@@ -22,9 +22,9 @@ from psycopg2 import sql
 from database_handler import Database, DatabaseConfig, MigrationManager
 from database_handler.core.connection import dedicated
 from database_handler.core.transaction import Autocommit
-from database_handler.migrations.introspection import take_snapshot
-from database_handler.migrations.schema_diff import diff
-from database_handler.migrations.snapshot import Kind, SchemaSnapshot
+from database_handler.migrations.schema.introspection import take_snapshot
+from database_handler.migrations.schema.schema_diff import diff
+from database_handler.migrations.schema.snapshot import Kind, SchemaSnapshot
 
 __all__ = ["NAME", "TABLES", "VERSIONS", "Tool", "measured", "show"]
 

@@ -17,13 +17,13 @@ from database_handler.core.exceptions import (
     SchemaMismatch,
 )
 from database_handler.migrations import MigrationLockTimeout, MigrationStatus, errors
-from database_handler.migrations.many_schemas import SchemasReport
+from database_handler.migrations.runner.many_schemas import SchemasReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
 if TYPE_CHECKING:  # loaded with the commands that return them
-    from database_handler.migrations.checking import Verified
-    from database_handler.migrations.comparing import Comparison
+    from database_handler.migrations.generation.checking import Verified
+    from database_handler.migrations.live.comparing import Comparison
 
 __all__ = ["DecisionNeeded", "Ending", "UsageProblem", "ending", "know_versions", "silence_stdout", "tell"]
 
@@ -117,7 +117,8 @@ def _(value: SchemasReport) -> Ending:
 
 def know_versions() -> None:
     """Learn the exit codes of the values that only some commands on versions load."""
-    from database_handler.migrations import checking, comparing, drift, linting, preflight
+    from database_handler.migrations.generation import checking
+    from database_handler.migrations.live import comparing, drift, linting, preflight
 
     ending.register(checking.Checked, lambda value: _if(not value.agrees, Ending.PENDING))
     ending.register(checking.Verified, _of_verified)

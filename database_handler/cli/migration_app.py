@@ -20,17 +20,17 @@ from database_handler.database import Database
 from database_handler.migrations import MigrationManager, MigrationReport, MigrationStatus
 
 if TYPE_CHECKING:
-    from database_handler.migrations.adopting import Adopted
-    from database_handler.migrations.baseline import BaselineReport
-    from database_handler.migrations.checking import Checked, Verified
-    from database_handler.migrations.comparing import Comparison
-    from database_handler.migrations.drift import DriftReport
-    from database_handler.migrations.generating import Generated
-    from database_handler.migrations.linting import LintReports
-    from database_handler.migrations.lock_file import Locked
-    from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
-    from database_handler.migrations.preflight import PreflightReport
-    from database_handler.migrations.squashing import Squashed
+    from database_handler.migrations.generation.checking import Checked, Verified
+    from database_handler.migrations.generation.generating import Generated
+    from database_handler.migrations.generation.squashing import Squashed
+    from database_handler.migrations.live.adopting import Adopted
+    from database_handler.migrations.live.baseline import BaselineReport
+    from database_handler.migrations.live.comparing import Comparison
+    from database_handler.migrations.live.drift import DriftReport
+    from database_handler.migrations.live.linting import LintReports
+    from database_handler.migrations.live.lock_file import Locked
+    from database_handler.migrations.live.preflight import PreflightReport
+    from database_handler.migrations.runner.many_schemas import SchemaOutcome, SchemasReport
 
 __all__ = ["migration_tables"]
 

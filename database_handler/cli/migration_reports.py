@@ -21,7 +21,7 @@ class LintRules(BaseModel, frozen=True):
 
 def lint_rules() -> LintRules:
     """Return the rules of the lint."""
-    from database_handler.migrations.lint import RULES
+    from database_handler.migrations.safety.lint import RULES
 
     rules = (RULES[name] for name in sorted(RULES))
     return LintRules(rules=tuple(LintRule(name=r.name, why=r.why, instead=r.instead) for r in rules))

@@ -14,7 +14,7 @@ from database_handler.migrations import (
     PlannedMigration,
     PlannedStatement,
 )
-from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
+from database_handler.migrations.runner.many_schemas import SchemaOutcome, SchemasReport
 
 __all__ = ["outcome_line"]
 

@@ -9,18 +9,18 @@ from rich.text import Text
 from database_handler.cli import endings
 from database_handler.cli.migration_reports import LintRules
 from database_handler.cli.tables import columns_of, counted, exact, laid_out, pairs, phrase
-from database_handler.migrations.adopting import Adopted
-from database_handler.migrations.baseline import BaselineReport
-from database_handler.migrations.checking import Checked, Verified
-from database_handler.migrations.comparing import Comparison
-from database_handler.migrations.differences import Difference, Differences
-from database_handler.migrations.drift import DriftReport
-from database_handler.migrations.generating import Generated
-from database_handler.migrations.lint import Finding, LintReport
-from database_handler.migrations.linting import LintReports
-from database_handler.migrations.lock_file import Locked
-from database_handler.migrations.preflight import PreflightFinding, PreflightReport
-from database_handler.migrations.squashing import Squashed
+from database_handler.migrations.generation.checking import Checked, Verified
+from database_handler.migrations.generation.generating import Generated
+from database_handler.migrations.generation.squashing import Squashed
+from database_handler.migrations.live.adopting import Adopted
+from database_handler.migrations.live.baseline import BaselineReport
+from database_handler.migrations.live.comparing import Comparison
+from database_handler.migrations.live.drift import DriftReport
+from database_handler.migrations.live.linting import LintReports
+from database_handler.migrations.live.lock_file import Locked
+from database_handler.migrations.live.preflight import PreflightFinding, PreflightReport
+from database_handler.migrations.safety.lint import Finding, LintReport
+from database_handler.migrations.schema.differences import Difference, Differences
 
 __all__: list[str] = []
 

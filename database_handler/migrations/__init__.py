@@ -34,8 +34,8 @@ from database_handler.migrations.errors import (
     UnknownSchema,
     UnusableTarget,
 )
+from database_handler.migrations.files.planning import lock_text
 from database_handler.migrations.migration_manager import MigrationManager
-from database_handler.migrations.planning import lock_text
 from database_handler.migrations.reports import (
     MigrationItem,
     MigrationReport,
@@ -45,9 +45,9 @@ from database_handler.migrations.reports import (
 )
 
 if TYPE_CHECKING:
-    from database_handler.migrations.introspection import introspect, take_snapshot
-    from database_handler.migrations.schema_diff import Rename, SchemaDiff, diff
-    from database_handler.migrations.snapshot import SchemaSnapshot
+    from database_handler.migrations.schema.introspection import introspect, take_snapshot
+    from database_handler.migrations.schema.schema_diff import Rename, SchemaDiff, diff
+    from database_handler.migrations.schema.snapshot import SchemaSnapshot
 
 __all__ = [
     "BackfillNeeded",
@@ -91,12 +91,12 @@ __all__ = [
 ]
 
 _WHEN_USED = {
-    "Rename": "schema_diff",
-    "SchemaDiff": "schema_diff",
-    "SchemaSnapshot": "snapshot",
-    "diff": "schema_diff",
-    "introspect": "introspection",
-    "take_snapshot": "introspection",
+    "Rename": "schema.schema_diff",
+    "SchemaDiff": "schema.schema_diff",
+    "SchemaSnapshot": "schema.snapshot",
+    "diff": "schema.schema_diff",
+    "introspect": "schema.introspection",
+    "take_snapshot": "schema.introspection",
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from database_handler.core.exceptions import MigrationError
-from database_handler.migrations.snapshot import ObjectId
+from database_handler.migrations.schema.snapshot import ObjectId
 
 __all__ = [
     "BackfillNeeded",

@@ -15,32 +15,32 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.base_model import Record
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
-from database_handler.migrations.applying import LockRetries
-from database_handler.migrations.chain import Chain, Folder
-from database_handler.migrations.history import History
-from database_handler.migrations.locking import Kept
-from database_handler.migrations.migration import Migration
-from database_handler.migrations.planning import Applied, Step, plan_down, plan_up, state_of
-from database_handler.migrations.recording import head_of
+from database_handler.migrations.files.chain import Chain, Folder
+from database_handler.migrations.files.migration import Migration
+from database_handler.migrations.files.planning import Applied, Step, plan_down, plan_up, state_of
 from database_handler.migrations.reports import (
     MigrationItem,
     MigrationReport,
     MigrationStatus,
 )
-from database_handler.migrations.running import FolderRun, Plan, RunOptions, connected
+from database_handler.migrations.runner.applying import LockRetries
+from database_handler.migrations.runner.history import History
+from database_handler.migrations.runner.locking import Kept
+from database_handler.migrations.runner.recording import head_of
+from database_handler.migrations.runner.running import FolderRun, Plan, RunOptions, connected
 
 if TYPE_CHECKING:  # imported by the methods that need them
-    from database_handler.migrations.adopting import Adopted
-    from database_handler.migrations.baseline import BaselineReport
-    from database_handler.migrations.checking import Checked, Verified
-    from database_handler.migrations.comparing import Comparison
-    from database_handler.migrations.drift import DriftReport
-    from database_handler.migrations.generating import Generated
-    from database_handler.migrations.linting import LintReports
-    from database_handler.migrations.lock_file import Locked
-    from database_handler.migrations.many_schemas import SchemaOutcome, SchemasReport
-    from database_handler.migrations.preflight import PreflightReport
-    from database_handler.migrations.squashing import Squashed
+    from database_handler.migrations.generation.checking import Checked, Verified
+    from database_handler.migrations.generation.generating import Generated
+    from database_handler.migrations.generation.squashing import Squashed
+    from database_handler.migrations.live.adopting import Adopted
+    from database_handler.migrations.live.baseline import BaselineReport
+    from database_handler.migrations.live.comparing import Comparison
+    from database_handler.migrations.live.drift import DriftReport
+    from database_handler.migrations.live.linting import LintReports
+    from database_handler.migrations.live.lock_file import Locked
+    from database_handler.migrations.live.preflight import PreflightReport
+    from database_handler.migrations.runner.many_schemas import SchemaOutcome, SchemasReport
 
 __all__ = ["APPLICATION_HISTORY", "OWN_HISTORY", "OWN_VERSIONS", "HasConfig", "MigrationManager"]
 
@@ -233,7 +233,7 @@ class MigrationManager:
         progress : callable, optional
             Called with each outcome, how many are done, and how many there are.
         """
-        from database_handler.migrations.many_schemas import migrate_schemas
+        from database_handler.migrations.runner.many_schemas import migrate_schemas
 
         def migrate(config: DatabaseConfig) -> MigrationReport:
             return self._at(config).migrate(target)
@@ -263,7 +263,7 @@ class MigrationManager:
         )
 
     def _planned(self, runs: Sequence[FolderRun], plans: Sequence[Plan]) -> MigrationReport:
-        from database_handler.migrations.planned import planned
+        from database_handler.migrations.safety.planned import planned
 
         started = time.monotonic()
         steps: list[Step] = []
@@ -311,25 +311,25 @@ class MigrationManager:
         ProofFailed
             The file would not do what it is for; none was written.
         """
-        from database_handler.migrations.generating import generate
+        from database_handler.migrations.generation.generating import generate
 
         return generate(self.config, self.chain, message, drop=drop)
 
     def check(self) -> "Checked":
         """Say whether the models have changes that no version makes; nothing is written."""
-        from database_handler.migrations.checking import check
+        from database_handler.migrations.generation.checking import check
 
         return check(self.config, self.chain)
 
     def verify(self) -> "Verified":
         """Play the whole chain on a scratch copy: it makes what the models say, and every down restores."""
-        from database_handler.migrations.checking import verify
+        from database_handler.migrations.generation.checking import verify
 
         return verify(self.config, self.chain)
 
     def squash(self, upto: str | int) -> "Squashed":
         """Write one file in the place of the versions up to `upto`, proven to make the same schema."""
-        from database_handler.migrations.squashing import squash
+        from database_handler.migrations.generation.squashing import squash
 
         numbered = isinstance(upto, str) and upto.isascii() and upto.isdigit()
         return squash(self.config, self.chain, int(upto) if numbered else upto)
@@ -342,7 +342,7 @@ class MigrationManager:
         ChangedMigration, MissingMigration
             This database has applied a version that is not what it was; nothing was written.
         """
-        from database_handler.migrations.lock_file import renew_lock
+        from database_handler.migrations.live.lock_file import renew_lock
 
         return renew_lock(self.config, self.runs()[-1])
 
@@ -356,7 +356,7 @@ class MigrationManager:
         sizes : bool
             Let the rows of the live tables count: what waits for a small table is only noted.
         """
-        from database_handler.migrations.linting import lint_versions
+        from database_handler.migrations.live.linting import lint_versions
 
         return lint_versions(self.config, self.runs(), [Path(path) for path in paths], sizes=sizes)
 
@@ -364,7 +364,7 @@ class MigrationManager:
 
     def drift(self) -> "DriftReport":
         """Compare the live schema with what was recorded for its version, object by object."""
-        from database_handler.migrations.drift import drift
+        from database_handler.migrations.live.drift import drift
 
         return drift(self.config, self.runs())
 
@@ -389,14 +389,14 @@ class MigrationManager:
         DecisionNeeded
             One of these is wanted; the message says which.
         """
-        from database_handler.migrations.adopting import Wishes, adopt
+        from database_handler.migrations.live.adopting import Wishes, adopt
 
         wishes = Wishes(renamed or {}, drop or {}, backfill or {})
         return adopt(self.config, self.runs, message, wishes)
 
     def compare(self, other: "DatabaseConfig | HasConfig | str") -> "Comparison":
         """Compare with another database: the versions of each, and the difference of their schemas."""
-        from database_handler.migrations.comparing import compare
+        from database_handler.migrations.live.comparing import compare
 
         config = _config_of(other).for_migrations()
         return compare(self.config, self.runs(), config, self.runs(config))
@@ -413,7 +413,7 @@ class MigrationManager:
         read_from : DatabaseConfig, str, or anything with a `config`, optional
             A standby of the database, on which the rows are counted in its place.
         """
-        from database_handler.migrations.preflight import preflight
+        from database_handler.migrations.live.preflight import preflight
 
         reading = self.config if read_from is None else _config_of(read_from)
         return preflight(self.config, self.runs(), reading, timeout=timeout)
@@ -426,13 +426,13 @@ class MigrationManager:
         SchemaDiffers
             It has another schema; the message is the difference.
         """
-        from database_handler.migrations.baseline import baseline
+        from database_handler.migrations.live.baseline import baseline
 
         return baseline(self.config, self.runs, version, allow_differences=allow_differences)
 
     def write_baseline(self, message: str = "baseline") -> "BaselineReport":
         """Write the first version of an empty folder out of the live schema; here it counts as applied."""
-        from database_handler.migrations.baseline import write_baseline
+        from database_handler.migrations.live.baseline import write_baseline
 
         return write_baseline(self.config, self.runs, message)
 

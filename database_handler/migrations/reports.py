@@ -4,7 +4,7 @@ import datetime as dt
 
 from pydantic import BaseModel
 
-from database_handler.migrations.planning import Origin, State
+from database_handler.migrations.files.planning import Origin, State
 
 __all__ = [
     "MigrationItem",

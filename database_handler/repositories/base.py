@@ -595,7 +595,9 @@ class Repository(Generic[D, R]):
 
     def _refuse_other_project(self, draft: D, where: str) -> None:
         if getattr(draft, TENANT, None) != self._project_id:
-            raise InvalidValue(f"{where}this unit is held to one project, and the draft is of another, or of none")
+            raise InvalidValue(
+                f"{where}this unit is held to one project, and the draft is of another, or of none"
+            )
 
     def _refuse_duplicates(self, drafts: Sequence[D]) -> None:
         key = attrgetter(*self.table.key)

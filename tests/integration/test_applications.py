@@ -38,7 +38,7 @@ from database_handler.core.ddl import create_tables, drop_tables
 from database_handler.core.exceptions import ConfigurationError, InvalidValue, MissingReference
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations import lock_text
-from database_handler.migrations.migration import read_folder
+from database_handler.migrations.files.migration import read_folder
 from database_handler.models import ENTITIES
 from database_handler.testing.factories import EntityFactory, declare
 from database_handler.utils.validators import JsonObject

@@ -12,9 +12,9 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Statement
 from database_handler.core.transaction import Autocommit
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.recording import without_own
-from database_handler.migrations.snapshot import SchemaSnapshot
+from database_handler.migrations.runner.recording import without_own
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.snapshot import SchemaSnapshot
 from tests.migrations.conftest import Folder
 from tests.migrations.worker import PATIENCE, Run
 from tests.support.faults import eventually

@@ -11,8 +11,8 @@ from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction
 from database_handler.migrations import MigrationFailed, MigrationManager, MigrationReport
-from database_handler.migrations.applying import run_inside
-from database_handler.migrations.migration import Direction, read_folder
+from database_handler.migrations.files.migration import Direction, read_folder
+from database_handler.migrations.runner.applying import run_inside
 from tests.migrations.conftest import Folder
 from tests.migrations.worker import PATIENCE
 from tests.support.faults import eventually

@@ -7,10 +7,10 @@ import pytest
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.session import Session
 from database_handler.migrations import MigrationFailed, MigrationManager
-from database_handler.migrations.adopting import Adopted
-from database_handler.migrations.differences import Differences
 from database_handler.migrations.errors import DecisionNeeded, PendingVersions
-from database_handler.migrations.recording import TABLE
+from database_handler.migrations.live.adopting import Adopted
+from database_handler.migrations.runner.recording import TABLE
+from database_handler.migrations.schema.differences import Differences
 from tests.migrations.conftest import Folder
 
 Make = Callable[..., MigrationManager]

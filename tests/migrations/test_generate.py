@@ -20,12 +20,12 @@ from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Backfill, Check, Index, References, RenamedFrom, SqlType, Table
 from database_handler.core.session import Session, Statement
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.chain import Chain, Folder
-from database_handler.migrations.checking import check
 from database_handler.migrations.errors import DecisionNeeded, DuplicateMigration, ProofFailed
-from database_handler.migrations.file_writing import message_line, next_name, rendered, write_version
-from database_handler.migrations.generating import Generated, generate
-from database_handler.migrations.migration import parse, read_folder
+from database_handler.migrations.files.chain import Chain, Folder
+from database_handler.migrations.files.file_writing import message_line, next_name, rendered, write_version
+from database_handler.migrations.files.migration import parse, read_folder
+from database_handler.migrations.generation.checking import check
+from database_handler.migrations.generation.generating import Generated, generate
 from database_handler.migrations.migration_manager import MigrationManager
 from database_handler.models import ENTITIES
 
@@ -466,7 +466,7 @@ def test_two_writers_cannot_take_one_number(app: App) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from database_handler.migrations import file_writing
+from database_handler.migrations.files import file_writing
 real = file_writing._replace
 def killed(path, content):
     os.kill(os.getpid(), signal.SIGKILL)

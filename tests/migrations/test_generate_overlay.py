@@ -6,16 +6,15 @@ import pytest
 
 from database_handler.core.base_model import Record
 from database_handler.core.schema import Table as Declared
-from database_handler.migrations.model_schema import (
+from database_handler.migrations.generation.model_schema import (
     Overlay,
     following_renames,
     marked_renames,
     plain,
     rename_statements,
 )
-from database_handler.migrations.schema_diff.statement import Rename
-from database_handler.migrations.seed_patterns import matches
-from database_handler.migrations.snapshot import (
+from database_handler.migrations.schema.schema_diff.statement import Rename
+from database_handler.migrations.schema.snapshot import (
     Column,
     Constraint,
     ConstraintType,
@@ -29,6 +28,7 @@ from database_handler.migrations.snapshot import (
     Trigger,
     View,
 )
+from database_handler.migrations.scratch.seed_patterns import matches
 
 
 class Note(Record, frozen=True):

@@ -21,8 +21,8 @@ from database_handler.core.session import Reply, Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.embedded import EmbeddedServer
 from database_handler.migrations.errors import SchemaInMotion, UnknownSchema
-from database_handler.migrations.introspection import introspect, take_snapshot
-from database_handler.migrations.snapshot import (
+from database_handler.migrations.schema.introspection import introspect, take_snapshot
+from database_handler.migrations.schema.snapshot import (
     Column,
     Kind,
     ObjectId,

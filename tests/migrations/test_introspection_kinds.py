@@ -10,8 +10,8 @@ from database_handler.core.connection import dedicated
 from database_handler.core.session import Session
 from database_handler.core.transaction import Transaction
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.snapshot import (
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.snapshot import (
     SCHEMA_MARK,
     Column,
     CompositeType,

@@ -8,11 +8,11 @@ import pytest
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.lint import RULES, Finding, LintReport, lint
-from database_handler.migrations.measuring import measure
-from database_handler.migrations.migration import parse, read_folder
-from database_handler.migrations.migration_values import Migration
-from database_handler.migrations.snapshot import SchemaSnapshot
+from database_handler.migrations.files.migration import parse, read_folder
+from database_handler.migrations.files.migration_values import Migration
+from database_handler.migrations.safety.lint import RULES, Finding, LintReport, lint
+from database_handler.migrations.safety.measuring import measure
+from database_handler.migrations.schema.snapshot import SchemaSnapshot
 from tests.migrations.conftest import run_alone
 from tests.support.schemas import OLD, Scratch
 

@@ -8,7 +8,7 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Session, Statement
 from database_handler.migrations import MigrationManager, MigrationReport, UnusableTarget
-from database_handler.migrations.many_schemas import (
+from database_handler.migrations.runner.many_schemas import (
     SchemaConfig,
     SchemaOutcome,
     SchemasReport,

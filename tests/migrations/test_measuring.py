@@ -15,9 +15,14 @@ import pytest
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.session import Session
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.measuring import MigrationCost, StatementCost, measure, measure_migrations
-from database_handler.migrations.migration import parse, read_folder
-from database_handler.migrations.migration_values import Migration
+from database_handler.migrations.files.migration import parse, read_folder
+from database_handler.migrations.files.migration_values import Migration
+from database_handler.migrations.safety.measuring import (
+    MigrationCost,
+    StatementCost,
+    measure,
+    measure_migrations,
+)
 from tests.migrations.conftest import run_alone
 
 VERSIONS = Path(__file__).resolve().parents[2] / "database_handler" / "migrations" / "versions"

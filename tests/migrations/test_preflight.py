@@ -10,7 +10,7 @@ from database_handler.core.exceptions import DatabaseUnavailable
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction
 from database_handler.migrations import MigrationFailed, MigrationManager
-from database_handler.migrations.preflight import PreflightReport
+from database_handler.migrations.live.preflight import PreflightReport
 from tests.migrations.conftest import Folder
 
 Make = Callable[..., MigrationManager]

@@ -6,12 +6,12 @@ import pytest
 
 from database_handler.core.session import Session
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.schema_diff.statement import Rename
-from database_handler.migrations.scratch import scratch_schema
-from database_handler.migrations.seeding import Seeded, seed
-from database_handler.migrations.snapshot import Kind, ObjectId
-from database_handler.migrations.surviving import Rows, lost_values
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.schema_diff.statement import Rename
+from database_handler.migrations.schema.snapshot import Kind, ObjectId
+from database_handler.migrations.scratch.place import scratch_schema
+from database_handler.migrations.scratch.seeding import Seeded, seed
+from database_handler.migrations.scratch.surviving import Rows, lost_values
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ TABLES = [
        CREATE TYPE c AS (p int, q text);
        CREATE TABLE t (a e NOT NULL, b d NOT NULL, c c NOT NULL, f d[] NOT NULL)""",
     """CREATE TABLE t (a int4range NOT NULL, b tstzrange NOT NULL, c inet NOT NULL, d interval NOT NULL,
-       e xml, f bytea NOT NULL, g money NOT NULL, h point NOT NULL, i tsvector NOT NULL, j macaddr NOT NULL)""",
+       e xml, f bytea NOT NULL, g money NOT NULL, h point NOT NULL,
+        i tsvector NOT NULL, j macaddr NOT NULL)""",
     """CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL REFERENCES t,
        c int GENERATED ALWAYS AS (a * 2) STORED)""",
     """CREATE TABLE u (a int, b int, PRIMARY KEY (a, b));

@@ -17,8 +17,8 @@ from database_handler.migrations import (
     MigrationFailed,
     MigrationManager,
 )
-from database_handler.migrations.applying import run_inside
-from database_handler.migrations.migration import Direction, read_folder
+from database_handler.migrations.files.migration import Direction, read_folder
+from database_handler.migrations.runner.applying import run_inside
 from tests.migrations.conftest import Folder
 
 Make = Callable[..., MigrationManager]

@@ -26,7 +26,7 @@ from database_handler.migrations import (
     ReadOnlyTarget,
     lock_text,
 )
-from database_handler.migrations.migration import read_folder
+from database_handler.migrations.files.migration import read_folder
 from tests.migrations.conftest import Folder, run_alone
 
 Make = Callable[..., MigrationManager]

@@ -18,15 +18,15 @@ from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.building import in_transaction
 from database_handler.migrations.errors import BackfillNeeded
-from database_handler.migrations.introspection import take_snapshot
-from database_handler.migrations.lint import lint
-from database_handler.migrations.migration import parse
-from database_handler.migrations.running import connected
-from database_handler.migrations.safe_way import PlannedSection, placeholder, safe_sections
-from database_handler.migrations.schema_diff import Rename, SchemaDiff, diff
-from database_handler.migrations.snapshot import Column, Kind, ObjectId, SchemaSnapshot
+from database_handler.migrations.files.migration import parse
+from database_handler.migrations.runner.running import connected
+from database_handler.migrations.safety.lint import lint
+from database_handler.migrations.safety.safe_way import PlannedSection, placeholder, safe_sections
+from database_handler.migrations.schema.introspection import take_snapshot
+from database_handler.migrations.schema.schema_diff import Rename, SchemaDiff, diff
+from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId, SchemaSnapshot
+from database_handler.migrations.scratch.building import in_transaction
 from tests.migrations.conftest import Folder, run_alone
 from tests.support.schema_random import Pair, random_pair
 from tests.support.schemas import NEW, OLD, Broken, Scratch, Told, applicable, differing, inverted, make_roles

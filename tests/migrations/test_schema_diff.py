@@ -14,9 +14,9 @@ import pytest
 
 from database_handler.core.session import Statement
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.schema_diff import Action, Rename, SchemaDiff, diff, renamed
-from database_handler.migrations.snapshot import (
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.schema_diff import Action, Rename, SchemaDiff, diff, renamed
+from database_handler.migrations.schema.snapshot import (
     Column,
     Constraint,
     ConstraintType,
@@ -105,7 +105,7 @@ def test_a_plan_is_the_same_in_every_process(scratch: Scratch, tmp_path: Path) -
     file = tmp_path / "pair"
     file.write_bytes(pickle.dumps(pair))
     code = (
-        "import pickle, sys; from database_handler.migrations.schema_diff import diff;"
+        "import pickle, sys; from database_handler.migrations.schema.schema_diff import diff;"
         "sys.stdout.write(diff(*pickle.load(open(sys.argv[1], 'rb'))).script)"
     )
     wanted = diff(*pair).script

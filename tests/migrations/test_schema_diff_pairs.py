@@ -9,8 +9,8 @@ import pytest
 
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.schema_diff import SchemaDiff, diff
-from database_handler.migrations.snapshot import SchemaSnapshot
+from database_handler.migrations.schema.schema_diff import SchemaDiff, diff
+from database_handler.migrations.schema.snapshot import SchemaSnapshot
 from tests.support.schemas import Scratch, differing, make_roles
 
 T = "CREATE TABLE t (a integer, b text);"

@@ -15,10 +15,10 @@ from database_handler.core.connection import dedicated
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.transaction import Autocommit
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.introspection.settled import settled
-from database_handler.migrations.schema_diff import Action, SchemaDiff, SchemaStatement, diff
-from database_handler.migrations.snapshot import Kind, ObjectId
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.introspection.settled import settled
+from database_handler.migrations.schema.schema_diff import Action, SchemaDiff, SchemaStatement, diff
+from database_handler.migrations.schema.snapshot import Kind, ObjectId
 from tests.migrations.conftest import run_alone
 from tests.migrations.pairs_once_broken import ONCE_BROKEN
 from tests.support.schema_random import Pair, random_pair, renaming_pair

@@ -13,7 +13,7 @@ from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import SqlTextError, statements
 from database_handler.core.transaction import Autocommit
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.locking import Kept
+from database_handler.migrations.runner.locking import Kept
 from tests.support.wire import CountingProxy, Message, Relay
 
 TRIVIA = ["", " ", "\n", "-- ' $$ /*\n", "/* ' /* ; */ \" */", "\t", "\r\n", ";"]

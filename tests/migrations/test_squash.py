@@ -7,12 +7,12 @@ import pytest
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.session import Session, Statement
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.chain import Chain, Folder
-from database_handler.migrations.checking import verify
 from database_handler.migrations.errors import PartialMigration, ProofFailed, UnusableTarget
-from database_handler.migrations.migration import read_folder
+from database_handler.migrations.files.chain import Chain, Folder
+from database_handler.migrations.files.migration import read_folder
+from database_handler.migrations.generation.checking import verify
+from database_handler.migrations.generation.squashing import Squashed, squash
 from database_handler.migrations.migration_manager import MigrationManager
-from database_handler.migrations.squashing import Squashed, squash
 from tests.migrations.conftest import Folder as Versions
 
 VERSIONS = {

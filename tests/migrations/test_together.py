@@ -22,7 +22,7 @@ from database_handler.migrations import (
     MigrationManager,
     MigrationReport,
 )
-from database_handler.migrations.locking import Kept, backoff, lock_key
+from database_handler.migrations.runner.locking import Kept, backoff, lock_key
 from tests.migrations.conftest import Folder
 from tests.migrations.worker import PATIENCE, Run
 from tests.support.wire import CountingProxy

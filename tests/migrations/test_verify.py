@@ -10,13 +10,13 @@ from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.chain import Chain, Folder
-from database_handler.migrations.checking import Verified, verify
 from database_handler.migrations.errors import MigrationFailed, ScratchUnavailable
-from database_handler.migrations.migration import parse
+from database_handler.migrations.files.chain import Chain, Folder
+from database_handler.migrations.files.migration import parse
+from database_handler.migrations.files.migration_values import Migration
+from database_handler.migrations.generation.checking import Verified, verify
 from database_handler.migrations.migration_manager import MigrationManager
-from database_handler.migrations.migration_values import Migration
-from database_handler.migrations.scratch import copy_of, scratch_database, scratch_schema
+from database_handler.migrations.scratch.place import copy_of, scratch_database, scratch_schema
 from database_handler.models import ENTITIES
 from tests.migrations.conftest import Folder as Versions
 

@@ -18,7 +18,7 @@ from database_handler.config.settings import VARIABLES
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
-from database_handler.migrations.lint import RULES
+from database_handler.migrations.safety.lint import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "migrations.md"

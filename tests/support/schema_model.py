@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from database_handler.migrations.schema_diff.statement import Rename
-from database_handler.migrations.snapshot import Kind, ObjectId
+from database_handler.migrations.schema.schema_diff.statement import Rename
+from database_handler.migrations.schema.snapshot import Kind, ObjectId
 
 SCHEMA = "@schema@"
 """Stands in a statement for the name of the schema that it will run in."""

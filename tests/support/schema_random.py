@@ -9,7 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple, TypeVar
 
-from database_handler.migrations.schema_diff.statement import Rename
+from database_handler.migrations.schema.schema_diff.statement import Rename
 from tests.support.schema_model import (
     FAMILIES,
     ROLES,

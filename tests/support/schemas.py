@@ -19,11 +19,11 @@ from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import statements as spans
 from database_handler.core.sql_text import tokens
 from database_handler.core.transaction import Transaction
-from database_handler.migrations.introspection import introspect
-from database_handler.migrations.introspection.settled import settled
-from database_handler.migrations.schema_diff import diff
-from database_handler.migrations.schema_diff.statement import Rename, SchemaDiff, SchemaStatement
-from database_handler.migrations.snapshot import Column, Kind, ObjectId, SchemaSnapshot
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.schema.introspection.settled import settled
+from database_handler.migrations.schema.schema_diff import diff
+from database_handler.migrations.schema.schema_diff.statement import Rename, SchemaDiff, SchemaStatement
+from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId, SchemaSnapshot
 from tests.support.schema_model import ROLES, SCHEMA
 from tests.support.schema_random import Pair
 

@@ -24,7 +24,7 @@ from database_handler.content.folder import FileReport, Outcome
 from database_handler.core.connection import PoolStats
 from database_handler.core.exceptions import ConfigurationError, LockTimeout, RecordNotFound, SchemaMismatch
 from database_handler.migrations import MigrationLockTimeout, MigrationReport, MigrationStatus
-from database_handler.migrations.planning import State
+from database_handler.migrations.files.planning import State
 from database_handler.migrations.reports import MigrationItem, PlannedMigration
 from database_handler.operations.health import Health
 

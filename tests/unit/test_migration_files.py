@@ -22,8 +22,8 @@ from database_handler.migrations.errors import (
     PartialMigration,
     UnusableTarget,
 )
-from database_handler.migrations.migration import Direction, Migration, SectionKind, parse, read_folder
-from database_handler.migrations.planning import (
+from database_handler.migrations.files.migration import Direction, Migration, SectionKind, parse, read_folder
+from database_handler.migrations.files.planning import (
     Applied,
     Progress,
     check_files,

@@ -1,0 +1,1 @@
+"""What stands in a database: its drift, its adoption, and what pending versions would meet in it."""

@@ -1,0 +1,1 @@
+"""Runs versions against a database: planned, locked, applied part by part, gone on with after any end."""

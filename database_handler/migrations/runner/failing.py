@@ -1,0 +1,151 @@
+"""Says what failed: file, line, the line itself with a caret, the server's reason, and what to do about it.
+
+No value of a row is told, and no password: of the server's words only those that name objects, or that the
+author of the migration wrote; of a Python error only what the file itself raised.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from unicodedata import combining, east_asian_width
+
+import psycopg2.extensions as driver
+
+from database_handler.core.exceptions import DatabaseError, DatabaseHandlerError
+from database_handler.core.sql_text import Location, TokenKind, locate, tokens
+from database_handler.migrations.errors import MigrationFailed
+from database_handler.migrations.files.migration import Migration, SqlStatement
+
+__all__ = ["Failure", "PythonRaised", "failure"]
+
+
+class PythonRaised(DatabaseHandlerError):
+    """A function of a Python migration raised something that is no error of the database."""
+
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a failure beside the error: where it was, who was in the way, what stands now."""
+
+    migration: Migration
+    statement: SqlStatement | None
+    line: int | None = None
+    blockers: str = ""
+    stands: str = ""
+
+
+def failure(of: Failure, error: DatabaseHandlerError) -> MigrationFailed:
+    """Return the error to raise for one that a migration met."""
+    place = _place(of, error)
+    secret = of.statement is not None and "password" in of.statement.text.lower()
+    reason = _reason(error, secret=secret)
+    path = of.migration.path
+    text = f"{path}:{place.line}:{place.column}: {reason}"
+    if of.blockers and error.sqlstate in {"55P03", "57014", "40P01"}:
+        text += f"; in the way: {of.blockers}"
+    if advice := _ADVICE.get(error.sqlstate or ""):
+        text += f"; {advice}"
+    excerpt = _excerpt(place, _masked(place.text) if secret else place.text)
+    failed = MigrationFailed(
+        f"{text}\n{excerpt}\n{of.stands}", of.migration.name, path, place.line, place.column
+    )
+    failed.sqlstate, failed.driver_error = error.sqlstate, error.driver_error
+    return failed
+
+
+_ADVICE = {
+    "55P04": "a label added to an enum is usable once that is committed: close the section after ALTER TYPE "
+    "... ADD VALUE with another `-- migrate: up`, and use the label there",
+    "25001": "the server does not take this statement in a transaction: put it into a section of its own, "
+    "`-- migrate: up, no transaction` (or down), of an SQL file",
+    "2D000": "a DO or CALL that commits by itself stands in a section `-- migrate: up, no transaction`",
+    "42501": "run migrations as the role that owns the tables (migration_url), or GRANT what is missing",
+}
+
+
+def _place(of: Failure, error: DatabaseHandlerError) -> Location:
+    text = of.migration.text
+    if of.statement is not None:
+        return locate(text, of.statement.start + _offset(of.statement, error))
+    line = error.line if isinstance(error, PythonRaised) else of.line
+    if of.migration.is_python:
+        return _whole_line(text, line or _line_of(of.migration, error.__traceback__) or 1)
+    return locate(text, max(text.find("-- migrate:"), 0))
+
+
+def _whole_line(text: str, line: int) -> Location:
+    found = (text.split("\n")[line - 1 : line] or [""])[0]
+    return Location(line, len(found) - len(found.lstrip()) + 1, found)
+
+
+def _line_of(migration: Migration, trace: TracebackType | None) -> int | None:
+    """Return the last line of a Python migration that the error came through."""
+    return next(reversed([*lines_of(str(migration.path), trace)]), None)
+
+
+def lines_of(path: str, trace: TracebackType | None) -> Iterator[int]:
+    """Give the lines of a file that an error came through, the outermost first."""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            yield trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _offset(statement: SqlStatement, error: DatabaseHandlerError) -> int:
+    """Return where in the statement the server points, in characters; 0 when it points nowhere."""
+    diag = getattr(error.driver_error, "diag", None)
+    cursor = getattr(error.driver_error, "cursor", None)
+    if not diag or not diag.statement_position or not isinstance(cursor, driver.cursor):
+        return 0
+    sent = (cursor.query or b"").decode("utf-8", "replace")
+    glued = len(sent) - len(statement.text)  # BEGIN and the timeouts, before the first statement
+    return min(max(int(diag.statement_position) - 1 - glued, 0), len(statement.text))
+
+
+# Their primary messages name objects, or are the author's own RAISE; the values stand in the detail.
+_SAFE_HERE = ("23", "P0001", "22012")
+
+
+def _reason(error: DatabaseHandlerError, *, secret: bool) -> str:
+    if not isinstance(error, DatabaseError) or not error.sqlstate:
+        return str(error)
+    told = str(error).partition(": ")[2] or str(error)
+    primary = getattr(getattr(error.driver_error, "diag", None), "message_primary", None)
+    if secret:
+        return f"{type(error).__doc__} [{error.sqlstate}]"
+    if error.sqlstate and error.sqlstate.startswith(_SAFE_HERE) and primary:
+        return f"{primary} [{error.sqlstate}]"
+    return told
+
+
+def _masked(line: str) -> str:
+    """Hide the strings of a line: a statement that sets a password must not show it."""
+    try:
+        found = list(tokens(line))
+    except ValueError:  # a string of several lines
+        return re.sub(r"[^\s]", "*", line)
+    kinds = (TokenKind.STRING, TokenKind.DOLLAR_STRING)
+    return "".join("*" * len(token.text) if token.kind in kinds else token.text for token in found)
+
+
+_WIDTH = 100
+
+
+def _excerpt(place: Location, line: str) -> str:
+    cut = max(0, place.column - 1 - _WIDTH)
+    before, shown = line[cut : place.column - 1], line[cut : place.column - 1 + _WIDTH]
+    margin = f"{place.line:>5} | "
+    return f"{margin}{shown}\n{' ' * (len(margin) - 2)}| {''.join(map(_blank, before))}^"
+
+
+def _blank(character: str) -> str:
+    if character == "\t":
+        return "\t"
+    if combining(character):
+        return ""
+    return "  " if east_asian_width(character) in "WF" else " "

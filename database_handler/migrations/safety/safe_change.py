@@ -1,0 +1,339 @@
+"""A plan with what is known around it, and the steps that it is taken apart into.
+
+A step is what the rewritings make (`safe_steps`), and what the sections are put together from (`safe_way`).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from database_handler.core.sql_text import tokens
+from database_handler.migrations.safety.key_text import key_parts
+from database_handler.migrations.schema.schema_diff.statement import Action, SchemaDiff, SchemaStatement
+from database_handler.migrations.schema.snapshot import (
+    Constraint,
+    ConstraintType,
+    Index,
+    Kind,
+    ObjectId,
+    SchemaSnapshot,
+    Table,
+)
+from database_handler.migrations.schema.value_facts import steady_functions
+
+__all__ = [
+    "DROPPED",
+    "Change",
+    "Fill",
+    "Step",
+    "Way",
+    "allow",
+    "bare_join",
+    "base_type",
+    "costly",
+    "is_put_aside",
+    "last_part",
+    "with_reason",
+]
+
+DROPPED = "(dropped)"
+"""Stands for all tables that a plan drops: nobody is there to wait for them."""
+_LONGEST_NAME = 63
+
+
+class Way(StrEnum):
+    """How a step is run."""
+
+    TRANSACTION = "transaction"
+    BATCHED = "batched"
+    ALONE = "alone"  # outside of a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Statements that run one after the other, in one section.
+
+    Attributes
+    ----------
+    tables : frozenset of str
+        The tables from before that it locks against writers, or everybody.
+    scans : bool
+        Whether it reads a table: such a step stands beside nothing that locks.
+    joins : bool
+        Whether a step that scans may share its section with others of the same table.
+    makes : bool
+        Whether what the statement makes is there after this step (else after the last one).
+    fill : Fill, optional
+        What a batched step fills, so that it can be done together with others.
+    """
+
+    statements: tuple[str, ...]
+    tables: frozenset[str] = frozenset()
+    way: Way = Way.TRANSACTION
+    scans: bool = False
+    joins: bool = False
+    makes: bool = False
+    fill: "Fill | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The values that the old rows of one table get.
+
+    Attributes
+    ----------
+    again : bool
+        Whether it is for the rows that were written between the first filling and the check.
+    values : tuple of (column, value)
+        As SQL spells them.
+    """
+
+    table: str
+    again: bool
+    values: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A plan with what is known around it: both schemas, the values for old rows, the reasons for losses."""
+
+    plan: SchemaDiff
+    old: SchemaSnapshot
+    new: SchemaSnapshot
+    backfill: Mapping[ObjectId, str] = field(default_factory=dict[ObjectId, str])
+    reasons: Mapping[ObjectId, str] = field(default_factory=dict[ObjectId, str])
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The names of the tables and materialised views that the plan makes."""
+        kinds = (Kind.TABLE, Kind.MATERIALIZED_VIEW)
+        return frozenset(
+            each.object.name
+            for each in self.plan
+            if each.action is Action.CREATE and each.object.kind in kinds
+        )
+
+    @cached_property
+    def dropped(self) -> frozenset[str]:
+        """The names of the tables and materialised views that the plan drops."""
+        kinds = (Kind.TABLE, Kind.MATERIALIZED_VIEW)
+        return frozenset(
+            each.object.name for each in self.plan if each.action is Action.DROP and each.object.kind in kinds
+        )
+
+    @cached_property
+    def remade(self) -> frozenset[str]:
+        """The names of the types that are dropped, or put aside, and perhaps made anew."""
+        return frozenset(
+            each.object.name
+            for each in self.plan
+            if is_put_aside(each) or (each.action is Action.DROP and each.object.kind in _TYPE_KINDS)
+        )
+
+    @cached_property
+    def steady(self) -> frozenset[str]:
+        """The schema's own functions that give one value for one statement."""
+        return steady_functions(self.new)
+
+    @cached_property
+    def taken(self) -> frozenset[str]:
+        """Every name of either schema, of parts too."""
+        return frozenset(
+            name
+            for snapshot in (self.old, self.new)
+            for each in snapshot.objects
+            for name in each[1:]
+            if name
+        )
+
+    @cached_property
+    def exchanged(self) -> frozenset[ObjectId]:
+        """The indexes and keys that are dropped and made again, and can be made before they are dropped."""
+        dropped: dict[ObjectId, int] = {}
+        found: set[ObjectId] = set()
+        for place, each in enumerate(self.plan):
+            if each.object.kind is not Kind.INDEX and not self._is_key(each.object):
+                continue
+            if each.action is Action.DROP:
+                dropped[each.object] = place
+            elif each.action is Action.CREATE and each.object in dropped:
+                found |= self._exchange(each.object, dropped[each.object], place)
+        return frozenset(found)
+
+    def _is_key(self, id: ObjectId) -> bool:
+        """Whether something is a key in both schemas, and can be made of an index."""
+        sides = (self.old.objects.get(id), self.new.objects.get(id))
+        keys = (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE)
+        return all(isinstance(each, Constraint) and each.type in keys for each in sides) and (
+            isinstance(sides[1], Constraint)
+            and key_parts(sides[1].definition) is not None
+            and not self.is_partitioned(id.name)
+        )
+
+    def _exchange(self, index: ObjectId, first: int, last: int) -> set[ObjectId]:
+        """Return the index where nothing between its drop and its making takes away what it stands on."""
+        stands_on = {index, *self.old.objects[index].needs}
+        between = self.plan[first + 1 : last]
+        return set() if any(stands_on & (each.destroys | {each.object}) for each in between) else {index}
+
+    def table_of(self, statement: SchemaStatement) -> str | None:
+        """Return the table, from before the plan, that a statement is about; None where there is none."""
+        name = self._table_name(statement)
+        return None if name is None or name in self.made or name in self.dropped else name
+
+    def locks(self, statement: SchemaStatement) -> frozenset[str]:
+        """Return what others may wait for while a statement runs: the table, or one name for all dropped."""
+        name = self._table_name(statement)
+        names = {name, *self._bonds(statement)} - {None} - (self.made - self.dropped)
+        return frozenset(DROPPED if each in self.dropped else each for each in names if each)
+
+    def _bonds(self, statement: SchemaStatement) -> Iterator[str]:
+        """Give the partitioned tables that a table is attached to, or leaves."""
+        if statement.action is Action.ALTER and _BOND.search(statement.sql):
+            for snapshot in (self.old, self.new):
+                table = snapshot.objects.get(statement.object)
+                yield from table.parents if isinstance(table, Table) else ()
+
+    def _table_name(self, statement: SchemaStatement) -> str | None:
+        kind, name, _ = statement.object
+        if statement.action in (Action.COMMENT, Action.GRANT):
+            return None
+        if kind is Kind.INDEX:
+            snapshot = self.old if statement.action is Action.DROP else self.new
+            index = snapshot.objects.get(statement.object)
+            return index.table if isinstance(index, Index) else None
+        return name if kind in _TABLE_KINDS else None
+
+    def is_partitioned(self, table: str) -> bool:
+        """Whether a table is only the sum of its partitions."""
+        found = self.new.objects.get(ObjectId(Kind.TABLE, table)) or self.old.objects.get(
+            ObjectId(Kind.TABLE, table)
+        )
+        return isinstance(found, Table) and found.partition_key is not None
+
+    @cached_property
+    def _children(self) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for snapshot in (self.old, self.new):
+            for each in snapshot:
+                for parent in each.parents if isinstance(each, Table) else ():
+                    found[parent].add(each.id.name)
+        return found
+
+    def descendants(self, table: str) -> Iterator[str]:
+        """Give the tables that inherit from one, before the plan or after it."""
+        for child in sorted(self._children.get(table, ())):
+            yield child
+            yield from self.descendants(child)
+
+    def stored(self, table: str) -> tuple[str, ...]:
+        """Return the tables that hold the rows of a table: itself, its partitions, what inherits from it."""
+        below = [
+            name
+            for child in sorted(self._children.get(table, ()))
+            if isinstance(each := self.new.objects.get(ObjectId(Kind.TABLE, child)), Table)
+            and table in each.parents
+            and self._stays_below(table, each)
+            for name in self.stored(child)
+        ]
+        return (*(() if self.is_partitioned(table) else (table,)), *below)
+
+    def _stays_below(self, parent: str, child: Table) -> bool:
+        """Whether a table that inherits does so now: neither it nor the bond is made by the plan."""
+        before = self.old.objects.get(child.id)
+        if child.id.name in self.made:
+            return False
+        renamed = ObjectId(Kind.TABLE, parent) not in self.old.objects or not isinstance(before, Table)
+        return renamed or (isinstance(before, Table) and parent in before.parents)
+
+    def key_of(self, table: str) -> tuple[str, ...]:
+        """Return the columns of a table's primary key, where it is there before the plan makes any."""
+        made = {each.object for each in self.plan if each.action is Action.CREATE}
+        for each in self._keys.get(table, ()):
+            if each.id not in made:
+                return each.columns
+        return ()
+
+    @cached_property
+    def _keys(self) -> Mapping[str, list[Constraint]]:
+        found: dict[str, list[Constraint]] = defaultdict(list)
+        for each in self.new:
+            if isinstance(each, Constraint) and each.type is ConstraintType.PRIMARY_KEY:
+                found[each.id.name].append(each)
+        return found
+
+    def spare_name(self, name: str, suffix: str) -> str:
+        """Return a name that is free in both schemas, made from another and spelled as SQL needs it."""
+        for number in range(1, 1000):
+            found = _suffixed(name, f"{suffix}{number if number > 1 else ''}")
+            if found not in self.taken:
+                return found
+        raise AssertionError("a thousand names were taken")
+
+
+def is_put_aside(statement: SchemaStatement) -> bool:
+    """Whether a type gets another name only until what has it is of the new type of its name."""
+    return statement.action is Action.RENAME and bool(statement.destroys) and not statement.produces
+
+
+def base_type(type_name: str) -> str:
+    """Return a type without its brackets: of an array, what its elements are."""
+    return re.sub(r"(\[\d*\])+$", "", type_name)
+
+
+_BOND = re.compile(r"\b(ATTACH|DETACH) PARTITION\b")
+_TYPE_KINDS = frozenset({Kind.ENUM, Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE})
+_TABLE_KINDS = frozenset(
+    {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}
+)
+
+
+def _suffixed(name: str, suffix: str) -> str:
+    """Return a quoted or plain name with a suffix, cut so that the server takes it whole."""
+    plain = name.rpartition(".")[2] if '"' not in name else last_part(name)
+    quoted = plain.startswith('"')
+    bare = plain[1:-1].replace('""', '"') if quoted else plain
+    room = _LONGEST_NAME - len(suffix.encode())
+    kept = bare.encode()[:room].decode("utf-8", "ignore") + suffix
+    return '"' + kept.replace('"', '""') + '"' if quoted else kept
+
+
+def last_part(name: str) -> str:
+    """Return the last part of a name, as SQL spells it."""
+    return [token.text for token in tokens(name)][-1]
+
+
+_RENAMED = "it is declared as a renaming; the release before this one must not run any more"
+
+
+def with_reason(change: Change, statement: SchemaStatement) -> str:
+    """Return a statement with the reason why it may lose data, or rename what is in use."""
+    if statement.loses is not None:
+        reason = change.reasons.get(statement.object)
+        return allow("drop-data", reason, statement.sql) if reason else statement.sql
+    renamed = statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN)
+    if renamed and statement.sql.startswith("ALTER TABLE "):
+        return allow("rename-in-use", _RENAMED, statement.sql)
+    return statement.sql
+
+
+def allow(rule: str, reason: str, sql: str) -> str:
+    """Return a statement with the comment that allows what a rule finds in it."""
+    return f"-- lint: allow {rule} because {' '.join(reason.split())}\n{sql}"
+
+
+def costly(change: Change, statement: SchemaStatement, table: str, rule: str, cost: str) -> Step:
+    """Return a statement that no smaller steps can do, with what it costs."""
+    return Step(
+        (allow(rule, cost, with_reason(change, statement)),), frozenset({table}), scans=True, makes=True
+    )
+
+
+def bare_join(*names: str) -> str:
+    """Return some names joined by underscores, spelled as SQL needs it."""
+    parts = [last_part(name) for name in names]
+    joined = "_".join(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+    return '"' + joined.replace('"', '""') + '"' if any(part.startswith('"') for part in parts) else joined

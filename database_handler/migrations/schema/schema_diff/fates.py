@@ -1,0 +1,325 @@
+"""What becomes of each object of two schemas: made, dropped, changed in place, or dropped and made again.
+
+PostgreSQL refuses to change what something else stands on. So what stands on a thing that goes, or that is
+made again, is made again too, as far up as that reaches; but a column keeps its values: it is given its new
+type or default in place, and a type that its columns need is moved out of the way until they have moved.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from functools import cached_property
+
+from database_handler.core.sql_text import SqlTextError, TokenKind, significant_tokens
+from database_handler.migrations.schema.schema_diff.casts import family, refer_to_each_other
+from database_handler.migrations.schema.schema_diff.deparsed import is_told_otherwise
+from database_handler.migrations.schema.schema_diff.names import bare, base_type, callee, free_name
+from database_handler.migrations.schema.schema_diff.side import Side
+from database_handler.migrations.schema.schema_diff.verdicts import (
+    must_be_made_again,
+    must_go,
+    names_of,
+    retypes,
+)
+from database_handler.migrations.schema.snapshot import (
+    Column,
+    Constraint,
+    ConstraintType,
+    DefaultPrivileges,
+    Domain,
+    Index,
+    Kind,
+    ObjectId,
+    Sequence,
+    Statistics,
+    Table,
+    Trigger,
+)
+
+__all__ = ["Change"]
+
+_TYPES = (Kind.ENUM, Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE)
+_REBUILT_BY_SERVER = (Constraint, Index, Statistics)
+
+
+class Change:
+    """Two schemas, and the fate of every object that is not in both of them alike.
+
+    Attributes
+    ----------
+    gone, added, changed : list of ObjectId
+        Only in the old one; only in the new one; in both, and different.
+    again : set of ObjectId
+        Dropped and made again.
+    moved : dict
+        Types that are made again while columns hold their values: the name that the old one has meanwhile.
+    parked : set of ObjectId
+        Ranges that are made again while columns hold their values, which are text meanwhile: the functions
+        that belong to a range keep its name, so that it cannot be moved.
+    retyped, redefaulted : set of ObjectId
+        Columns that are given their type, or their default, again: also where both look the same.
+    reattached : set of str
+        Tables that let go of their parents and take them again.
+    released : set of ObjectId
+        Sequences whose column goes, and that stay.
+    """
+
+    def __init__(self, old: Side, new: Side) -> None:
+        self.old, self.new = old, new
+        self.gone = [id for id in old.objects if id not in new.objects]
+        self.added = [id for id in new.objects if id not in old.objects]
+        self.changed = [
+            id for id, each in old.objects.items() if id in new.objects and new.objects[id] != each
+        ]
+        self.again: set[ObjectId] = set()
+        self.moved: dict[ObjectId, str] = {}
+        self.parked: set[ObjectId] = set()
+        self.retyped: set[ObjectId] = set()
+        self.redefaulted: set[ObjectId] = set()
+        self.reattached: set[str] = set()
+        self.released: set[ObjectId] = set()
+        self._queue: deque[ObjectId] = deque()
+        self._begin()
+        self._spread()
+        self._park_above()
+        self._release_sequences()
+
+    def is_destroyed(self, id: ObjectId) -> bool:
+        """Whether the old object is dropped, made again afterwards or not."""
+        return id in self.old and (id not in self.new or id in self.again)
+
+    def is_made(self, id: ObjectId) -> bool:
+        """Whether the new object is made, for the first time or again."""
+        return id in self.new and (id not in self.old or id in self.again)
+
+    def stays(self, id: ObjectId) -> bool:
+        """Whether one and the same object is in both schemas."""
+        return id in self.old and id in self.new and id not in self.again
+
+    def linked(self, child: str, parent: str) -> bool:
+        """Whether a table stays the other's child all the time."""
+        before, after = self.old.table(child), self.new.table(child)
+        if before is None or after is None or not self.stays(before.id) or child in self.reattached:
+            return False
+        return parent in self.kept_parents(before, after)
+
+    def kept_parents(self, before: Table, after: Table) -> tuple[str, ...]:
+        """Return the parents that a table has all the time: the first ones, for their order counts."""
+        if before.partition_bound != after.partition_bound:
+            return ()
+        kept: list[str] = []
+        for one, other in zip(before.parents, after.parents, strict=False):
+            if one != other or not self.stays(ObjectId(Kind.TABLE, one)):
+                break
+            kept.append(one)
+        return tuple(kept)
+
+    def _begin(self) -> None:
+        for id in self.gone:
+            if id.kind in _TYPES and any(ObjectId(kind, id.name) in self.new for kind in _TYPES):
+                self._make_way(id)
+        self._queue.extend(self.gone)
+        for id in self.changed:
+            before, after = self.old.objects[id], self.new.objects[id]
+            if must_be_made_again(before, after, self.old, self.new):
+                self._make_again(id)
+            elif isinstance(before, Column) and isinstance(after, Column) and retypes(before, after):
+                self._retype(id)
+
+    def _spread(self) -> None:
+        while self._queue:
+            id = self._queue.popleft()
+            for dependent in self.old.dependents.get(id, ()):
+                if dependent in self.new and dependent not in self.again:
+                    self._consider(dependent, id)
+
+    def _make_again(self, id: ObjectId) -> None:
+        if id in self.again or id in self.moved:
+            return
+        self._make_way(id)
+        self.again.add(id)
+        self._queue.append(id)
+
+    def _make_way(self, id: ObjectId) -> None:
+        """Let columns hold their values while another type takes the name of theirs."""
+        if id.kind is Kind.RANGE and self._holds_values(id):
+            self.parked.add(id)
+        elif id.kind in _TYPES and self._holds_values(id):
+            self.moved[id] = free_name(
+                id.name, {each.name for each in (*self.old.objects, *self.new.objects)}
+            )
+
+    def _holds_values(self, type: ObjectId) -> bool:
+        """Whether a column that stays is of this type, or of one that is made of it."""
+        return any(
+            dependent in self.new
+            and (
+                dependent.kind is Kind.COLUMN or (dependent.kind in _TYPES and self._holds_values(dependent))
+            )
+            for dependent in self.old.dependents.get(type, ())
+        )
+
+    def _retype(self, id: ObjectId) -> None:
+        if id in self.retyped or id in self.again:
+            return
+        self.retyped.add(id)
+        for table in self.old.descendants(id.name):
+            child = ObjectId(Kind.COLUMN, table, id.part)
+            if child in self.old and child in self.new and self.linked(table, id.name):
+                self._retype(child)
+        self._reshape(id)
+
+    def _reshape(self, id: ObjectId) -> None:
+        for dependent in self.old.dependents.get(id, ()):
+            if dependent not in self.new:
+                continue
+            before = self.old.objects[dependent]
+            if isinstance(before, Column):
+                if before.generated:
+                    self._make_again(dependent)
+            elif isinstance(before, Sequence):
+                continue
+            elif (
+                isinstance(before, Table)
+                or not isinstance(before, _REBUILT_BY_SERVER)
+                or not self._survives(before)
+            ):
+                self._make_again(dependent)
+        self._reshape_key(id)
+
+    def _reshape_key(self, id: ObjectId) -> None:
+        table = self.old.table(id.name)
+        if table is not None and table.partition_key is not None:
+            words = {token.text for token in significant_tokens(table.partition_key)}
+            if id.part in words:
+                self._make_again(table.id)
+
+    def _survives(self, each: Constraint | Index | Statistics) -> bool:
+        """Whether the server can make it again by itself, whatever columns have their new types yet."""
+        if (isinstance(each, Statistics) and each.target is not None) or (
+            isinstance(each, Index) and each.statistics
+        ):
+            return False  # a target that was set would be forgotten
+        if is_told_otherwise(each.definition):
+            return False
+        columns = [need for need in self.old.needs(each.id) if need.kind is Kind.COLUMN]
+        if any(self.old.needs(column) & self.parked for column in columns):
+            return False  # text, which the column is meanwhile, may have no such operators
+        types = [self._type(one, new=new) for one in columns if one in self.new for new in (False, True)]
+        if isinstance(each, Constraint) and each.type is ConstraintType.FOREIGN_KEY:
+            return refer_to_each_other(types)
+        families = {family(type) for type in types}
+        return len(columns) < 2 or (len(families) == 1 and None not in families) or self._only_one(columns)
+
+    def _only_one(self, columns: Iterable[ObjectId]) -> bool:
+        def differs(id: ObjectId) -> bool:
+            return id in self.retyped or (id in self.new and self._type(id) != self._type(id, new=True))
+
+        return sum(map(differs, columns)) < 2
+
+    def _type(self, id: ObjectId, *, new: bool = False) -> str:
+        column = (self.new if new else self.old).objects[id]
+        return column.type if isinstance(column, Column) else ""
+
+    def _consider(self, dependent: ObjectId, destroyed: ObjectId) -> None:
+        """Decide about what stays, and stands on something that does not (or not as it is)."""
+        before, after = self.old.objects[dependent], self.new.objects[dependent]
+        if isinstance(before, Column) and isinstance(after, Column):
+            self._consider_column(before, after, destroyed)
+        elif isinstance(before, Sequence):
+            return
+        elif isinstance(before, Table):
+            self._consider_table(before, destroyed)
+        elif isinstance(before, Domain) and destroyed.kind not in _TYPES:
+            self.redefaulted.add(dependent)
+        elif self._goes_with_its_table(dependent, destroyed):
+            return
+        elif self._comes_back(destroyed) or before == after or destroyed in self.new.needs(dependent):
+            self._make_again(dependent)
+
+    def _consider_column(self, before: Column, after: Column, destroyed: ObjectId) -> None:
+        id = before.id
+        if must_go(before, destroyed):
+            self._make_again(id)
+        elif destroyed.kind in _TYPES and base_type(before.type) in names_of(self.old.objects[destroyed]):
+            if destroyed in self.new or destroyed in self.moved or destroyed in self.parked:
+                self._retype(id)
+        elif before.generated:
+            if destroyed in self.new or before == after:
+                self._make_again(id)
+            return
+        if before.default is not None and (self._comes_back(destroyed) or before.default == after.default):
+            self.redefaulted.add(id)
+
+    def _comes_back(self, destroyed: ObjectId) -> bool:
+        """Whether it is made again, or another function of its name is: a call could then mean either."""
+        overloads = self._overloads if destroyed.kind is Kind.FUNCTION else ()
+        return destroyed in self.new or callee(destroyed.name)[0] in overloads
+
+    @cached_property
+    def _overloads(self) -> set[str]:
+        return {callee(id.name)[0] for id in self.added if id.kind is Kind.FUNCTION}
+
+    def _consider_table(self, before: Table, destroyed: ObjectId) -> None:
+        if destroyed.kind is Kind.TABLE and destroyed.name in before.parents:
+            self.reattached.add(before.id.name)
+        elif destroyed in self.new and destroyed.kind is not Kind.SCHEMA and before.partition_key is not None:
+            self._make_again(before.id)
+
+    def _goes_with_its_table(self, dependent: ObjectId, destroyed: ObjectId) -> bool:
+        """Whether it is a partition's copy of what its parent loses: the partition is taken off before."""
+        before = self.old.objects[dependent]
+        if isinstance(before, Constraint | Trigger) and before.inherited:
+            table = before.id.name
+        elif isinstance(before, Index) and before.parent is not None:
+            table = before.table
+        else:
+            return False
+        return destroyed.kind is not Kind.TABLE and table in self.reattached
+
+    def _park_above(self) -> None:
+        """Park the types that are made of parked ones, for the old ones can only be dropped together."""
+        while found := [id for id in self.moved if self.old.needs(id) & self.parked]:
+            self.parked.update(found)
+            for id in found:
+                del self.moved[id]
+        for id in sorted(id for id in self.retyped if self.old.needs(id) & self.parked):
+            self._reshape(id)  # indexes that text has no operators for
+        self._spread()
+
+    def _release_sequences(self) -> None:
+        for id, each in self.old.objects.items():
+            if isinstance(each, Sequence) and each.owned_by is not None and id in self.new:
+                self.released.update([id] if self.is_destroyed(each.owned_by) else [])
+
+    @cached_property
+    def rules(self) -> list[DefaultPrivileges]:
+        """The default privileges that are in force while objects are made."""
+        found = (each for each in self.old.objects.values() if isinstance(each, DefaultPrivileges))
+        return [each for each in found if not self.is_destroyed(each.id)]
+
+    @cached_property
+    def made_by_name(self) -> dict[str, list[ObjectId]]:
+        """What is made, and columns that change, by the word that a text would name them with."""
+        found: dict[str, list[ObjectId]] = {}
+        altered = (id for id in self.changed if id.kind is Kind.COLUMN)
+        for id in dict.fromkeys((*self.added, *sorted(self.again), *altered, *sorted(self.retyped))):
+            if id in self.new:
+                word = id.part if id.kind is Kind.COLUMN else callee(bare(id.name))[0]
+                found.setdefault(word, []).append(id)
+        return found
+
+    @staticmethod
+    def words(text: str) -> set[str]:
+        """Return the words of a text and of the strings in it, which hold the bodies of functions."""
+        found, texts = set[str](), [text]
+        while texts:
+            try:
+                for token in significant_tokens(texts.pop()):
+                    if token.kind is TokenKind.DOLLAR_STRING:
+                        tag = token.text.index("$", 1) + 1
+                        texts.append(token.text[tag:-tag])
+                    elif token.kind in (TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER):
+                        found.add(token.text if token.text.startswith('"') else token.text.lower())
+            except SqlTextError:  # a body in a language of its own
+                continue
+        return found

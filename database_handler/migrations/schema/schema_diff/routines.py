@@ -1,0 +1,102 @@
+"""Functions, triggers and rules: made, and replaced in place where the server allows that."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from database_handler.migrations.schema.schema_diff.fates import Change
+from database_handler.migrations.schema.schema_diff.names import callee, dollar_quoted
+from database_handler.migrations.schema.schema_diff.statement import Action
+from database_handler.migrations.schema.schema_diff.step import Step
+from database_handler.migrations.schema.snapshot import (
+    SCHEMA_MARK,
+    Function,
+    ObjectId,
+    Rule,
+    Trigger,
+)
+
+__all__ = [
+    "alter_function",
+    "alter_rule",
+    "alter_trigger",
+    "create_function",
+    "create_rule",
+    "create_trigger",
+]
+
+
+def create_function(each: Function, change: Change) -> Iterator[Step]:
+    """Give the statement that makes a function."""
+    step = Step.create(_function(each, "CREATE"), each.id, change.new.needs(each.id))
+    yield replace(step, wishes=wished(each, change))
+
+
+def alter_function(before: Function, after: Function, change: Change) -> Iterator[Step]:
+    """Give the statement that replaces a function in place."""
+    if before.definition != after.definition:
+        needs, releases = change.new.needs(after.id), change.old.needs(after.id)
+        sql = _function(after, "CREATE OR REPLACE")
+        step = Step.alter(sql, after.id, Action.REPLACE, needs, releases)
+        yield replace(step, wishes=wished(after, change))
+
+
+def _function(each: Function, verb: str) -> str:
+    sql = f"{verb} {each.type} {callee(each.id.name)[0]}{each.definition}"
+    if SCHEMA_MARK not in sql:
+        return sql
+    text = sql.replace("%", "%%").replace(SCHEMA_MARK, "%1$I")
+    body = f"\nBEGIN\n    EXECUTE format({dollar_quoted(text)}, current_schema());\nEND\n"
+    return f"DO {dollar_quoted(body, 'do')}"
+
+
+def wished(each: Function, change: Change) -> frozenset[ObjectId]:
+    """Return what is made by this plan and named in a function's text, which the server may read."""
+    names = change.made_by_name
+    words = {word for word in change.words(each.definition) if word in names}
+    return frozenset(id for word in words for id in names[word] if id != each.id)
+
+
+def create_trigger(each: Trigger, change: Change) -> Iterator[Step]:
+    """Give the statements that make a trigger; a partition's comes with its parent's."""
+    yield Step.create(each.definition, each.id, change.new.needs(each.id))
+    if each.enabled != "ENABLE":
+        yield _enabled(each)
+
+
+def _enabled(each: Trigger) -> Step:
+    sql = f"ALTER TABLE {each.id.name} {each.enabled} TRIGGER {each.id.part}"
+    step = Step.alter(sql, each.id)
+    return replace(step, needs=frozenset({each.id}))
+
+
+def alter_trigger(before: Trigger, after: Trigger, change: Change) -> Iterator[Step]:
+    """Give what changes a trigger in place."""
+    replaced = before.definition != after.definition
+    if replaced and not after.inherited:
+        sql = after.definition.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1)
+        needs, releases = change.new.needs(after.id), change.old.needs(after.id)
+        yield Step.alter(sql, after.id, Action.REPLACE, needs, releases)
+    if before.enabled != after.enabled or (replaced and after.enabled != "ENABLE"):
+        yield _enabled(after)
+
+
+def create_rule(each: Rule, change: Change) -> Iterator[Step]:
+    """Give the statements that make a rule."""
+    yield Step.create(each.definition, each.id, change.new.needs(each.id))
+    if each.enabled != "ENABLE":
+        yield _rule_enabled(each)
+
+
+def _rule_enabled(each: Rule) -> Step:
+    sql = f"ALTER TABLE {each.id.name} {each.enabled} RULE {each.id.part}"
+    return replace(Step.alter(sql, each.id), needs=frozenset({each.id}))
+
+
+def alter_rule(before: Rule, after: Rule, change: Change) -> Iterator[Step]:
+    """Give what changes a rule in place."""
+    if before.definition != after.definition:
+        sql = after.definition.replace("CREATE RULE", "CREATE OR REPLACE RULE", 1)
+        needs, releases = change.new.needs(after.id), change.old.needs(after.id)
+        yield Step.alter(sql, after.id, Action.REPLACE, needs, releases)
+    if before.enabled != after.enabled:
+        yield _rule_enabled(after)
