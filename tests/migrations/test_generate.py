@@ -290,6 +290,27 @@ def test_a_new_index_is_built_beside_the_traffic_and_verified(live: App) -> None
     MigrationManager(live.config, live.folder, history_table="application_migrations").rollback()
 
 
+def test_an_index_and_a_key_that_take_anothers_place_are_verified_by_the_name_that_they_end_with(
+    live: App,
+) -> None:
+    class Indexed(Note, frozen=True):
+        table: ClassVar[Table] = Table("notes", key=("title",), indexes=[Index(("status",))])
+
+    class Otherwise(Note, frozen=True):
+        table: ClassVar[Table] = Table(
+            "notes", key=("title", "status"), indexes=[Index(("status",), unique=True)]
+        )
+
+    live.start(Indexed)
+    found = live.generate(Otherwise, message="others")
+    assert "CONCURRENTLY notes_status_idx_new" in found.text
+    verified = found.text.partition("-- migrate: verify\n")[2].partition("-- migrate: down")[0]
+    assert "'notes_status_idx'::regclass" in verified
+    assert "'notes_key'::regclass" in verified
+    live.migrate()
+    MigrationManager(live.config, live.folder, history_table="application_migrations").rollback()
+
+
 def test_rules_grow_and_shrink_with_the_model(app: App) -> None:
     app.start(Note)
 
@@ -309,6 +330,35 @@ def test_rules_grow_and_shrink_with_the_model(app: App) -> None:
     assert "<= 40" in up_of(found)
     assert "notes_said_check" in up_of(found)
     assert "data kept" in found.text
+
+
+def test_rows_that_a_narrower_rule_or_type_refuses_are_told_of(app: App) -> None:
+    class Fewer(StrEnum):
+        OPEN = "open"
+
+    class Narrow(Record, frozen=True):
+        title: str
+        body: str
+        status: Fewer = Fewer.OPEN
+        table: ClassVar[Table] = Table("notes", key=("title",))
+
+    class Other(Record, frozen=True):
+        title: str
+        body: UUID
+        status: Status = Status.OPEN
+        table: ClassVar[Table] = Table("notes", key=("title",))
+
+    app.start(Note)
+    found = app.generate(Narrow, message="fewer")
+    assert (
+        "-- rows may be in the way of: ALTER TABLE notes VALIDATE CONSTRAINT notes_status_check" in found.text
+    )
+    (app.folder / "0002_fewer.sql").unlink()
+    (app.folder / "versions.lock").write_text(
+        "".join((app.folder / "versions.lock").read_text("utf-8").splitlines(keepends=True)[:1]), "utf-8"
+    )
+    found = app.generate(Other, message="other")
+    assert "-- rows may be in the way of: ALTER TABLE notes ALTER COLUMN body TYPE uuid" in found.text
 
 
 def test_an_entity_comes_and_goes(app: App) -> None:

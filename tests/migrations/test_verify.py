@@ -81,6 +81,24 @@ def test_what_is_wrong_with_a_version_is_told(
     assert not found.versions[0].problems
 
 
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ("SELECT 1 / count(*) FROM pg_index WHERE indexrelid = 'other'::regclass;", "0002_i.sql:5"),
+        ("SELECT nothing FROM t;", "nothing"),
+        ("SELECT 1 / count(*) FROM t WHERE a = 'only in production';", None),
+    ],
+)
+def test_a_verify_section_that_can_never_pass_is_told(
+    folder: Versions, verified: Callable[[], Verified], check: str, told: str | None
+) -> None:
+    folder.write("0001_t", *TABLE)
+    folder.write("0002_i", "CREATE INDEX i ON t (a);", "DROP INDEX i;", verify=check)
+    found = verified()
+    assert found.holds is (told is None)
+    assert (told or "") in "".join(found.versions[1].problems)
+
+
 def test_a_version_that_works_on_rows_says_what_it_did(
     folder: Versions, verified: Callable[[], Verified]
 ) -> None:

@@ -127,29 +127,35 @@ def read_lock(path: Path, text: str) -> dict[str, str]:
         parts = line.split()
         if len(parts) != 3 or parts[2] != previous or parts[0] in hashes:
             raise LockFileMismatch(
-                f"{path}:{number}: expected `NAME HASH {previous}`, the version before being {previous}; "
-                "after a merge of two branches, renumber one version and write the file anew"
+                f"{path}:{number}: expected `NAME HASH {previous}`, the version before being {previous}. "
+                "After a merge of two branches that both made a version: give one of the files the next number, "
+                f"in its name and in its first line, and {_WRITE_ANEW}"
             )
         previous = parts[0]
         hashes[previous] = parts[1]
     return hashes
 
 
+_WRITE_ANEW = "have the file written anew: `database-handler migrations lock`"
+
+
 def _lock_problems(migrations: Sequence[Migration], lock: dict[str, str]) -> Iterable[LockFileMismatch]:
     for line, migration in zip(lock_text(migrations).splitlines(), migrations, strict=True):
         name = migration.name
         if name not in lock:
-            yield LockFileMismatch(f"{name} is not in versions.lock; add the line\n{line}", [name])
+            yield LockFileMismatch(
+                f"{name} is not in versions.lock; add the line\n{line}\nor {_WRITE_ANEW}", [name]
+            )
         elif lock[name] != migration.token_hash:
             yield LockFileMismatch(
                 f"{name} is not what versions.lock recorded: put its SQL back, or, if it was never applied "
-                f"anywhere, write its line anew:\n{line}",
+                f"to its end anywhere, {_WRITE_ANEW}; its line is then\n{line}",
                 [name],
             )
     for name in lock.keys() - {migration.name for migration in migrations}:
         yield LockFileMismatch(
             f"versions.lock names {name}, and there is no such file: put it back, or, if it was never "
-            "applied anywhere, take its line out",
+            f"applied anywhere, {_WRITE_ANEW}",
             [name],
         )
 

@@ -17,7 +17,7 @@ from database_handler.migrations.generation.wanted import difference, versions_a
 from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.schema_diff import diff
 from database_handler.migrations.schema.snapshot import Column, Index, Kind, ObjectId, SchemaSnapshot
-from database_handler.migrations.scratch.building import build, unbuild
+from database_handler.migrations.scratch.building import build, confirm, unbuild
 from database_handler.migrations.scratch.ladder import Ladder, climb
 from database_handler.migrations.scratch.place import UNSAFE_USE, guard
 from database_handler.migrations.scratch.seeding import seed
@@ -181,11 +181,12 @@ class _Version:
         rows = read_rows(session, self.before, seeded.rows)
         build(session, [self.migration])
         wrong = list(self._differences(session, rows, self.after))
-        problems: list[str] = []
+        problems = [*self._unconfirmed(session)]
         if self.migration.reversible:
             unbuild(session, self.migration)
-            problems += self._residue(introspect(session))
-            wrong += [] if problems else self._differences(session, rows, self.before)
+            residue = [*self._residue(introspect(session))]
+            problems += residue
+            wrong += [] if residue else self._differences(session, rows, self.before)
         writes = writes_rows(self.migration)
         return VerifiedVersion(
             name=self.migration.name,
@@ -195,6 +196,15 @@ class _Version:
             unproven=dict(seeded.refused),
             problems=(*problems, *(() if writes else dict.fromkeys(wrong))),
         )
+
+    def _unconfirmed(self, session: Session) -> Iterator[str]:
+        """Say that its verify section fails, whatever rows hold: a name in it is wrong, or its grammar."""
+        try:
+            with session.undoable() as inside:
+                confirm(inside, self.migration)
+        except MigrationFailed as failure:
+            if (failure.sqlstate or "").startswith("42"):
+                yield f"its verify section fails: {failure}"
 
     def _differences(self, session: Session, rows: Mapping[str, Rows], now: SchemaSnapshot) -> Iterator[str]:
         there = read_rows(session, now, [table for table in rows if _table(table) in self.after.objects])

@@ -24,6 +24,7 @@ from database_handler.migrations.generation.wanted import (
     versions_and_models,
     way_of,
 )
+from database_handler.migrations.safety.safe_way import PlannedSection
 from database_handler.migrations.scratch.place import guard
 
 __all__ = ["Generated", "generate"]
@@ -153,6 +154,8 @@ class _Generating:
         yield f"reversible: {way_back}   proof: {proof.line}"
         for table, why in proof.unproven.items():
             yield f"data not proven: {table} ({_one_line(why)})"
+        if proof.unfit:
+            yield f"rows may be in the way of: {_one_line(proof.unfit)}; migrations preflight counts them"
         for statement in proven.up.difference.plan:
             if statement.loses:
                 reason = self.drop[called(statement.object)]
@@ -167,12 +170,7 @@ def _one_line(text: str) -> str:
 
 def _verify(change: Change) -> Iterator[str]:
     """Give a section that fails where an index that was built beside the traffic is not there and valid."""
-    names = [
-        name
-        for section in change.sections
-        if not section.transactional
-        for name in _built(section.statements)
-    ]
+    names = [_spoken(name) for name in _built(change.sections)]
     if names:
         yield "-- migrate: verify\n" + "".join(_CHECK.format(name) for name in names)
 
@@ -180,9 +178,29 @@ def _verify(change: Change) -> Iterator[str]:
 _CHECK = "SELECT 1 / count(*) FROM pg_index WHERE indexrelid = '{}'::regclass AND indisvalid;\n"
 
 
-def _built(statements: Sequence[str]) -> Iterator[str]:
-    for statement in statements:
-        words = [token.text for token in significant_tokens(statement)][:5]
+def _spoken(name: str) -> str:
+    return name.replace("'", "''")
+
+
+def _built(sections: Sequence[PlannedSection]) -> list[str]:
+    """Return the indexes that are built beside the traffic, by the names that they have in the end.
+
+    One that takes another's place is built under a spare name, and gets its own when the other is gone.
+    """
+    names: dict[str, str] = {}
+    for statement in (each for section in sections for each in section.statements):
+        words = [token.text for token in significant_tokens(statement)]
         told = [word.upper() for word in words]
-        if "CONCURRENTLY" in told and told[0] == "CREATE":
-            yield words[told.index("CONCURRENTLY") + 1].replace("'", "''")
+        if told[0] == "CREATE" and "CONCURRENTLY" in told[:4]:
+            name = words[told.index("CONCURRENTLY") + 1]
+            names[name] = name
+        elif told[:2] == ["ALTER", "INDEX"] and "RENAME" in told:
+            _renamed(names, words[2], words[-1])
+        elif told[:2] == ["ALTER", "TABLE"] and "USING" in told and "CONSTRAINT" in told:
+            _renamed(names, words[told.index("USING") + 2], words[told.index("CONSTRAINT") + 1])
+    return list(names.values())
+
+
+def _renamed(names: dict[str, str], old: str, new: str) -> None:
+    if old in names:
+        names[old] = new

@@ -21,6 +21,7 @@ from database_handler.migrations.schema.schema_diff import diff
 from database_handler.migrations.schema.schema_diff.statement import SchemaStatement
 from database_handler.migrations.schema.snapshot import Column, Extension, Kind, ObjectId, SchemaSnapshot
 from database_handler.migrations.scratch.building import look
+from database_handler.migrations.scratch.place import undone
 from database_handler.migrations.scratch.placeholders import placeholders
 from database_handler.migrations.scratch.seeding import seed
 from database_handler.migrations.scratch.surviving import Rows, lost_values, read_rows
@@ -39,11 +40,14 @@ class Proof(BaseModel, frozen=True):
         The tables whose rows were there before, after, and after the way back.
     unproven : mapping of str to str
         Tables whose rows nothing is claimed of, and why.
+    unfit : str, optional
+        The statement that fails for some row which was valid before; `preflight` counts such rows.
     """
 
     irreversible: str | None = None
     kept: tuple[str, ...] = ()
     unproven: dict[str, str] = {}
+    unfit: str | None = None
 
     @property
     def line(self) -> str:
@@ -76,7 +80,9 @@ def prove(session: Session, head: SchemaSnapshot, change: Change, overlay: Overl
     """
     try:
         with session.undoable() as inside:
-            return _Proving(inside, head, change, overlay).run(with_rows=True)
+            proven = _Proving(inside, head, change, overlay).run(with_rows=True)
+        unfit = _unfit(session, head, change, overlay)
+        return replace(proven, proof=proven.proof.model_copy(update={"unfit": unfit}))
     except TrialFailed as failure:
         if not failure.by_data:
             raise _unrun("up", failure) from None
@@ -89,6 +95,16 @@ def prove(session: Session, head: SchemaSnapshot, change: Change, overlay: Overl
     tables = sorted(plain(change.difference.table_before(table)) for table in change.difference.tables())
     unproven = dict.fromkeys(tables, told)
     return replace(proven, proof=proven.proof.model_copy(update={"unproven": unproven}))
+
+
+def _unfit(session: Session, head: SchemaSnapshot, change: Change, overlay: Overlay) -> str | None:
+    """Return the statement that fails for a row that only the old schema's rules hold for."""
+    try:
+        with undone(session) as inside:
+            _Proving(inside, head, change, overlay).up_with_old_rows()
+    except TrialFailed as failure:
+        return failure.short if failure.by_data else None
+    return None
 
 
 class _Proving:
@@ -118,6 +134,12 @@ class _Proving:
             unproven={plain(found.table_before(table)): why for table, why in seeded.refused.items()},
         )
         return Proven(self._change, down, made, proof)
+
+    def up_with_old_rows(self) -> None:
+        """Run up with rows that need not keep to the new rules."""
+        seed(self._session, self._found.old, self._found.tables())
+        self._unrename()
+        run_sections(self._session, self._change.all)
 
     def _unrename(self) -> None:
         found = self._found

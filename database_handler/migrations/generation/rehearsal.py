@@ -16,7 +16,7 @@ from database_handler.migrations.generation.wanted import extensions_of
 from database_handler.migrations.safety.measuring import MigrationCost, measure
 from database_handler.migrations.schema.schema_diff import diff
 from database_handler.migrations.schema.snapshot import SchemaSnapshot
-from database_handler.migrations.scratch.building import look, made_extensions
+from database_handler.migrations.scratch.building import confirm, look, made_extensions
 from database_handler.migrations.scratch.place import build_for_good, scratch_database
 
 __all__ = ["rehearse", "stage"]
@@ -66,6 +66,7 @@ def rehearse(scratch: Future[DatabaseConfig], migration: Migration, proven: Prov
 def _run(scratch: DatabaseConfig, migration: Migration, proven: Proven) -> MigrationCost:
     cost = measure(scratch, migration, Direction.UP)
     _check(scratch, migration, proven.made, "up")
+    confirm(Autocommit(lambda: dedicated(scratch)).session, migration)
     if proven.down is not None:
         measure(scratch, migration, Direction.DOWN)
         _check(scratch, migration, proven.down.difference.new, "down")

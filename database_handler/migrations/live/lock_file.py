@@ -9,7 +9,7 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.files.chain import LOCK_FILE
 from database_handler.migrations.files.migration import read_folder
-from database_handler.migrations.files.planning import check_files, check_history, lock_text, read_lock
+from database_handler.migrations.files.planning import check_files, check_history, lock_text
 from database_handler.migrations.runner.running import FolderRun, connected
 
 __all__ = ["Locked", "renew_lock"]
@@ -40,16 +40,24 @@ def renew_lock(config: DatabaseConfig, run: FolderRun) -> Locked:
     check_files(migrations)
     with connected(config) as lease:
         check_history(migrations, run.rows(Autocommit(lambda: lease).session))
-    before = read_lock(path, path.read_text("utf-8")) if path.exists() else {}
+    before = _recorded(path)
     after = {migration.name: migration.token_hash for migration in migrations}
-    if before != after:
-        _write(path, lock_text(migrations))
+    text = lock_text(migrations)
+    if not path.exists() or path.read_text("utf-8") != text:
+        _write(path, text)
     return Locked(
         path=path,
         added=tuple(name for name in after if name not in before),
         changed=tuple(name for name in after if name in before and before[name] != after[name]),
         removed=tuple(name for name in before if name not in after),
     )
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """Return what the file says, also of one that a merge of two branches left in pieces."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    parts = [line.split() for line in lines]
+    return {each[0]: each[1] for each in parts if len(each) == 3}
 
 
 def _write(path: Path, text: str) -> None:

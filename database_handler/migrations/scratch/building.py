@@ -16,10 +16,11 @@ from database_handler.core.sql_text import Token, TokenKind, first_words, locate
 from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.files.migration_values import Direction, Migration, Part, SqlStatement
 from database_handler.migrations.runner.applying import run_inside
+from database_handler.migrations.runner.python_migration import PythonFile
 from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.snapshot import Kind, SchemaSnapshot
 
-__all__ = ["build", "in_transaction", "look", "made_extensions", "needs_database", "unbuild"]
+__all__ = ["build", "confirm", "in_transaction", "look", "made_extensions", "needs_database", "unbuild"]
 
 
 def build(session: Session, migrations: Iterable[Migration]) -> None:
@@ -37,6 +38,21 @@ def build(session: Session, migrations: Iterable[Migration]) -> None:
 def unbuild(session: Session, migration: Migration) -> None:
     """Run the down parts of a migration, as `build` runs the up parts."""
     _run(session, migration, Direction.DOWN)
+
+
+def confirm(session: Session, migration: Migration) -> None:
+    """Run the verify section of a migration that is applied in this copy.
+
+    Raises
+    ------
+    MigrationFailed
+        A statement failed; its SQLSTATE tells whether for what rows hold, or for what the schema is.
+    """
+    for statement in migration.verify:
+        _send(session, migration, statement)
+    if any(section.function == "verify" for section in migration.sections):
+        with _told(migration, 1):
+            PythonFile(migration).call("verify", session)
 
 
 def _run(session: Session, migration: Migration, direction: Direction) -> None:

@@ -88,6 +88,8 @@ class _Undo(Exception):
 def undone(session: Session) -> Iterator[Session]:
     """Give the session of a transaction for work that is undone when the block ends."""
     with suppress(_Undo), session.undoable() as inside:
+        # A savepoint goes with the first statement, and a syntax error in that would keep both from running.
+        inside.run(Statement("SELECT", "scratch.savepoint"))
         yield inside
         raise _Undo
 

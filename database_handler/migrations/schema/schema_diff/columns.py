@@ -24,6 +24,7 @@ __all__ = [
     "alter_column",
     "column_line",
     "column_settings",
+    "counts_on",
     "options_changed",
     "options_listed",
 ]
@@ -63,13 +64,49 @@ def _as_bigint(options: SequenceOptions) -> int:
     return 2**63 - 1 if options.maximum == largest and options.increment > 0 else options.maximum
 
 
-def add_column(each: Column, change: Change, only: str) -> Step:
-    """Return the step that adds a column to a table, and to those that inherit from it."""
-    sql = f"ALTER TABLE {only}{each.id.name} ADD COLUMN {column_line(each)}"
+def add_column(each: Column, change: Change, only: str) -> Iterator[Step]:
+    """Give what adds a column to a table, and to those that inherit from it: these have no identity."""
+    later = _has_heirs(each.id.name, change)
+    sql = f"ALTER TABLE {only}{each.id.name} ADD COLUMN {column_line(each, identity=not later)}"
     children = (ObjectId(each.id.kind, table, each.id.part) for table in change.new.descendants(each.id.name))
     made = frozenset({each.id, *(child for child in children if change.is_made(child))})
     needs = change.new.needs(each.id) - made
-    return Step(sql, Action.CREATE, each.id, needs=needs, produces=made)
+    step = Step(sql, Action.CREATE, each.id, needs=needs, produces=made)
+    yield step
+    if each.identity is not None and later:
+        yield from chained(_numbered(each, each.identity, change), (step,))
+
+
+def _has_heirs(table: str, change: Change) -> bool:
+    """Whether tables inherit from it all the time, other than as partitions that can be numbered with it."""
+    children = [child for child in change.new.children.get(table, ()) if change.linked(child, table)]
+    parted = change.new.table(table)
+    together = parted is not None and parted.partition_key and change.new.snapshot.server_version >= 170_000
+    return bool(children) and not together
+
+
+def _numbered(each: Column, identity: Identity, change: Change) -> Iterator[Step]:
+    """Give what makes a column an identity that goes on behind the numbers that are there."""
+    table, name = each.id.name, each.id.part
+    sql = f"ALTER TABLE {table} ALTER COLUMN {name} ADD {_identity(identity, table)}"
+    parts = {_value_of(each.id._replace(name=part)) for part in change.new.descendants(table)}
+    yield replace(Step.alter(sql, each.id), takes=frozenset({("relation", identity.sequence), *parts}))
+    yield counts_on(each.id, identity.sequence, identity.options)
+
+
+def _value_of(column: ObjectId) -> tuple[str, str]:
+    """Return what only one of a default and an identity has."""
+    return "value", f"{column.name}.{column.part}"
+
+
+def counts_on(column: ObjectId, sequence: str, options: SequenceOptions) -> Step:
+    """Return the step after which a new sequence gives no number that the column has already."""
+    last = f"{'max' if options.increment > 0 else 'min'}({column.part})"
+    low, high = sorted((options.start, options.maximum if options.increment > 0 else options.minimum))
+    sql = (
+        f"SELECT setval({literal(sequence)}, {last}) FROM {column.name} HAVING {last} BETWEEN {low} AND {high}"
+    )
+    return Step(sql, Action.ALTER, column, needs=frozenset({column}), settles=frozenset({column}))
 
 
 def column_settings(each: Column, front: str) -> Iterator[Step]:
@@ -136,7 +173,8 @@ class _Altered:
         if before.default is not None and (after.default is None or self._anew()):
             releases = {*self.releases, self.id}
             sql = f"{self.alone} DROP DEFAULT"
-            yield Step.alter(sql, self.id, Action.DROP_DEFAULT, releases=releases)
+            step = Step.alter(sql, self.id, Action.DROP_DEFAULT, releases=releases)
+            yield replace(step, frees=frozenset({_value_of(self.id)}))
         if before.identity is not None and after.identity is None:
             step = Step.alter(f"{self.front} DROP IDENTITY", self.id)
             yield replace(step, frees=frozenset({("relation", before.identity.sequence)}))
@@ -227,8 +265,7 @@ class _Altered:
         if after is None or before == after:
             return
         if before is None:
-            step = Step.alter(f"{self.front} ADD {_identity(after, self.id.name)}", self.id)
-            yield replace(step, takes=frozenset({("relation", after.sequence)}))
+            yield from _numbered(self.after, after, self.change)
             return
         if before.always != after.always:
             when = "ALWAYS" if after.always else "BY DEFAULT"

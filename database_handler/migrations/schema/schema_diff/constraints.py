@@ -99,7 +99,8 @@ def _has_parts(table: str, change: Change) -> bool:
 def _attached(name: str, parent: ObjectId, id: ObjectId) -> Step:
     above = parent.part if parent.kind is Kind.CONSTRAINT else parent.name
     sql = f"ALTER INDEX {above} ATTACH PARTITION {name}"
-    return Step(sql, Action.ALTER, id, needs=frozenset({parent, id}))
+    # What refers to the whole's key needs the part's: the whole's is not valid before this.
+    return Step(sql, Action.ALTER, id, needs=frozenset({parent, id}), settles=frozenset({id}))
 
 
 def parent_of(each: Constraint | Index, change: Change) -> ObjectId | None:

@@ -79,7 +79,14 @@ def apart(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[ObjectId]:
     """
     edges = _between(groups, side)
     circle = _circles({(one, other) for one, other, _ in edges})
-    return sorted({member for one, other, member in edges if member != one and circle[one] == circle[other]})
+    anyway = {(one, other) for one, other, member in edges if member == one}
+    return sorted(
+        {
+            member
+            for one, other, member in edges
+            if circle[one] == circle[other] and (one, other) not in anyway
+        }
+    )
 
 
 def _between(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[tuple[ObjectId, ObjectId, ObjectId]]:
@@ -164,8 +171,9 @@ def _column_that_goes(each: Constraint | Index, change: Change) -> ObjectId | No
         for need in change.old.needs(each.id)
         if need.kind is Kind.COLUMN and need.name == table and change.is_destroyed(need)
     )
-    if isinstance(each, Constraint) and each.type is ConstraintType.EXCLUSION:
-        # What only its condition or an expression names belongs to its index, which holds on to the column.
+    if isinstance(each, Constraint) and each.type in (ConstraintType.EXCLUSION, ConstraintType.FOREIGN_KEY):
+        # What only its condition or an expression names belongs to its index, which holds on to the column;
+        # and a table's reference to itself holds on to the columns that it refers to.
         columns = (need for need in columns if need.part in each.columns)
     return min(columns, default=None)
 
@@ -184,7 +192,7 @@ def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> 
     for parent in table.parents if table else ():
         if not linked or change.linked(each.id.name, parent):
             for above in _same_part(each, parent, change):
-                if change.is_destroyed(above):
+                if change.is_destroyed(above) and not _left_behind(change.old.objects[above], change):
                     return above
     return None
 
@@ -213,23 +221,40 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
     if isinstance(each, Trigger) and each.inherited:
         return  # goes as its table is detached
     releases = frozenset(need for member in members for need in change.old.needs(member))
+    left = frozenset(_left_behind(each, change))
     if isinstance(each, Table):  # what stands on an inherited column stands in the way of the parent's
         above = (part for parent in each.parents for part in change.old.parts.get(parent, ()))
         releases |= {part for part in above if part.kind is Kind.COLUMN}
     yield Step(
-        _statement(each),
+        _statement(each, only=bool(left)),
         Action.DROP,
         id,
         destroys=frozenset(members),
-        releases=releases - frozenset(members),
+        releases=(releases | left) - frozenset(members),
+        settles=left,
         loses=_loss(each),
     )
 
 
-def _statement(each: SchemaObject) -> str:
+def _left_behind(each: SchemaObject, change: Change) -> list[ObjectId]:
+    """Return the columns of linked tables that came from this one, where one of them stays: it is theirs then."""
+    if not isinstance(each, Column):
+        return []
+    children = [child for child in change.old.children.get(each.id.name, ()) if change.linked(child, each.id.name)]
+    copies = [each.id._replace(name=child) for child in children]
+    copies = [copy for copy in copies if copy in change.old]
+    return copies if any(change.stays(copy) and _is_inherited(copy, change) for copy in copies) else []
+
+
+def _is_inherited(id: ObjectId, change: Change) -> bool:
+    each = change.old.objects[id]
+    return isinstance(each, Column) and each.inherited
+
+
+def _statement(each: SchemaObject, *, only: bool = False) -> str:
     match each.id.kind:
         case Kind.COLUMN:
-            return f"ALTER TABLE {each.id.name} DROP COLUMN {each.id.part}"
+            return f"ALTER TABLE {'ONLY ' if only else ''}{each.id.name} DROP COLUMN {each.id.part}"
         case Kind.CONSTRAINT:
             return f"ALTER TABLE {each.id.name} DROP CONSTRAINT {each.id.part}"
         case Kind.DOMAIN_CONSTRAINT:

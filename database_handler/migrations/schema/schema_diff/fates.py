@@ -15,6 +15,7 @@ from database_handler.migrations.schema.schema_diff.deparsed import is_told_othe
 from database_handler.migrations.schema.schema_diff.names import bare, base_type, callee, free_name
 from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.verdicts import (
+    is_enclosed,
     must_be_made_again,
     must_go,
     names_of,
@@ -81,6 +82,7 @@ class Change:
         self._begin()
         self._spread()
         self._park_above()
+        self._bring_checks()
         self._release_sequences()
 
     def is_destroyed(self, id: ObjectId) -> bool:
@@ -124,6 +126,40 @@ class Change:
                 self._make_again(id)
             elif isinstance(before, Column) and isinstance(after, Column) and retypes(before, after):
                 self._retype(id)
+        for id in sorted(self._stricter_domains()):
+            if is_enclosed(id, self.old):  # the server does not look for values inside of others
+                self._make_again(id)
+
+    def _stricter_domains(self) -> set[ObjectId]:
+        """Return the domains that stay and refuse values that they took before."""
+        found = {id for id in self.changed if getattr(self.new.objects[id], "not_null", False)}
+        found = {id for id in found if not getattr(self.old.objects[id], "not_null", False)}
+        for id in (*self.added, *self.changed):
+            before, after = self.old.objects.get(id), self.new.objects[id]
+            if isinstance(after, Constraint) and after.validated and id.kind is Kind.DOMAIN_CONSTRAINT:
+                same = isinstance(before, Constraint) and before.validated
+                if not same or getattr(before, "definition", None) != after.definition:
+                    found.add(ObjectId(Kind.DOMAIN, id.name))
+        return {id for id in found if id.kind is Kind.DOMAIN and id in self.old and id in self.new}
+
+    def _bring_checks(self) -> None:
+        """Make a check again that is not validated, where a table that is new inherits it.
+
+        Such a table would get it as one that is: it can only come with its parent's, which costs nothing.
+        """
+        while found := sorted(self._checks_above()):
+            for id in found:
+                self._make_again(id)
+            self._spread()
+
+    def _checks_above(self) -> set[ObjectId]:
+        found = set[ObjectId]()
+        for each in self.new.objects.values():
+            if isinstance(each, Constraint) and each.inherited and not each.validated and self.is_made(each.id):
+                table = self.new.table(each.id.name)
+                if table is not None and table.partition_bound is None:
+                    found.update(each.id._replace(name=parent) for parent in table.parents)
+        return {id for id in found if self.stays(id) and not getattr(self.new.objects[id], "validated", True)}
 
     def _spread(self) -> None:
         while self._queue:

@@ -15,6 +15,7 @@ from database_handler.migrations.schema.snapshot import (
     Column,
     Constraint,
     ConstraintType,
+    Index,
     Kind,
     ObjectId,
     RangeType,
@@ -82,15 +83,28 @@ def names_taken(each: SchemaObject) -> Iterator[tuple[str, str]]:
         yield "relation", each.identity.sequence
 
 
-def _priority(step: Step, place: int) -> Priority:
-    rank = _RANK[step.object.kind]
+def _priority(step: Step, place: int, new: Finder) -> Priority:
+    rank, name = _RANK[step.object.kind], step.object.name
     if step.action is Action.DROP:
         phase, rank = 0, -rank
     elif step.action in EXTRA:
         phase = 2
     else:
         phase = 1
-    return phase, rank, step.object.name, step.object.part, place
+        name = _like_its_parent(step.object, new)
+    return phase, rank, name, step.object.part, place
+
+
+def _like_its_parent(id: ObjectId, new: Finder) -> str:
+    """Return the name that places an index: a part's, that of the whole's.
+
+    The server takes the indexes of a table that is attached for those of the whole in the order in which both
+    were made, where two differ so little (``DESC``) that it does not see it.
+    """
+    each = new(id)
+    if isinstance(each, Index) and each.parent is not None:
+        return _like_its_parent(ObjectId(id.kind, each.parent), new)
+    return id.name
 
 
 class _Graph:
@@ -170,7 +184,7 @@ def in_order(steps: list[Step], old: Finder, new: Finder) -> list[Step]:
         Finds an object of either schema by its id; None where there is none.
     """
     graph = _Graph(steps, old, new)
-    priorities = [_priority(step, place) for place, step in enumerate(steps)]
+    priorities = [_priority(step, place, new) for place, step in enumerate(steps)]
     waiting = [set(firsts) for firsts in graph.after]
     followers: list[list[int]] = [[] for _ in steps]
     for place, firsts in enumerate(waiting):

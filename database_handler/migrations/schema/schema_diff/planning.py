@@ -135,7 +135,7 @@ def _column(each: Column, change: Change) -> Iterator[Step]:
         own = (*tables.own_value(each, change), *columns.column_settings(each, _altered(each, only)))
         yield from (replace(step, needs=step.needs | above) for step in own)
         return
-    yield columns.add_column(each, change, "")
+    yield from columns.add_column(each, change, "")
     yield from columns.column_settings(each, _altered(each, only))
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "deferral",
     "extends",
     "index_options",
+    "is_enclosed",
     "keeps_order",
     "must_be_made_again",
     "must_go",
@@ -226,6 +227,20 @@ def _held(type: ObjectId, side: Side) -> bool:
         id.kind is Kind.COLUMN or (id.kind in (Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE) and _held(id, side))
         for id in side.dependents.get(type, ())
     )
+
+
+def is_enclosed(type: ObjectId, side: Side) -> bool:
+    """Whether a column holds values of a type inside of others: of an array, a composite or a range."""
+    for id in side.dependents.get(type, ()):
+        each = side.objects[id]
+        inside = isinstance(each, Column | Domain) and each.type.endswith("]") and base_type(each.type) == type.name
+        if isinstance(each, Column) and inside:
+            return True
+        if isinstance(each, Domain) and (_held(id, side) if inside else is_enclosed(id, side)):
+            return True
+        if isinstance(each, CompositeType | RangeType) and _held(id, side):
+            return True
+    return False
 
 
 def _range(before: RangeType, after: RangeType) -> bool:
