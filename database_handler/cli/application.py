@@ -52,6 +52,14 @@ def _imported(module: str) -> object:
             f"--app {module}: there is no module {missing} in {here}, nor among those installed here; run "
             "the command in the folder that holds the package, or install it"
         )
-    # Another message than that of an import could hold anything, a password too.
-    told = str(failure) if isinstance(failure, ImportError) else type(failure).__name__
-    raise ConfigurationError(f"--app {module} cannot be imported: {told}; --verbose shows where") from failure
+    raise ConfigurationError(
+        f"--app {module} cannot be imported: {_told(failure)}; --verbose shows where"
+    ) from failure
+
+
+def _told(failure: Exception) -> str:
+    """Say why a module cannot be imported; a message of neither Python's nor ours could hold a password."""
+    if isinstance(failure, SyntaxError):
+        return f"SyntaxError in line {failure.lineno} of {failure.filename}"
+    known = isinstance(failure, ImportError | ConfigurationError)
+    return str(failure) if known else type(failure).__name__

@@ -79,7 +79,7 @@ def _status_row(item: MigrationItem, several: bool) -> Iterator[Text]:
 
 
 def outcome_line(outcome: SchemaOutcome) -> str:
-    """Say in a line what became of one schema."""
+    """Say what became of one schema: in a line, and with what a failure says below it."""
     if outcome.error:
         return f"{outcome.schema_name}: failed: {outcome.kind}: {outcome.error}"
     told = f"applied {', '.join(outcome.applied)}" if outcome.applied else "nothing to do"
@@ -89,7 +89,8 @@ def outcome_line(outcome: SchemaOutcome) -> str:
 @laid_out.register
 def _(value: SchemasReport, lines: bool) -> Iterator[RenderableType]:
     del lines
-    yield from (phrase(outcome_line(outcome), "red") for outcome in value.failed)
+    for outcome in value.failed:
+        yield from (phrase(line, "red") for line in outcome_line(outcome).splitlines())
     yield phrase(
         f"{counted(len(value.outcomes), 'schema')}: {len(value.applied)} got versions, "
         f"{len(value.at_head)} were there, {len(value.failed)} failed ({value.seconds:.1f} s)",

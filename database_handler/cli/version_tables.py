@@ -283,10 +283,11 @@ def _(value: LintReports, lines: bool) -> Iterator[RenderableType]:
 
 
 def _lint(report: LintReport, finding: Finding) -> Iterator[RenderableType]:
-    style = "red" if finding.fails else "yellow"
-    level = "allowed" if finding.allowed else finding.level
-    headline = phrase(f"{level} {finding.rule} ", style)
-    yield headline.append_text(phrase(f"{report.path}:{finding.line}: {finding.what}"))
+    where = f"{report.path}:{finding.line}: {finding.what}"
+    if finding.allowed:  # in a line, so that what is to be mended stands out
+        yield phrase(f"allowed {finding.rule} ").append_text(phrase(f"{where}, because {finding.allowed}"))
+        return
+    headline = phrase(f"{finding.level} {finding.rule} ", "red" if finding.fails else "yellow")
+    yield headline.append_text(phrase(where))
     rows = [("statement", finding.statement), ("why", finding.why), ("instead", finding.instead)]
-    rows += [("allowed", f"because {finding.allowed}")] if finding.allowed else []
     yield Padding(pairs((name, phrase(text)) for name, text in rows), (0, 0, 0, 2))

@@ -10,6 +10,7 @@ One module, somewhat over 300 lines, because what is refused is told by the toke
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -507,4 +508,9 @@ def locate(sql: str, position: int) -> Location:
     begins = sql.rfind("\n", 0, position) + 1
     ends = sql.find("\n", position)
     line = sql[begins : ends if ends >= 0 else len(sql)].rstrip("\r")
-    return Location(sql.count("\n", 0, position) + 1, position - begins + 1, line)
+    return Location(bisect_left(_line_ends(sql), position) + 1, position - begins + 1, line)
+
+
+@lru_cache(maxsize=4)  # each of many thousand statements of one file is placed: counting anew takes minutes
+def _line_ends(sql: str) -> tuple[int, ...]:
+    return tuple(found.start() for found in re.finditer("\n", sql))

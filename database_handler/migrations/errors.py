@@ -12,6 +12,7 @@ __all__ = [
     "DecisionNeeded",
     "DuplicateMigration",
     "HistoryChanged",
+    "HistoryNotAllowed",
     "HistoryNotEmpty",
     "IrreversibleMigration",
     "LockFileMismatch",
@@ -116,6 +117,10 @@ class UnusableTarget(_OfVersions):
 
 class IrreversibleMigration(_OfVersions):
     """A version has no down section."""
+
+
+class HistoryNotAllowed(_OfVersions):
+    """The role may not read the table of applied versions, or make it, or write it."""
 
 
 class ReadOnlyTarget(_OfVersions):

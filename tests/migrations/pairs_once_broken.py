@@ -168,6 +168,14 @@ ONCE_BROKEN: list[tuple[str, str]] = [
         "CREATE TABLE t (id integer, kind text) PARTITION BY LIST (kind); CREATE TABLE part PARTITION OF t"
         " FOR VALUES IN ('1'); CREATE UNIQUE INDEX i ON t (kind, id)",
     ),
+    (
+        "CREATE TABLE t (id integer, kind text) PARTITION BY LIST (kind); CREATE TABLE part PARTITION OF t"
+        " FOR VALUES IN ('1'); CREATE UNIQUE INDEX i ON ONLY t (kind, id);"
+        "CREATE UNIQUE INDEX k ON part (kind, id); ALTER TABLE part ADD CONSTRAINT k PRIMARY KEY USING INDEX k;"
+        "ALTER INDEX i ATTACH PARTITION k",
+        "CREATE TABLE t (id integer, kind text) PARTITION BY LIST (kind); CREATE TABLE part PARTITION OF t"
+        " FOR VALUES IN ('1')",
+    ),
     # Functions that call each other, as texts and as parsed bodies; a view and a function that need each other.
     (
         "",
@@ -193,5 +201,26 @@ ONCE_BROKEN: list[tuple[str, str]] = [
         "CREATE TABLE t (a integer, b text); CREATE VIEW v AS SELECT a, b FROM t;"
         "CREATE FUNCTION f() RETURNS SETOF v LANGUAGE sql AS 'SELECT 1, NULL::text';"
         "CREATE OR REPLACE VIEW v AS SELECT a, b FROM t WHERE (SELECT count(*) FROM f()) > 0",
+    ),
+    # A part's copy of a reference is that of the whole's, not of the key that both refer to.
+    (
+        "CREATE TABLE t (id integer) PARTITION BY RANGE (id);"
+        'CREATE TABLE "a part" PARTITION OF t FOR VALUES FROM (1) TO (6);'
+        'ALTER TABLE t ADD CONSTRAINT "Key" PRIMARY KEY (id);'
+        "ALTER TABLE t ADD CONSTRAINT other FOREIGN KEY (id) REFERENCES t (id)",
+        "",
+    ),
+    # The check of a new part in the very words of the whole's, which stays.
+    (
+        "CREATE TABLE t (v varchar(20), w integer, CHECK (v IN ('a', 'b') OR w > 4)) PARTITION BY HASH (v)",
+        "CREATE TABLE t (v varchar(20), w integer, CHECK (v IN ('a', 'b') OR w > 4)) PARTITION BY HASH (v);"
+        "CREATE TABLE part PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 0)",
+    ),
+    # A part becomes unlogged while its whole is referred to.
+    (
+        "CREATE TABLE t (id integer PRIMARY KEY, above integer REFERENCES t) PARTITION BY LIST (id);"
+        "CREATE TABLE part PARTITION OF t FOR VALUES IN (1)",
+        "CREATE TABLE t (id integer PRIMARY KEY, above integer REFERENCES t) PARTITION BY LIST (id);"
+        "CREATE UNLOGGED TABLE part PARTITION OF t FOR VALUES IN (1)",
     ),
 ]

@@ -91,6 +91,21 @@ def test_the_first_version_makes_the_same_schema_elsewhere(
     assert session.all('SELECT "select" FROM "Odd Name"') == []
 
 
+def test_the_first_version_makes_the_extensions_that_the_schema_uses(
+    folder: Folder, manager: Make, session: Session
+) -> None:
+    session.script(
+        "CREATE EXTENSION pg_trgm; CREATE TABLE t (a text); CREATE INDEX ON t USING gin (a gin_trgm_ops)"
+    )
+    report = manager().write_baseline()
+    assert report.path is not None
+    assert "CREATE EXTENSION IF NOT EXISTS pg_trgm;" in report.path.read_text("utf-8")
+    assert not manager().drift().drifted
+    session.run("DROP TABLE t, application_migrations, database_handler_migrations_snapshot")
+    session.run("DROP EXTENSION pg_trgm")
+    assert manager().migrate().applied == ("0001_baseline",)
+
+
 def test_an_empty_schema_has_no_first_version(folder: Folder, manager: Make) -> None:
     with pytest.raises(UnusableTarget, match="nothing in the schema"):
         manager().write_baseline()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import AuthenticationFailed, ConfigurationError, InvalidValue
-from database_handler.core.session import Session
+from database_handler.core.session import Session, Statement
+from database_handler.core.sql_text import locate
 from database_handler.migrations import (
     ChangedMigration,
     DuplicateMigration,
@@ -26,6 +28,7 @@ from database_handler.migrations import (
     ReadOnlyTarget,
     lock_text,
 )
+from database_handler.migrations.errors import HistoryNotAllowed
 from database_handler.migrations.files.migration import read_folder
 from tests.migrations.conftest import Folder, run_alone
 
@@ -223,6 +226,8 @@ def test_an_error_in_the_first_statement_is_placed_too(folder: Folder, manager: 
         ("DO $$ BEGIN RAISE EXCEPTION 'rows were lost'; END $$", "rows were lost [P0001]", 3),
         ("SELECT 'swordfish'::int", "The server refused a value", 10),
         ("CREATE ROLE r PASSWORD 'swordfish' WRONG", "The SQL text is not one valid statement", 38),
+        ("CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (key 'swordfish')", '"w" does not exist', 3),
+        ("INSERT INTO nowhere (api_key) VALUES ('swordfish')", 'relation "nowhere" does not exist', 15),
     ],
 )  # fmt: skip
 def test_an_error_without_a_position_is_placed_at_its_statement(
@@ -232,8 +237,46 @@ def test_an_error_without_a_position_is_placed_at_its_statement(
     failed = failure(manager())
     assert (failed.line, failed.column) == (5, column)
     assert reason in str(failed)
-    if "PASSWORD" in statement:
+    if "::int" not in statement:
         assert "swordfish" not in str(failed)
+
+
+def test_a_statement_timeout_of_the_role_s_is_told_with_its_remedy(
+    folder: Folder, manager: Make, session: Session, config: DatabaseConfig
+) -> None:
+    session.run(
+        Statement(f"ALTER DATABASE {config.name} SET statement_timeout = '100ms'", "test", writes=True)
+    )
+    folder.write("0001_a", "SELECT pg_sleep(60);")
+    assert "SET LOCAL statement_timeout = 0;" in str(failure(manager()))
+    folder.write("0001_a", "SET LOCAL statement_timeout = 0; SELECT pg_sleep(0.2);")
+    assert manager().migrate().applied == ("0001_a",)
+
+
+def test_a_file_of_very_many_statements_is_not_counted_anew_for_each() -> None:
+    statement = "INSERT INTO t VALUES (1);\n"
+    text = statement * 100_000
+    started = time.monotonic()
+    for place in range(0, 20_000):
+        at = (80_000 + place) * len(statement)
+        assert locate(text, at).line == 80_001 + place
+    assert time.monotonic() - started < 5.0  # it took 20 s and more
+
+
+def test_a_role_that_may_not_use_the_history_is_told_what_it_lacks(
+    three: Folder, config: DatabaseConfig, session: Session
+) -> None:
+    MigrationManager(config, three.path).migrate()
+    session.script("CREATE ROLE pair_outsider LOGIN PASSWORD 'x'")
+    try:
+        poor = config.with_(user="pair_outsider", password="x")
+        with pytest.raises(HistoryNotAllowed, match=r"migration_url.*GRANT SELECT"):
+            MigrationManager(poor, three.path).status()
+        session.run(Statement("DROP TABLE application_migrations", "test", writes=True))
+        with pytest.raises(HistoryNotAllowed, match=r"GRANT USAGE, CREATE ON SCHEMA.*nothing was run"):
+            MigrationManager(poor, three.path).migrate()
+    finally:
+        session.script("DROP ROLE pair_outsider")
 
 
 def test_a_deferred_constraint_fails_at_the_end_of_its_section(folder: Folder, manager: Make) -> None:

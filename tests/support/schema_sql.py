@@ -461,6 +461,8 @@ class _Writer:
         return f"{each.kind}{nulls} ({self.names(table, columns)}){include}{deferrable}"
 
     def _check(self, table: Table, each: Constraint) -> str:
+        if not each.columns:
+            raise Missing
         column = self.schema.column(table, each.columns[0])
         text = self.schema.predicate(column.type, quoted(column.name), each.n)
         if each.function in self.schema.things and self.schema.family(column.type) == "int":

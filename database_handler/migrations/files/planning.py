@@ -128,7 +128,7 @@ def read_lock(path: Path, text: str) -> dict[str, str]:
         if len(parts) != 3 or parts[2] != previous or parts[0] in hashes:
             raise LockFileMismatch(
                 f"{path}:{number}: expected `NAME HASH {previous}`, the version before being {previous}. "
-                "After a merge of two branches that both made a version: give one of the files the next number, "
+                "After a merge of two branches that both made a version: give one file the next number, "
                 f"in its name and in its first line, and {_WRITE_ANEW}"
             )
         previous = parts[0]

@@ -78,10 +78,10 @@ def prove(session: Session, head: SchemaSnapshot, change: Change, overlay: Overl
     ProofFailed
         Saying what differs, or which rows did not survive.
     """
+    unfit = _unfit(session, head, change, overlay)
     try:
         with session.undoable() as inside:
             proven = _Proving(inside, head, change, overlay).run(with_rows=True)
-        unfit = _unfit(session, head, change, overlay)
         return replace(proven, proof=proven.proof.model_copy(update={"unfit": unfit}))
     except TrialFailed as failure:
         if not failure.by_data:

@@ -28,7 +28,8 @@ class TrialFailed(Exception):
 
     def __init__(self, statement: str, error: DatabaseError) -> None:
         self.sqlstate = error.sqlstate
-        beginning = " ".join(statement.split())[:_TOLD]
+        told = " ".join(line for line in statement.splitlines() if not line.startswith("--"))
+        beginning = " ".join(told.split())[:_TOLD]
         self.short = f"{beginning} [{self.sqlstate}]"
         self.told = f"{beginning}: {str(error).partition(': ')[2] or error}"
         super().__init__(self.told)

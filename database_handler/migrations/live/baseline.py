@@ -19,7 +19,8 @@ from database_handler.migrations.live.standing import Live, look_live, made_by
 from database_handler.migrations.runner.running import FolderRun
 from database_handler.migrations.schema.differences import Differences, differences
 from database_handler.migrations.schema.schema_diff import diff
-from database_handler.migrations.schema.snapshot import SchemaSnapshot
+from database_handler.migrations.schema.snapshot import Kind, SchemaSnapshot
+from database_handler.migrations.scratch.building import made_extensions
 
 __all__ = ["BaselineReport", "baseline", "write_baseline"]
 
@@ -126,7 +127,7 @@ def write_baseline(config: DatabaseConfig, runs: Runs, message: str) -> Baseline
             "name, or write into an empty folder"
         )
     live = _unversioned(look_live(config, runs()))
-    below = made_by(config, live.applied)
+    below = _without_others(made_by(config, live.applied), live.applied)
     version = _version(folder, message, below, live.snapshot)
     prove(config, live, version)
     path = write_version(folder, version.name, version.text)
@@ -138,6 +139,12 @@ def write_baseline(config: DatabaseConfig, runs: Runs, message: str) -> Baseline
         raise
     unmodelled = tuple((str(each.kind), each.name) for each in live.snapshot.unmodelled)
     return BaselineReport(recorded=(version.name,), head=version.name, path=path, unmodelled=unmodelled)
+
+
+def _without_others(below: SchemaSnapshot, applied: Sequence[Migration]) -> SchemaSnapshot:
+    """Leave out extensions that no version makes: a copy sees those of its database, a new one has none."""
+    made = made_extensions(version.text for version in applied)
+    return below.without(lambda thing: thing.id.kind is Kind.EXTENSION and thing.id.name not in made)
 
 
 def _version(folder: Path, message: str, below: SchemaSnapshot, found: SchemaSnapshot) -> Migration:

@@ -49,13 +49,15 @@ _FROM = (
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = coalesce(%s, current_schema()) AND c.relkind IN ('r', 'p', 'm')"
 )
+# Before the first VACUUM or ANALYZE (after a load, or pg_upgrade) the catalogue knows of no row; the counters do.
+_ROWS = "greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid), 0)::bigint"
 _SIZES = Statement(
-    f"SELECT quote_ident(c.relname), greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid){_FROM}",
+    f"SELECT quote_ident(c.relname), {_ROWS}, pg_total_relation_size(c.oid){_FROM}",
     "preflight.sizes",
 )
 # What the last VACUUM or ANALYZE counted; unlike the size itself it is known without a lock.
 _ESTIMATES = Statement(
-    "SELECT quote_ident(c.relname), greatest(c.reltuples, 0)::bigint, (SELECT coalesce(sum(r.relpages), 0)"
+    f"SELECT quote_ident(c.relname), {_ROWS}, (SELECT coalesce(sum(r.relpages), 0)"
     " * current_setting('block_size')::bigint FROM pg_catalog.pg_class r"
     " WHERE r.oid IN (c.oid, c.reltoastrelid)"
     " OR r.oid IN (SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (c.oid, c.reltoastrelid)))"

@@ -257,6 +257,7 @@ class _PartRun:
                 self._statement,
                 blockers=self._context.watch.blockers,
                 stands=self._what_stands(),
+                alone=self._alone is not None,
             ),
             error,
         )

@@ -30,27 +30,35 @@ class PythonRaised(DatabaseHandlerError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is known of a failure beside the error: where it was, who was in the way, what stands now."""
+    """What is known of a failure beside the error: where it was, who was in the way, what stands now.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether it ran outside of a transaction, under a deadline of the run's own.
+    """
 
     migration: Migration
     statement: SqlStatement | None
     line: int | None = None
     blockers: str = ""
     stands: str = ""
+    alone: bool = False
 
 
 def failure(of: Failure, error: DatabaseHandlerError) -> MigrationFailed:
     """Return the error to raise for one that a migration met."""
     place = _place(of, error)
     secret = of.statement is not None and "password" in of.statement.text.lower()
+    hidden = of.statement is not None and _SECRETS.search(of.statement.text) is not None
     reason = _reason(error, secret=secret)
     path = of.migration.path
     text = f"{path}:{place.line}:{place.column}: {reason}"
     if of.blockers and error.sqlstate in {"55P03", "57014", "40P01"}:
         text += f"; in the way: {of.blockers}"
-    if advice := _ADVICE.get(error.sqlstate or ""):
+    if advice := _advice(of, error, reason):
         text += f"; {advice}"
-    excerpt = _excerpt(place, _masked(place.text) if secret else place.text)
+    excerpt = _excerpt(place, _masked(place.text) if hidden else place.text)
     failed = MigrationFailed(
         f"{text}\n{excerpt}\n{of.stands}", of.migration.name, path, place.line, place.column
     )
@@ -58,6 +66,13 @@ def failure(of: Failure, error: DatabaseHandlerError) -> MigrationFailed:
     return failed
 
 
+# A statement with one of these words may hold a secret in a string: the line is shown without its strings.
+_SECRETS = re.compile(r"passw|pwd|secret|token|credential|api_?key|OPTIONS\s*\(", re.IGNORECASE)
+_BY_STATEMENT_TIMEOUT = "due to statement timeout [57014]"
+_TIMED_OUT = (
+    "the role, the database or the file sets statement_timeout: put `SET LOCAL statement_timeout = 0;` "
+    "before it where it may take its time"
+)
 _ADVICE = {
     "55P04": "a label added to an enum is usable once that is committed: close the section after ALTER TYPE "
     "... ADD VALUE with another `-- migrate: up`, and use the label there",
@@ -66,6 +81,12 @@ _ADVICE = {
     "2D000": "a DO or CALL that commits by itself stands in a section `-- migrate: up, no transaction`",
     "42501": "run migrations as the role that owns the tables (migration_url), or GRANT what is missing",
 }
+
+
+def _advice(of: Failure, error: DatabaseHandlerError, reason: str) -> str | None:
+    if reason.endswith(_BY_STATEMENT_TIMEOUT) and not of.alone:
+        return _TIMED_OUT
+    return _ADVICE.get(error.sqlstate or "")
 
 
 def _place(of: Failure, error: DatabaseHandlerError) -> Location:

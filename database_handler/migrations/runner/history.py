@@ -4,14 +4,15 @@ import datetime as dt
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from database_handler.core.exceptions import InvalidValue, SchemaMismatch
+from database_handler.core.exceptions import InvalidValue, PermissionDenied, SchemaMismatch
 from database_handler.core.session import Session, Statement
-from database_handler.migrations.errors import PoolerInTheWay
+from database_handler.migrations.errors import HistoryNotAllowed, PoolerInTheWay
 from database_handler.migrations.files.migration import Direction, Migration
 from database_handler.migrations.files.planning import (
     NO_BATCH,
@@ -101,7 +102,8 @@ class History:
             f"to_jsonb(h) ->> 'origin' FROM {self.qualified} h ORDER BY number"
         )
         try:
-            rows = session.all(Statement(text, "migrations.history"))
+            with self._allowed("GRANT SELECT ON it to this role"):
+                rows = session.all(Statement(text, "migrations.history"))
         except SchemaMismatch as error:
             if error.sqlstate != _UNDEFINED_TABLE:
                 raise
@@ -125,7 +127,21 @@ class History:
     progress        jsonb,
     origin          text NOT NULL DEFAULT 'run'
 );ALTER TABLE {self.qualified} ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'run'"""
-        session.run(Statement(text, "migrations.create_history", writes=True))
+        with self._allowed("GRANT USAGE, CREATE ON SCHEMA to this role for a new one"):
+            session.run(Statement(text, "migrations.create_history", writes=True))
+
+    @contextmanager
+    def _allowed(self, otherwise: str) -> Iterator[None]:
+        denied = ""
+        try:
+            yield
+        except PermissionDenied as error:
+            denied = getattr(getattr(error.driver_error, "diag", None), "message_primary", None) or str(error)
+        if denied:
+            raise HistoryNotAllowed(
+                f"{denied}: {self.qualified} is the table of applied versions. Connect as the role that owns "
+                f"the tables (migration_url), or {otherwise}; nothing was run"
+            )
 
     def prepare(self, session: Session) -> None:
         """Make sure that rows can be written; no round trip where `read` found the table as it is now."""

@@ -203,7 +203,8 @@ def _configs(config: DatabaseConfig, pattern: str) -> list[SchemaConfig]:
     found = matching(names, pattern)
     if not found:
         raise UnusableTarget(
-            f"no schema matches {pattern!r} (* stands for any characters); there are {', '.join(names[:20])}"
+            f"no schema matches {pattern!r} (% or * for any characters, ? for one); there are "
+            f"{', '.join(names[:20])}"
         )
     return [SchemaConfig.of(config, name, [each for each in beside if each != name]) for name in found]
 

@@ -15,7 +15,7 @@ from database_handler.migrations.safety.safe_change import Change, Step, allow, 
 from database_handler.migrations.safety.safe_steps import steps_of, whole
 from database_handler.migrations.safety.statement_facts import bare, facts_of
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaStatement
-from database_handler.migrations.schema.snapshot import Kind, ObjectId
+from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId
 
 __all__ = ["Node", "ordered_steps"]
 
@@ -233,19 +233,45 @@ class _Graph:
 
     def _add_group(self, places: Sequence[int]) -> None:
         """Put the first steps of statements into one; what may follow later follows it."""
-        parts = [whole(self._change, self._statements[place]) for place in places]
+        prepared = {place: self._prepare(place, places) for place in places}
+        parts = [prepared[place] or whole(self._change, self._statements[place]) for place in places]
         first = Step(
             tuple(self._told_together([sql for step, _ in parts for sql in step.statements])),
             frozenset(table for step, _ in parts for table in step.tables),
         )
         before = set[int]().union(*(self._before[place] for place in places)) - set(places)
+        after, apart = self._waits(before, places)
+        apart |= {self._ended[place] for place in places if prepared[place]}
         together = len(self.nodes)
-        self.nodes.append(Node(first, places[0], *self._waits(before, places)))
+        self.nodes.append(Node(first, places[0], after, apart))
         for place, (_, later) in zip(places, parts, strict=True):
             self._made[place] = self._ended[place] = together
             for step in later:
                 self.nodes.append(Node(step, place, set(), {self._ended[place]}))
                 self._ended[place] = len(self.nodes) - 1
+
+    def _prepare(self, place: int, group: Sequence[int]) -> tuple[Step, tuple[Step, ...]] | None:
+        """Fill and prove a column that becomes NOT NULL before the group, which looks at no row then."""
+        statement = self._statements[place]
+        others = {self._statements[each].object for each in group if each != place}
+        if (
+            statement.action is not Action.SET_NOT_NULL
+            or statement.object in others
+            or self._retyped(statement)
+        ):
+            return None
+        *earlier, last = steps_of(self._change, statement)
+        waits = self._waits(self._before[place] - set(group), [place])
+        for step in earlier:
+            self.nodes.append(Node(step, place, *waits))
+            self._ended[place] = len(self.nodes) - 1
+            waits = (set(), {self._ended[place]})
+        return (last, ()) if earlier else None
+
+    def _retyped(self, statement: SchemaStatement) -> bool:
+        """Whether a column is no column of before, or of another type by then."""
+        was, now = (each.objects.get(statement.object) for each in (self._change.old, self._change.new))
+        return not (isinstance(was, Column) and isinstance(now, Column) and was.type == now.type)
 
     def _told_together(self, statements: Iterable[str]) -> Iterator[str]:
         """Say why several tables are locked in one transaction, where they are."""

@@ -299,6 +299,8 @@ class Constraint(SchemaObject):
         The table that a foreign key refers to.
     inherited : bool
         Whether it comes from a parent only (such ones are made and dropped with the parent's). Not compared.
+    spelled : str, optional
+        The server's own text of it, where `definition` is a settled one that means the same. Not compared.
     """
 
     type: ConstraintType
@@ -309,6 +311,7 @@ class Constraint(SchemaObject):
     inherited: bool = field(default=False, compare=False)
     clustered: bool = False
     replica_identity: bool = False
+    spelled: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from database_handler.migrations.schema.introspection.types import read_types
 from database_handler.migrations.schema.introspection.unmodelled import read_unmodelled
 from database_handler.migrations.schema.snapshot import (
     Column,
+    Constraint,
     Domain,
     ObjectId,
     Policy,
@@ -173,6 +174,8 @@ def _made(draft: Draft) -> SchemaObject:
         text = draft.fields.get(name)
         if isinstance(text, str) and "(ARRAY[" in text:
             draft.fields[name] = settled(text)
+            if draft.type is Constraint and draft.fields[name] != text:
+                draft.fields["spelled"] = text
     return draft.type(id=draft.id, needs=tuple(sorted(draft.needs)), **draft.fields)
 
 

@@ -103,9 +103,7 @@ def counts_on(column: ObjectId, sequence: str, options: SequenceOptions) -> Step
     """Return the step after which a new sequence gives no number that the column has already."""
     last = f"{'max' if options.increment > 0 else 'min'}({column.part})"
     low, high = sorted((options.start, options.maximum if options.increment > 0 else options.minimum))
-    sql = (
-        f"SELECT setval({literal(sequence)}, {last}) FROM {column.name} HAVING {last} BETWEEN {low} AND {high}"
-    )
+    sql = f"SELECT setval({literal(sequence)}, {last}) FROM {column.name} HAVING {last} BETWEEN {low} AND {high}"
     return Step(sql, Action.ALTER, column, needs=frozenset({column}), settles=frozenset({column}))
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "index_above",
     "marks",
     "parent_of",
+    "words_of",
 ]
 
 _RECURSE = (ConstraintType.FOREIGN_KEY, ConstraintType.CHECK)
@@ -47,15 +48,30 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
         return
     late = "" if each.validated else " NOT VALID"
     only = "ONLY " if each.type not in _RECURSE and _has_parts(each.id.name, change) else ""
-    sql = f"ALTER TABLE {only}{each.id.name} ADD CONSTRAINT {each.id.part} {each.definition}{late}"
+    sql = f"ALTER TABLE {only}{each.id.name} ADD CONSTRAINT {each.id.part} {words_of(each, change)}{late}"
     made = _with_copies(each, change)
     part_of = index_above(each, change.new)
     later = [id.name for id in made - {each.id} if comes_later(change.new.objects[id], change)]
     needs = change.new.needs(each.id).union(ObjectId(Kind.TABLE, table) for table in later) - made - {part_of}
     takes = frozenset(("attached", table) for table in later)
+    if each.references is not None:  # to an unlogged part it can be made, but that cannot become so below it
+        takes |= {("persistence", table) for table in change.new.descendants(each.references)}
     yield Step(sql, Action.CREATE, each.id, needs=needs, produces=made, takes=takes)
     if above is not None:
         yield _attached(each.id.part, above, each.id)
+
+
+def words_of(each: Constraint, change: Change) -> str:
+    """Return the definition of a constraint; of one that a table is to share with a parent, in its very words.
+
+    The server compares what it made of both texts when the table is attached, not what they mean.
+    """
+    table = change.new.table(each.id.name)
+    for parent in table.parents if table is not None and each.inherited else ():
+        above = change.old.objects.get(each.id._replace(name=parent))
+        if isinstance(above, Constraint) and change.stays(above.id) and above.spelled:
+            return above.spelled
+    return each.definition
 
 
 def _with_copies(each: Constraint, change: Change) -> frozenset[ObjectId]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from database_handler.migrations.schema.schema_diff import outlines
+from database_handler.migrations.schema.schema_diff.circles import circles
 from database_handler.migrations.schema.schema_diff.constraints import index_above
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.names import target
@@ -78,7 +80,7 @@ def apart(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[ObjectId]:
         Of each object its group, named by the object that the statement is about.
     """
     edges = _between(groups, side)
-    circle = _circles({(one, other) for one, other, _ in edges})
+    circle = circles({(one, other) for one, other, _ in edges})
     anyway = {(one, other) for one, other, member in edges if member == one}
     return sorted(
         {
@@ -97,42 +99,6 @@ def _between(groups: Mapping[ObjectId, ObjectId], side: Side) -> list[tuple[Obje
         for need in side.needs(id)
         if (other := groups.get(need, group)) != group
     ]
-
-
-def _circles(edges: set[tuple[ObjectId, ObjectId]]) -> dict[ObjectId, ObjectId]:
-    """Return one node for each, the same for those from which one can get to each other and back."""
-    ahead: dict[ObjectId, list[ObjectId]] = {}
-    back: dict[ObjectId, list[ObjectId]] = {}
-    for one, other in sorted(edges):
-        ahead.setdefault(one, []).append(other)
-        back.setdefault(other, []).append(one)
-    found: dict[ObjectId, ObjectId] = {}
-    for last in reversed(_finished([*ahead, *back], ahead, {})):
-        for node in _finished([last], back, found):
-            found[node] = last
-    return found
-
-
-def _finished(
-    starts: Iterable[ObjectId],
-    edges: Mapping[ObjectId, list[ObjectId]],
-    known: Mapping[ObjectId, ObjectId],
-) -> list[ObjectId]:
-    """Return the nodes to get to that are not known, each after those to get to from it."""
-    seen, done = set(known), list[ObjectId]()
-    for start in starts:
-        stack = [] if start in seen else [(start, iter(edges.get(start, ())))]
-        seen.add(start)
-        while stack:
-            node, rest = stack[-1]
-            following = next((other for other in rest if other not in seen), None)
-            if following is None:
-                done.append(node)
-                stack.pop()
-            else:
-                seen.add(following)
-                stack.append((following, iter(edges.get(following, ()))))
-    return done
 
 
 def _taken_along(each: SchemaObject, change: Change) -> ObjectId | None:
@@ -185,7 +151,8 @@ def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> 
         return above if change.is_destroyed(above) and (not linked or _linked(each.table, change)) else None
     if isinstance(each, Constraint) and not each.inherited:
         above_index = index_above(each, change.old)
-        return above_index if above_index is not None and change.is_destroyed(above_index) else None
+        goes = above_index is not None and change.is_destroyed(above_index)
+        return above_index if goes and (not linked or _linked(each.id.name, change)) else None
     if not isinstance(each, Column | Constraint | Trigger) or not each.inherited:
         return None
     table = change.old.table(each.id.name)
@@ -198,7 +165,13 @@ def _parents_own(each: SchemaObject, change: Change, *, linked: bool = True) -> 
 
 
 def _same_part(each: Column | Constraint | Trigger, parent: str, change: Change) -> Iterator[ObjectId]:
-    yield from (need for need in each.needs if need.kind is each.id.kind and need.name == parent)
+    for need in each.needs:
+        if need.kind is each.id.kind and need.name == parent:
+            above = change.old.objects[need]
+            if getattr(above, "type", None) == getattr(each, "type", None) or not isinstance(
+                each, Constraint
+            ):
+                yield need  # else the key that a reference is to
     if (same := ObjectId(each.id.kind, parent, each.id.part)) in change.old:
         yield same
 
@@ -220,6 +193,8 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
         return
     if isinstance(each, Trigger) and each.inherited:
         return  # goes as its table is detached
+    if id in change.old.outlined:
+        yield outlines.emptied(each, change)
     releases = frozenset(need for member in members for need in change.old.needs(member))
     left = frozenset(_left_behind(each, change))
     if isinstance(each, Table):  # what stands on an inherited column stands in the way of the parent's
@@ -232,15 +207,23 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
         destroys=frozenset(members),
         releases=(releases | left) - frozenset(members),
         settles=left,
+        frees=_no_longer_referred_to(each),
         loses=_loss(each),
     )
+
+
+def _no_longer_referred_to(each: SchemaObject) -> frozenset[tuple[str, str]]:
+    referred = each.references if isinstance(each, Constraint) else None
+    return frozenset({("reference", referred)} if referred is not None else ())
 
 
 def _left_behind(each: SchemaObject, change: Change) -> list[ObjectId]:
     """Return the columns of linked tables that came from this one, where one of them stays: it is theirs then."""
     if not isinstance(each, Column):
         return []
-    children = [child for child in change.old.children.get(each.id.name, ()) if change.linked(child, each.id.name)]
+    children = [
+        child for child in change.old.children.get(each.id.name, ()) if change.linked(child, each.id.name)
+    ]
     copies = [each.id._replace(name=child) for child in children]
     copies = [copy for copy in copies if copy in change.old]
     return copies if any(change.stays(copy) and _is_inherited(copy, change) for copy in copies) else []

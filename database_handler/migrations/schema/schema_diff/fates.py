@@ -60,6 +60,8 @@ class Change:
         Columns that are given their type, or their default, again: also where both look the same.
     reattached : set of str
         Tables that let go of their parents and take them again.
+    tied : set of str
+        Those of them whose parents stay.
     released : set of ObjectId
         Sequences whose column goes, and that stay.
     """
@@ -77,12 +79,13 @@ class Change:
         self.retyped: set[ObjectId] = set()
         self.redefaulted: set[ObjectId] = set()
         self.reattached: set[str] = set()
+        self.tied: set[str] = set()
         self.released: set[ObjectId] = set()
         self._queue: deque[ObjectId] = deque()
         self._begin()
         self._spread()
         self._park_above()
-        self._bring_checks()
+        self._make_from_above()
         self._release_sequences()
 
     def is_destroyed(self, id: ObjectId) -> bool:
@@ -106,7 +109,7 @@ class Change:
 
     def kept_parents(self, before: Table, after: Table) -> tuple[str, ...]:
         """Return the parents that a table has all the time: the first ones, for their order counts."""
-        if before.partition_bound != after.partition_bound:
+        if before.partition_bound != after.partition_bound or before.id.name in self.tied:
             return ()
         kept: list[str] = []
         for one, other in zip(before.parents, after.parents, strict=False):
@@ -126,9 +129,21 @@ class Change:
                 self._make_again(id)
             elif isinstance(before, Column) and isinstance(after, Column) and retypes(before, after):
                 self._retype(id)
+        for id in sorted(self._references_to_changed_parts()):
+            self._make_again(id)
         for id in sorted(self._stricter_domains()):
             if is_enclosed(id, self.old):  # the server does not look for values inside of others
                 self._make_again(id)
+
+    def _references_to_changed_parts(self) -> set[ObjectId]:
+        """Return the references to wholes of which a part becomes unlogged, or logged: it may be neither below them."""
+        wholes = set[str]()
+        for id in self.changed:
+            before, after = self.old.table(id.name), self.new.table(id.name)
+            if before and after and before.partition_bound and before.persistence != after.persistence:
+                wholes.update(self.old.above(id.name))
+        found = (each for each in self.old.objects.values() if isinstance(each, Constraint))
+        return {each.id for each in found if each.references in wholes and each.id in self.new}
 
     def _stricter_domains(self) -> set[ObjectId]:
         """Return the domains that stay and refuse values that they took before."""
@@ -142,8 +157,8 @@ class Change:
                     found.add(ObjectId(Kind.DOMAIN, id.name))
         return {id for id in found if id.kind is Kind.DOMAIN and id in self.old and id in self.new}
 
-    def _bring_checks(self) -> None:
-        """Make a check again that is not validated, where a table that is new inherits it.
+    def _make_from_above(self) -> None:
+        """Make a check again that is not validated, where a table that is new inherits it; take off parts.
 
         Such a table would get it as one that is: it can only come with its parent's, which costs nothing.
         """
@@ -151,15 +166,49 @@ class Change:
             for id in found:
                 self._make_again(id)
             self._spread()
+        self.tied = self._tied_parts()
+        self.reattached |= self.tied
+
+    def _tied_parts(self) -> set[str]:
+        """Return the parts with an index that goes, and that belongs to one of the whole, which stays.
+
+        The server drops none of the two by itself, nor the whole's before a part's key: the part is taken off.
+        """
+        found = set[str]()
+        for id, each in self.old.objects.items():
+            if isinstance(each, Index) and each.parent is not None and self.is_destroyed(id):
+                found.update([each.table] if self.stays(ObjectId(Kind.INDEX, each.parent)) else [])
+            elif isinstance(each, Constraint) and not each.inherited and self.is_destroyed(id):
+                found.update([id.name] if self._has_index_above(each) else [])
+        return {table for table in found if self._is_attached(table)}
+
+    def _has_index_above(self, each: Constraint) -> bool:
+        indexes = (self.old.objects.get(need) for need in each.needs if need.kind is Kind.INDEX)
+        parents = getattr(self.old.table(each.id.name), "parents", ())
+        return any(isinstance(index, Index) and index.table in parents for index in indexes)
+
+    def _is_attached(self, table: str) -> bool:
+        found = self.old.table(table)
+        return found is not None and any(self.linked(table, parent) for parent in found.parents)
 
     def _checks_above(self) -> set[ObjectId]:
         found = set[ObjectId]()
         for each in self.new.objects.values():
-            if isinstance(each, Constraint) and each.inherited and not each.validated and self.is_made(each.id):
+            if (
+                isinstance(each, Constraint)
+                and each.inherited
+                and not each.validated
+                and self.is_made(each.id)
+            ):
                 table = self.new.table(each.id.name)
-                if table is not None and table.partition_bound is None:
+                if table is not None:
                     found.update(each.id._replace(name=parent) for parent in table.parents)
-        return {id for id in found if self.stays(id) and not getattr(self.new.objects[id], "validated", True)}
+        return {id for id in found if self.stays(id) and not self._validated_below(id)}
+
+    def _validated_below(self, check: ObjectId) -> bool:
+        """Whether a check, or what other tables have of it, is validated: that would have to be done again."""
+        ids = (check._replace(name=table) for table in (check.name, *self.new.descendants(check.name)))
+        return any(getattr(self.new.objects.get(id), "validated", False) for id in ids)
 
     def _spread(self) -> None:
         while self._queue:

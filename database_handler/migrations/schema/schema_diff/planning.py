@@ -17,6 +17,7 @@ from database_handler.migrations.schema.schema_diff import (
 from database_handler.migrations.schema.schema_diff.dropping import apart, drops
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.ordering import in_order
+from database_handler.migrations.schema.schema_diff.outlines import draw_outlines, filled
 from database_handler.migrations.schema.schema_diff.step import EXTRA, Step, chained
 from database_handler.migrations.schema.snapshot import (
     Column,
@@ -80,6 +81,7 @@ _ALTER: dict[Kind, Altered] = {
 
 def ordered_steps(change: Change) -> list[Step]:
     """Return all steps of a change, each where it can run."""
+    draw_outlines(change)
     steps = [*drops(change), *_makings(change), *_changes(change)]
     return in_order(steps, change.old.objects.get, change.new.objects.get)
 
@@ -112,6 +114,8 @@ def _making(each: SchemaObject, members: list[SchemaObject], change: Change) -> 
             return  # comes with its parent's, or as the table is attached
         case _:
             steps = _CREATE[each.id.kind](each, change)
+    if each.id in change.new.outlined:
+        steps = filled(each, steps, change)
     yield from chained(steps)
     if isinstance(each, Constraint) and each.id.kind is Kind.CONSTRAINT:
         yield from constraints.marks(each, None)

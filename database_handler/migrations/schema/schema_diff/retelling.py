@@ -32,6 +32,7 @@ _TEXTS = (
     "expression",
     "partition_key",
     "result",
+    "spelled",
     "type",
     "using",
 )

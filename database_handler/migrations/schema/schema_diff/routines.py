@@ -22,12 +22,14 @@ __all__ = [
     "create_function",
     "create_rule",
     "create_trigger",
+    "function_text",
+    "wished",
 ]
 
 
 def create_function(each: Function, change: Change) -> Iterator[Step]:
     """Give the statement that makes a function."""
-    step = Step.create(_function(each, "CREATE"), each.id, change.new.needs(each.id))
+    step = Step.create(function_text(each, "CREATE"), each.id, change.new.needs(each.id))
     yield replace(step, wishes=wished(each, change))
 
 
@@ -35,12 +37,13 @@ def alter_function(before: Function, after: Function, change: Change) -> Iterato
     """Give the statement that replaces a function in place."""
     if before.definition != after.definition:
         needs, releases = change.new.needs(after.id), change.old.needs(after.id)
-        sql = _function(after, "CREATE OR REPLACE")
+        sql = function_text(after, "CREATE OR REPLACE")
         step = Step.alter(sql, after.id, Action.REPLACE, needs, releases)
         yield replace(step, wishes=wished(after, change))
 
 
-def _function(each: Function, verb: str) -> str:
+def function_text(each: Function, verb: str) -> str:
+    """Return the statement that makes (or replaces) a function, in whatever schema it is run."""
     sql = f"{verb} {each.type} {callee(each.id.name)[0]}{each.definition}"
     if SCHEMA_MARK not in sql:
         return sql
@@ -53,7 +56,8 @@ def wished(each: Function, change: Change) -> frozenset[ObjectId]:
     """Return what is made by this plan and named in a function's text, which the server may read."""
     names = change.made_by_name
     words = {word for word in change.words(each.definition) if word in names}
-    return frozenset(id for word in words for id in names[word] if id != each.id)
+    outlined = change.new.outlined
+    return frozenset(outlined.get(id, id) for word in words for id in names[word] if id != each.id)
 
 
 def create_trigger(each: Trigger, change: Change) -> Iterator[Step]:

@@ -35,6 +35,7 @@ class Side:
         self.objects = snapshot.objects
         self._qualified = any(id.kind is Kind.SCHEMA for id in snapshot.objects)
         self._needs: dict[ObjectId, frozenset[ObjectId]] = {}
+        self.outlined: dict[ObjectId, ObjectId] = {}
 
     def __contains__(self, id: object) -> bool:
         return id in self.objects
@@ -93,6 +94,11 @@ class Side:
             self._needs[id] = found
         return found
 
+    def outline(self, outlined: dict[ObjectId, ObjectId], needs: dict[ObjectId, frozenset[ObjectId]]) -> None:
+        """From now on let some objects have an outline, whose id stands beside; and some need other things."""
+        self.outlined = outlined
+        self._needs |= needs
+
     def _implied(self, each: SchemaObject) -> Iterator[ObjectId]:
         id = each.id
         if id.kind in PART_KINDS:
@@ -121,6 +127,13 @@ class Side:
         for ids in found.values():
             ids.sort(key=lambda id: (id.kind is not Kind.TABLE, id))
         return found
+
+    def above(self, table: str) -> Iterator[str]:
+        """Give the tables that a table inherits from, near and far."""
+        found = self.table(table)
+        for parent in found.parents if found is not None else ():
+            yield parent
+            yield from self.above(parent)
 
     def descendants(self, table: str) -> Iterator[str]:
         """Give the tables that inherit from a table, near and far."""

@@ -9,7 +9,7 @@ from database_handler.migrations.schema.schema_diff.columns import (
     options_changed,
     options_listed,
 )
-from database_handler.migrations.schema.schema_diff.constraints import comes_later, marks
+from database_handler.migrations.schema.schema_diff.constraints import comes_later, marks, words_of
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.statement import Action
@@ -38,7 +38,7 @@ def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) ->
         The columns and constraints that are made with it, in the statement itself.
     """
     parts = list(inside)
-    lines = ",\n    ".join(_line(part) for part in parts if not _from_parent(part, each))
+    lines = ",\n    ".join(_line(part, change) for part in parts if not _from_parent(part, each))
     body = f"\n    {lines}\n" if lines else ""
     bound = "" if each.partition_bound else _inherits(each)
     key = f" PARTITION BY {each.partition_key}" if each.partition_key else ""
@@ -58,11 +58,11 @@ def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) ->
     yield from _made_so(each, change, parts)
 
 
-def _line(part: SchemaObject) -> str:
+def _line(part: SchemaObject, change: Change) -> str:
     if isinstance(part, Column):
         return column_line(part)
     if isinstance(part, Constraint):
-        return f"CONSTRAINT {part.id.part} {part.definition}"
+        return f"CONSTRAINT {part.id.part} {words_of(part, change)}"
     raise AssertionError(part.id)
 
 
@@ -254,7 +254,10 @@ def _persistence(before: Table, after: Table, change: Change) -> Iterator[Step]:
     near = _referenced(after.id.name, change) if not unlogged else _referring(after.id.name, change)
     # What is permanent may not refer to what is not: the referenced table is logged first, unlogged last.
     frees = frozenset({("persistence", after.id.name)})
-    yield replace(step, frees=frees, takes=frozenset(("persistence", name) for name in near))
+    takes = {("persistence", name) for name in near} | {
+        ("reference", name) for name in change.old.above(after.id.name)
+    }
+    yield replace(step, frees=frees, takes=frozenset(takes))
 
 
 def _referenced(table: str, change: Change) -> set[str]:

@@ -233,7 +233,11 @@ def is_enclosed(type: ObjectId, side: Side) -> bool:
     """Whether a column holds values of a type inside of others: of an array, a composite or a range."""
     for id in side.dependents.get(type, ()):
         each = side.objects[id]
-        inside = isinstance(each, Column | Domain) and each.type.endswith("]") and base_type(each.type) == type.name
+        inside = (
+            isinstance(each, Column | Domain)
+            and each.type.endswith("]")
+            and base_type(each.type) == type.name
+        )
         if isinstance(each, Column) and inside:
             return True
         if isinstance(each, Domain) and (_held(id, side) if inside else is_enclosed(id, side)):

@@ -8,16 +8,17 @@ from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step
 from database_handler.migrations.schema.snapshot import MaterializedView, View
 
-__all__ = ["alter_materialized", "alter_view", "create_materialized", "create_view"]
+__all__ = ["alter_materialized", "alter_view", "create_materialized", "create_view", "view_text"]
 
 
 def create_view(each: View, change: Change) -> Iterator[Step]:
     """Give the statements that make a view."""
-    yield Step.create(_view(each, "CREATE"), each.id, change.new.needs(each.id))
+    yield Step.create(view_text(each, "CREATE"), each.id, change.new.needs(each.id))
     yield from _defaults((), each)
 
 
-def _view(each: View, verb: str) -> str:
+def view_text(each: View, verb: str) -> str:
+    """Return the statement that makes (or replaces) a view."""
     options = f" WITH ({options_listed(each.options)})" if each.options else ""
     return f"{verb} VIEW {each.id.name}{options} AS\n{each.definition}"
 
@@ -35,7 +36,7 @@ def alter_view(before: View, after: View, change: Change) -> Iterator[Step]:
     id = after.id
     if before.definition != after.definition:
         needs, releases = change.new.needs(id), change.old.needs(id)
-        yield Step.alter(_view(after, "CREATE OR REPLACE"), id, Action.REPLACE, needs, releases)
+        yield Step.alter(view_text(after, "CREATE OR REPLACE"), id, Action.REPLACE, needs, releases)
     else:
         for changed in options_changed(before.options, after.options):
             yield Step.alter(f"ALTER VIEW {id.name} {changed}", id)

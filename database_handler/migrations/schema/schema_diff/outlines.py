@@ -1,0 +1,134 @@
+"""Functions and views that need each other: one gets an outline before the others, and its contents after them.
+
+An outline has the arguments and the result of its function, or the columns of its view, and nothing in it that
+needs anything. To drop such objects one of them is made an outline again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from database_handler.migrations.schema.schema_diff.circles import circles
+from database_handler.migrations.schema.schema_diff.fates import Change
+from database_handler.migrations.schema.schema_diff.names import bare, callee, dollar_quoted
+from database_handler.migrations.schema.schema_diff.ordering import names_taken
+from database_handler.migrations.schema.schema_diff.routines import function_text, wished
+from database_handler.migrations.schema.schema_diff.side import TYPE_KINDS, Side
+from database_handler.migrations.schema.schema_diff.statement import Action
+from database_handler.migrations.schema.schema_diff.step import Step
+from database_handler.migrations.schema.schema_diff.views import view_text
+from database_handler.migrations.schema.snapshot import Function, Kind, ObjectId, SchemaObject, View
+
+__all__ = ["draw_outlines", "emptied", "filled"]
+
+_OUTLINE = "(outline)"
+_ALWAYS = (Kind.EXTENSION, Kind.SCHEMA)
+_BODY = "\nBEGIN\n    RAISE EXCEPTION 'this function is being made or dropped';\nEND\n"
+
+
+def draw_outlines(change: Change) -> None:
+    """Find what needs itself by way of others, and give outlines to as few of it as open the circles."""
+    made = [id for id in change.new.objects if change.is_made(id)]
+    edges = {(id, need) for id in made for need in (*change.new.needs(id), *_named(id, change))}
+    _draw(change.new, edges & {(id, need) for id, need in edges if change.is_made(need)}, making=True)
+    gone = [id for id in change.old.objects if change.is_destroyed(id)]
+    edges = {(id, need) for id in gone for need in change.old.needs(id) if change.is_destroyed(need)}
+    _draw(change.old, edges, making=False)
+
+
+def _named(id: ObjectId, change: Change) -> Iterator[ObjectId]:
+    """Give what the text of a function names that the server reads as it is made."""
+    each = change.new.objects[id]
+    if isinstance(each, Function) and "LANGUAGE sql" in each.definition:
+        yield from (wish for wish in wished(each, change) if wish.kind in (Kind.FUNCTION, Kind.VIEW))
+
+
+def _draw(side: Side, edges: set[tuple[ObjectId, ObjectId]], *, making: bool) -> None:
+    if not any(one.kind is Kind.FUNCTION for one, _ in edges):
+        return
+    outlined: dict[ObjectId, ObjectId] = {}
+    circle = circles(edges)
+    for kind in (Kind.VIEW, Kind.FUNCTION):
+        left = {edge for edge in edges if not outlined.keys() & set(edge)}
+        around = circles(left)
+        inside = {one for one, other in left if around[one] == around[other] and one != other}
+        found = sorted(id for id in inside if id.kind is kind and _can_be_drawn(side.objects[id]))
+        outlined |= {id: id._replace(part=_OUTLINE) for id in found}
+    members = (
+        {id for id in circle if any(circle[id] == circle[one] for one in outlined)} if outlined else set()
+    )
+    needs = _instead(side, outlined, members, circle) if making else _signatures(side, outlined)
+    side.outline(outlined, needs)
+
+
+def _can_be_drawn(each: SchemaObject) -> bool:
+    return isinstance(each, View) or (isinstance(each, Function) and each.type != "AGGREGATE")
+
+
+def _instead(
+    side: Side,
+    outlined: dict[ObjectId, ObjectId],
+    members: Iterable[ObjectId],
+    circle: dict[ObjectId, ObjectId],
+) -> dict[ObjectId, frozenset[ObjectId]]:
+    """Return what members of a circle need, outlines where there are such: the rest of the plan needs it all."""
+    found = {}
+    for id in members:
+        own = {need: outlined[need] for need in outlined if circle[need] == circle[id]}
+        found[id] = frozenset(own.get(need, need) for need in side.needs(id))
+    return found
+
+
+def _signatures(side: Side, outlined: dict[ObjectId, ObjectId]) -> dict[ObjectId, frozenset[ObjectId]]:
+    return {id: _signature(side.objects[id], side) for id in outlined}
+
+
+def _signature(each: SchemaObject, side: Side) -> frozenset[ObjectId]:
+    """Return what the outline of an object needs: types that its arguments, result or columns name."""
+    if isinstance(each, Function):
+        text = f"{each.arguments} {each.result or ''}"
+    else:
+        text = " ".join(type for _, type in getattr(each, "columns", ()))
+    words = Change.words(text)
+    needs = (need for need in each.needs if need in side.objects)
+    return frozenset(
+        need
+        for need in needs
+        if need.kind in _ALWAYS or (need.kind in TYPE_KINDS and bare(need.name) in words)
+    )
+
+
+def _outline(each: SchemaObject, verb: str) -> str:
+    if isinstance(each, Function):
+        result = f" RETURNS {each.result}" if each.type == "FUNCTION" else ""
+        body = dollar_quoted(_BODY, "outline")
+        definition = f"({each.arguments}){result} LANGUAGE plpgsql AS {body}"
+        return function_text(replace(each, definition=definition), verb)
+    if isinstance(each, View):
+        columns = ", ".join(f"NULL::{type} AS {name}" for name, type in each.columns)
+        return view_text(replace(each, definition=f"SELECT {columns}", options=()), verb)
+    raise AssertionError(callee(each.id.name))
+
+
+def filled(each: SchemaObject, steps: Iterable[Step], change: Change) -> Iterator[Step]:
+    """Give the steps that make an object, its outline before: then others can need that."""
+    outline = change.new.outlined[each.id]
+    needs = {change.new.outlined.get(need, need) for need in _signature(each, change.new)}
+    yield Step(
+        _outline(each, "CREATE"),
+        Action.CREATE,
+        each.id,
+        needs=frozenset(needs),
+        produces=frozenset({outline}),
+        takes=frozenset(names_taken(each)),
+    )
+    for step in steps:
+        if step.action is Action.CREATE:
+            sql = step.sql.replace("CREATE ", "CREATE OR REPLACE ", 1)
+            step = replace(step, sql=sql, action=Action.REPLACE, needs=step.needs | {outline})
+        yield step
+
+
+def emptied(each: SchemaObject, change: Change) -> Step:
+    """Return the step that makes an object an outline, so that what it needed can be dropped before it."""
+    releases = frozenset({each.id, *each.needs})
+    return Step(_outline(each, "CREATE OR REPLACE"), Action.REPLACE, each.id, releases=releases)
