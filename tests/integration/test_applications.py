@@ -520,11 +520,31 @@ def test_a_class_that_is_not_there_is_named(
     assert told in " ".join(capsys.readouterr().err.split())
 
 
+_FORBIDDEN = """
+from typing import ClassVar
+from database_handler import Record, Table
+class Choice(Record, frozen=True):
+    select: int
+    table: ClassVar[Table] = Table("choices", key=("select",))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import what_it_wants\n", "what_it_wants"),
+        ("def\n", "SyntaxError in line 1 of "),
+        (_FORBIDDEN, "Choice: select cannot name a table or a column"),
+        ("raise RuntimeError('hunter2')\n", "cannot be imported: RuntimeError; --verbose shows where"),
+    ],
+)
 def test_a_module_that_fails_says_why(
-    tmp_path: Path, package: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, package: str, text: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = f"broken_{uuid4().hex}"
-    (tmp_path / f"{broken}.py").write_text("import what_it_wants\n", encoding="utf-8")
+    (tmp_path / f"{broken}.py").write_text(text, encoding="utf-8")
     assert package
     assert main(["--app", f"{broken}:Wired", "health"]) == 1
-    assert "what_it_wants" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said
+    assert "hunter2" not in said

@@ -232,9 +232,11 @@ def test_a_renamed_field_keeps_its_values_both_ways(live: App, session: Session)
 
     found = live.generate(Marked, message="text")
     assert found.statements == ("ALTER TABLE notes RENAME COLUMN body TO text",)
+    manager = MigrationManager(live.config, live.folder, history_table="application_migrations")
+    assert not manager.lint([str(found.path)]).failed  # it says why it may take a name that is in use
     live.migrate()
     assert session.all(Statement("SELECT text FROM notes", "test")) == [("b",)]
-    MigrationManager(live.config, live.folder, history_table="application_migrations").rollback()
+    manager.rollback()
     assert session.all(Statement("SELECT body FROM notes", "test")) == [("b",)]
 
 
@@ -330,6 +332,25 @@ def test_rules_grow_and_shrink_with_the_model(app: App) -> None:
     assert "<= 40" in up_of(found)
     assert "notes_said_check" in up_of(found)
     assert "data kept" in found.text
+
+
+def test_a_column_that_becomes_required_as_the_key_changes_is_filled_before(app: App) -> None:
+    class Loose(Record, frozen=True):
+        title: str
+        mood: str | None = None
+        table: ClassVar[Table] = Table("moods", key=("title",))
+
+    class Strict(Record, frozen=True):
+        title: str
+        mood: str = "calm"
+        rank: int = 0
+        table: ClassVar[Table] = Table("moods", key=("title", "mood", "rank"))
+
+    app.start(Loose)
+    up = up_of(app.generate(Strict, message="strict"))
+    assert "-- migrate: up, batched\nUPDATE moods SET mood = 'calm'" in up
+    assert up.index("VALIDATE CONSTRAINT moods_mood_not_null") < up.index("ALTER COLUMN mood SET NOT NULL")
+    assert "lint: allow set-not-null-scan" not in up
 
 
 def test_rows_that_a_narrower_rule_or_type_refuses_are_told_of(app: App) -> None:

@@ -135,6 +135,19 @@ def test_sizes_and_those_in_the_way_are_told(
     assert tables.preflight().blockers == ()
 
 
+def test_rows_that_were_never_analyzed_are_not_taken_for_none(
+    tables: MigrationManager, folder: Folder, session: Session
+) -> None:
+    session.script("ALTER TABLE t SET (autovacuum_enabled = false); SELECT pg_stat_force_next_flush()")
+    session.script(
+        "INSERT INTO t (id) SELECT generate_series(100, 20099); SELECT pg_stat_force_next_flush();"
+    )
+    folder.write("0002_index", "CREATE INDEX t_b ON t (b);")
+    [table] = tables.preflight().tables
+    assert table.rows >= 20_000
+    assert tables.lint(sizes=True).reports[0].failed
+
+
 def test_rows_are_counted_where_it_is_told_to(
     tables: MigrationManager, folder: Folder, config: DatabaseConfig
 ) -> None:

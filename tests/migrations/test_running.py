@@ -173,6 +173,24 @@ def test_the_lock_file_goes_with_the_files(three: Folder, manager: Make) -> None
         manager().migrate()
 
 
+def test_the_lock_file_is_put_right_after_a_merge_that_left_it_in_pieces(
+    three: Folder, manager: Make
+) -> None:
+    lock = three.path / "versions.lock"
+    whole = lock_text(read_folder(three.path))
+    first, second, third = whole.splitlines(keepends=True)
+    merged = f"{first}<<<<<<< HEAD\n{second}=======\n0002_other 0a1b 0001_a\n>>>>>>> theirs\n"
+    lock.write_text(merged)
+    with pytest.raises(LockFileMismatch, match="database-handler migrations lock"):
+        manager().migrate()
+    locked = manager().lock()
+    assert (locked.added, locked.removed) == (("0003_c",), ("0002_other",))
+    assert lock.read_text() == whole
+    lock.write_text(f"{first}{third}{second}")
+    assert manager().lock().added == ()
+    assert lock.read_text() == whole
+
+
 def test_an_irreversible_one_stops_a_rollback_before_it_begins(
     three: Folder, manager: Make, session: Session
 ) -> None:

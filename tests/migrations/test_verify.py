@@ -58,6 +58,7 @@ def test_a_sound_chain_holds(folder: Versions, verified: Callable[[], Verified])
             "had 3 rows",
         ),
         ("ALTER TABLE t ADD COLUMN id int;", None, "already exists"),
+        ("CREATE TABLE (id int);", None, "0002_b.sql:3: on a scratch copy"),
         (
             "ALTER TABLE t RENAME a TO b;",
             "ALTER TABLE t DROP COLUMN b; ALTER TABLE t ADD COLUMN a varchar;",

@@ -469,7 +469,7 @@ def test_an_interrupted_one_goes_on_where_it_stopped() -> None:
     progress = Progress(Direction.UP, 1, half.hash_of(Direction.UP, 1))
     history = [row(ONE), row(half, progress)]
     assert [(step.migration, step.done) for step in plan_up([ONE, half], history)] == [(half, 1)]
-    with pytest.raises(PartialMigration, match=r"half applied \(1 parts are done\): call migrate"):
+    with pytest.raises(PartialMigration, match=r"half applied \(1 part is done\): call migrate"):
         plan_down([ONE, half], history)
     mended = read(half.text.replace("VACUUM b", "VACUUM c"), half.path)
     assert [step.done for step in plan_up([ONE, mended], history)] == [1]

@@ -57,7 +57,8 @@ class Progress:
     def told(self) -> str:
         """Say it to a person: ``2 parts are done``."""
         batches = f", then {self.batch.told}" if self.batch.batches else ""
-        return f"{self.parts} parts are done{batches}"
+        done = "1 part is done" if self.parts == 1 else f"{self.parts} parts are done"
+        return f"{done}{batches}"
 
 
 @dataclass(frozen=True, slots=True)

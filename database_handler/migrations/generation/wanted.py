@@ -20,6 +20,7 @@ from database_handler.migrations.generation.model_schema import (
     plain,
     rename_statements,
 )
+from database_handler.migrations.safety.safe_change import renaming_allowed
 from database_handler.migrations.safety.safe_way import PlannedSection, safe_sections
 from database_handler.migrations.schema.schema_diff import diff
 from database_handler.migrations.schema.schema_diff.statement import Rename, SchemaDiff
@@ -257,5 +258,5 @@ def _backfill(overlay: Overlay, new: SchemaSnapshot) -> Mapping[ObjectId, str]:
 
 def rename_section(renames: Sequence[Rename]) -> tuple[PlannedSection, ...]:
     """Return the section that renames; none where nothing is renamed."""
-    statements = tuple(statement.sql for statement in rename_statements(renames))
+    statements = tuple(map(renaming_allowed, rename_statements(renames)))
     return (PlannedSection(statements),) if statements else ()

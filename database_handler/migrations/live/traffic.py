@@ -49,7 +49,7 @@ _FROM = (
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = coalesce(%s, current_schema()) AND c.relkind IN ('r', 'p', 'm')"
 )
-# Before the first VACUUM or ANALYZE (after a load, or pg_upgrade) the catalogue knows of no row; the counters do.
+# Before the first VACUUM or ANALYZE, as after a load, the catalogue knows of no row, and the counters do.
 _ROWS = "greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid), 0)::bigint"
 _SIZES = Statement(
     f"SELECT quote_ident(c.relname), {_ROWS}, pg_total_relation_size(c.oid){_FROM}",

@@ -36,6 +36,7 @@ __all__ = [
     "costly",
     "is_put_aside",
     "last_part",
+    "renaming_allowed",
     "with_reason",
 ]
 
@@ -314,6 +315,11 @@ def with_reason(change: Change, statement: SchemaStatement) -> str:
     if statement.loses is not None:
         reason = change.reasons.get(statement.object)
         return allow("drop-data", reason, statement.sql) if reason else statement.sql
+    return renaming_allowed(statement)
+
+
+def renaming_allowed(statement: SchemaStatement) -> str:
+    """Return a statement with the comment that allows it to rename a table or column; others as they are."""
     renamed = statement.action is Action.RENAME and statement.object.kind in (Kind.TABLE, Kind.COLUMN)
     if renamed and statement.sql.startswith("ALTER TABLE "):
         return allow("rename-in-use", _RENAMED, statement.sql)

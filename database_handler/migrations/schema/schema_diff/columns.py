@@ -15,7 +15,11 @@ from database_handler.migrations.schema.schema_diff.names import (
 from database_handler.migrations.schema.schema_diff.side import TYPE_KINDS
 from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step, chained
-from database_handler.migrations.schema.schema_diff.types import sequence_changes, sequence_options
+from database_handler.migrations.schema.schema_diff.types import (
+    counts_on,
+    sequence_changes,
+    sequence_options,
+)
 from database_handler.migrations.schema.schema_diff.verdicts import names_of
 from database_handler.migrations.schema.snapshot import Column, Identity, ObjectId, SequenceOptions
 
@@ -24,7 +28,6 @@ __all__ = [
     "alter_column",
     "column_line",
     "column_settings",
-    "counts_on",
     "options_changed",
     "options_listed",
 ]
@@ -91,20 +94,12 @@ def _numbered(each: Column, identity: Identity, change: Change) -> Iterator[Step
     sql = f"ALTER TABLE {table} ALTER COLUMN {name} ADD {_identity(identity, table)}"
     parts = {_value_of(each.id._replace(name=part)) for part in change.new.descendants(table)}
     yield replace(Step.alter(sql, each.id), takes=frozenset({("relation", identity.sequence), *parts}))
-    yield counts_on(each.id, identity.sequence, identity.options)
+    yield counts_on(each.id, each.id, identity.sequence, identity.options)
 
 
 def _value_of(column: ObjectId) -> tuple[str, str]:
     """Return what only one of a default and an identity has."""
     return "value", f"{column.name}.{column.part}"
-
-
-def counts_on(column: ObjectId, sequence: str, options: SequenceOptions) -> Step:
-    """Return the step after which a new sequence gives no number that the column has already."""
-    last = f"{'max' if options.increment > 0 else 'min'}({column.part})"
-    low, high = sorted((options.start, options.maximum if options.increment > 0 else options.minimum))
-    sql = f"SELECT setval({literal(sequence)}, {last}) FROM {column.name} HAVING {last} BETWEEN {low} AND {high}"
-    return Step(sql, Action.ALTER, column, needs=frozenset({column}), settles=frozenset({column}))
 
 
 def column_settings(each: Column, front: str) -> Iterator[Step]:
@@ -279,7 +274,7 @@ class _Altered:
     def _settings(self) -> Iterator[Step]:
         before, after = self.before, self.after
         if before.storage != after.storage or (self.retyped and after.storage):
-            yield Step.alter(f"{self.alone} SET STORAGE {after.storage or 'DEFAULT'}", self.id)
+            yield Step.alter(f"{self.alone} SET STORAGE {after.storage or _usual_storage(after)}", self.id)
         if before.compression != after.compression or (self.retyped and after.compression):
             yield Step.alter(f"{self.alone} SET COMPRESSION {after.compression or 'default'}", self.id)
         if before.statistics != after.statistics:
@@ -287,6 +282,11 @@ class _Altered:
             yield Step.alter(f"{self.alone} SET STATISTICS {target}", self.id)
         for changed in options_changed(before.options, after.options):
             yield Step.alter(f"{self.alone} {changed}", self.id)
+
+
+def _usual_storage(column: Column) -> str:
+    # SET STORAGE DEFAULT came with PostgreSQL 16; a type that is PLAIN by itself takes no other storage.
+    return "MAIN" if base_type(column.type) in {"numeric", "inet", "cidr"} else "EXTENDED"
 
 
 def _plain(column: Column) -> bool:

@@ -62,7 +62,7 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
 
 
 def words_of(each: Constraint, change: Change) -> str:
-    """Return the definition of a constraint; of one that a table is to share with a parent, in its very words.
+    """Return the definition of a constraint; in its very words, where a table shares it with a parent.
 
     The server compares what it made of both texts when the table is attached, not what they mean.
     """

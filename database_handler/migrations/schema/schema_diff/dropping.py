@@ -194,7 +194,7 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
     if isinstance(each, Trigger) and each.inherited:
         return  # goes as its table is detached
     if id in change.old.outlined:
-        yield outlines.emptied(each, change)
+        yield outlines.emptied(each)
     releases = frozenset(need for member in members for need in change.old.needs(member))
     left = frozenset(_left_behind(each, change))
     if isinstance(each, Table):  # what stands on an inherited column stands in the way of the parent's
@@ -218,7 +218,7 @@ def _no_longer_referred_to(each: SchemaObject) -> frozenset[tuple[str, str]]:
 
 
 def _left_behind(each: SchemaObject, change: Change) -> list[ObjectId]:
-    """Return the columns of linked tables that came from this one, where one of them stays: it is theirs then."""
+    """Return the columns of linked tables that came from this one, where one of them stays, and is theirs."""
     if not isinstance(each, Column):
         return []
     children = [

@@ -3,6 +3,8 @@
 PostgreSQL refuses to change what something else stands on. So what stands on a thing that goes, or that is
 made again, is made again too, as far up as that reaches; but a column keeps its values: it is given its new
 type or default in place, and a type that its columns need is moved out of the way until they have moved.
+
+It is one module because each of these decisions may set off every other.
 """
 
 from collections import deque
@@ -136,7 +138,7 @@ class Change:
                 self._make_again(id)
 
     def _references_to_changed_parts(self) -> set[ObjectId]:
-        """Return the references to wholes of which a part becomes unlogged, or logged: it may be neither below them."""
+        """Return the references to wholes of which a part becomes unlogged, or logged: not below them."""
         wholes = set[str]()
         for id in self.changed:
             before, after = self.old.table(id.name), self.new.table(id.name)
@@ -172,7 +174,7 @@ class Change:
     def _tied_parts(self) -> set[str]:
         """Return the parts with an index that goes, and that belongs to one of the whole, which stays.
 
-        The server drops none of the two by itself, nor the whole's before a part's key: the part is taken off.
+        The server drops neither by itself, nor the whole's before a part's key: the part is taken off.
         """
         found = set[str]()
         for id, each in self.old.objects.items():
@@ -206,7 +208,7 @@ class Change:
         return {id for id in found if self.stays(id) and not self._validated_below(id)}
 
     def _validated_below(self, check: ObjectId) -> bool:
-        """Whether a check, or what other tables have of it, is validated: that would have to be done again."""
+        """Whether a check, or what other tables have of it, is validated, which would be undone."""
         ids = (check._replace(name=table) for table in (check.name, *self.new.descendants(check.name)))
         return any(getattr(self.new.objects.get(id), "validated", False) for id in ids)
 

@@ -1,7 +1,7 @@
-"""Functions and views that need each other: one gets an outline before the others, and its contents after them.
+"""Functions and views that need each other: one gets an outline before the others, its contents after them.
 
-An outline has the arguments and the result of its function, or the columns of its view, and nothing in it that
-needs anything. To drop such objects one of them is made an outline again.
+An outline has the arguments and the result of its function, or the columns of its view, and nothing in it
+that needs anything. To drop such objects one of them is made an outline again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -70,7 +70,7 @@ def _instead(
     members: Iterable[ObjectId],
     circle: dict[ObjectId, ObjectId],
 ) -> dict[ObjectId, frozenset[ObjectId]]:
-    """Return what members of a circle need, outlines where there are such: the rest of the plan needs it all."""
+    """Return what members of a circle need, outlines where there are such; others need the whole."""
     found = {}
     for id in members:
         own = {need: outlined[need] for need in outlined if circle[need] == circle[id]}
@@ -122,13 +122,15 @@ def filled(each: SchemaObject, steps: Iterable[Step], change: Change) -> Iterato
         takes=frozenset(names_taken(each)),
     )
     for step in steps:
-        if step.action is Action.CREATE:
-            sql = step.sql.replace("CREATE ", "CREATE OR REPLACE ", 1)
-            step = replace(step, sql=sql, action=Action.REPLACE, needs=step.needs | {outline})
-        yield step
+        yield _replacing(step, outline) if step.action is Action.CREATE else step
 
 
-def emptied(each: SchemaObject, change: Change) -> Step:
+def _replacing(step: Step, outline: ObjectId) -> Step:
+    sql = step.sql.replace("CREATE ", "CREATE OR REPLACE ", 1)
+    return replace(step, sql=sql, action=Action.REPLACE, needs=step.needs | {outline})
+
+
+def emptied(each: SchemaObject) -> Step:
     """Return the step that makes an object an outline, so that what it needed can be dropped before it."""
     releases = frozenset({each.id, *each.needs})
     return Step(_outline(each, "CREATE OR REPLACE"), Action.REPLACE, each.id, releases=releases)

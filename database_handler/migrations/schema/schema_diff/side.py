@@ -95,7 +95,7 @@ class Side:
         return found
 
     def outline(self, outlined: dict[ObjectId, ObjectId], needs: dict[ObjectId, frozenset[ObjectId]]) -> None:
-        """From now on let some objects have an outline, whose id stands beside; and some need other things."""
+        """From now on let some objects have an outline (its id beside it), and some need other things."""
         self.outlined = outlined
         self._needs |= needs
 

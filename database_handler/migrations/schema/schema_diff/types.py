@@ -28,6 +28,7 @@ __all__ = [
     "alter_domain_constraint",
     "alter_enum",
     "alter_sequence",
+    "counts_on",
     "create_composite",
     "create_domain",
     "create_domain_constraint",
@@ -200,6 +201,18 @@ def create_sequence(each: Sequence, change: Change) -> Iterator[Step]:
     yield replace(made, frees=frozenset({("type beside a sequence", each.id.name)}))
     if each.owned_by is not None:
         yield own_sequence(each, made)
+        column = change.new.column(each.owned_by.name, each.owned_by.part)
+        if column is not None and change.stays(column.id) and column.type in _LARGEST:
+            yield counts_on(each.id, column.id, each.id.name, each.options)
+
+
+def counts_on(id: ObjectId, column: ObjectId, sequence: str, options: SequenceOptions) -> Step:
+    """Return the step after which a new sequence gives no number that the column has already."""
+    last, end = ("max", options.maximum) if options.increment > 0 else ("min", options.minimum)
+    low, high = sorted((options.start, end))
+    having = f"HAVING {last}({column.part}) BETWEEN {low} AND {high}"
+    sql = f"SELECT setval({literal(sequence)}, {last}({column.part})) FROM {column.name} {having}"
+    return Step(sql, Action.ALTER, id, needs=frozenset({id}))
 
 
 def own_sequence(each: Sequence, *after: Step) -> Step:
