@@ -254,4 +254,16 @@ ONCE_BROKEN: list[tuple[str, str]] = [
         "ALTER TABLE t ALTER a SET STORAGE PLAIN, ALTER b SET STORAGE EXTERNAL",
         "CREATE TABLE t (a text, b numeric)",
     ),
+    # Replicas look at another index before a column of theirs may be NULL.
+    (
+        "CREATE TABLE t (id integer NOT NULL, b text); CREATE UNIQUE INDEX i ON t (id);"
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX i",
+        "CREATE TABLE t (id integer, b text); CREATE UNIQUE INDEX i ON t (id)",
+    ),
+    # A view stands on one that becomes materialised.
+    (
+        "CREATE TABLE t (a integer); CREATE VIEW v AS SELECT a FROM t; CREATE VIEW w AS SELECT a FROM v",
+        "CREATE TABLE t (a integer); CREATE MATERIALIZED VIEW v AS SELECT a FROM t;"
+        "CREATE VIEW w AS SELECT a FROM v; COMMENT ON VIEW w IS 'x'",
+    ),
 ]

@@ -175,7 +175,9 @@ class _Altered:
             yield Step.alter(f"{self.front} DROP EXPRESSION", self.id, releases=self.releases)
         if before.not_null and not after.not_null and not self._follows(lambda column: not column.not_null):
             step = Step.alter(f"{self.front} DROP NOT NULL", self.id, Action.DROP_NOT_NULL)
-            yield replace(step, reshapes=frozenset({self.id}))
+            # Replicas know rows by an index of columns that are not NULL: they look at another one first.
+            known = frozenset({("replica identity", self.id.name)})
+            yield replace(step, reshapes=frozenset({self.id}), takes=known)
 
     def _type(self) -> Iterator[Step]:
         if not self.retyped or self._parent_retyped():

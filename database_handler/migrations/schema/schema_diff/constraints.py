@@ -171,7 +171,8 @@ def marks(each: Constraint | Index, before: Constraint | Index | None) -> Iterat
         yield Step(f"ALTER TABLE {table} CLUSTER ON {name}", Action.ALTER, each.id, needs=frozenset(needs))
     if each.replica_identity and not (before and before.replica_identity):
         sql = f"ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name}"
-        yield Step(sql, Action.ALTER, each.id, needs=frozenset(needs))
+        known = frozenset({("replica identity", table)})
+        yield Step(sql, Action.ALTER, each.id, needs=frozenset(needs), frees=known)
 
 
 def alter_constraint(before: Constraint, after: Constraint, change: Change) -> Iterator[Step]:
@@ -192,7 +193,8 @@ def _unmarked(before: Constraint | Index, after: Constraint | Index, change: Cha
     if before.clustered and not after.clustered and not _clustered(table, change):
         yield Step.alter(f"ALTER TABLE {table} SET WITHOUT CLUSTER", after.id)
     if before.replica_identity and not after.replica_identity and not _identified(table, change):
-        yield Step.alter(f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT", after.id)
+        step = Step.alter(f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT", after.id)
+        yield replace(step, frees=frozenset({("replica identity", table)}))
 
 
 def _indexes(table: str, change: Change) -> Iterator[Constraint | Index]:

@@ -15,7 +15,7 @@ from database_handler.core.sql_text import SqlTextError, TokenKind, significant_
 from database_handler.migrations.schema.schema_diff.casts import family, refer_to_each_other
 from database_handler.migrations.schema.schema_diff.deparsed import is_told_otherwise
 from database_handler.migrations.schema.schema_diff.names import bare, base_type, callee, free_name
-from database_handler.migrations.schema.schema_diff.side import Side
+from database_handler.migrations.schema.schema_diff.side import RELATION_KINDS, Side
 from database_handler.migrations.schema.schema_diff.verdicts import (
     is_enclosed,
     must_be_made_again,
@@ -320,8 +320,14 @@ class Change:
             self.redefaulted.add(dependent)
         elif self._goes_with_its_table(dependent, destroyed):
             return
-        elif self._comes_back(destroyed) or before == after or destroyed in self.new.needs(dependent):
+        elif self._comes_back(destroyed) or before == after or self._still_needs(dependent, destroyed):
             self._make_again(dependent)
+
+    def _still_needs(self, dependent: ObjectId, destroyed: ObjectId) -> bool:
+        """Whether it stands on the same thing afterwards, or on a relation that takes its name."""
+        kinds = RELATION_KINDS if destroyed.kind in RELATION_KINDS else (destroyed.kind,)
+        needs = self.new.needs(dependent)
+        return any(destroyed._replace(kind=kind) in needs for kind in kinds)
 
     def _consider_column(self, before: Column, after: Column, destroyed: ObjectId) -> None:
         id = before.id

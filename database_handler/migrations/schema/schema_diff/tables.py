@@ -219,7 +219,8 @@ def alter_table(before: Table, after: Table, change: Change) -> Iterator[Step]:
         word = "FORCE" if after.force_row_security else "NO FORCE"
         yield Step.alter(f"{front} {word} ROW LEVEL SECURITY", id)
     if _identity_changes(before, after, change):
-        yield Step.alter(f"{front} REPLICA IDENTITY {after.replica_identity.upper()}", id)
+        step = Step.alter(f"{front} REPLICA IDENTITY {after.replica_identity.upper()}", id)
+        yield replace(step, frees=frozenset({("replica identity", id.name)}))
 
 
 def reparented(before: Table, after: Table, change: Change) -> Iterator[Step]:
