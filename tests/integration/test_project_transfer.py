@@ -510,7 +510,9 @@ class Remarks(Repository[NewRemark, Remark]):
 
 
 class Projects(ProjectRepository):
-    entities = (*ENTITIES, Remark)
+    @property
+    def entities(self) -> tuple[type[Record], ...]:
+        return (*ENTITIES, Remark)
 
 
 @pytest.fixture

@@ -266,4 +266,9 @@ ONCE_BROKEN: list[tuple[str, str]] = [
         "CREATE TABLE t (a integer); CREATE MATERIALIZED VIEW v AS SELECT a FROM t;"
         "CREATE VIEW w AS SELECT a FROM v; COMMENT ON VIEW w IS 'x'",
     ),
+    # A column whose storage was set becomes one of a type that takes no other than its own.
+    (
+        "CREATE TABLE t (a text); ALTER TABLE t ALTER a SET STORAGE PLAIN",
+        "CREATE TABLE t (a date)",
+    ),
 ]

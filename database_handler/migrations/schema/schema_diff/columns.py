@@ -275,7 +275,8 @@ class _Altered:
 
     def _settings(self) -> Iterator[Step]:
         before, after = self.before, self.after
-        if before.storage != after.storage or (self.retyped and after.storage):
+        # With a new type comes its own storage.
+        if after.storage if self.retyped else before.storage != after.storage:
             yield Step.alter(f"{self.alone} SET STORAGE {after.storage or _usual_storage(after)}", self.id)
         if before.compression != after.compression or (self.retyped and after.compression):
             yield Step.alter(f"{self.alone} SET COMPRESSION {after.compression or 'default'}", self.id)
