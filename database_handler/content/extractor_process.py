@@ -14,8 +14,10 @@ import json
 import os
 import resource
 import socket
+import stat
 import struct
 import sys
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
@@ -56,8 +58,8 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as line:
         header, _ = receive(line)
         sys.path[:] = header["path"]
-        import kreuzberg  # noqa: F401 - loaded before the first document's time counts
-
+        os.environ["TMPDIR"] = private_folder(header["temporary"])
+        prepare()
         confine(header["memory_bytes"])
         language(b"a trial, so that what does not work at all does not look like a damaged document")
         send(line, {})
@@ -106,6 +108,29 @@ def send(
     line.sendall(FRAME.pack(len(encoded), len(body)) + encoded)
     _limit(line, deadline)
     line.sendall(body)
+
+
+def private_folder(temporary: str) -> str:
+    """Return a folder that nobody else can write to, made below `temporary` where it is not there yet.
+
+    The extractor unpacks its PDF library into the temporary folder and loads it from there. In one that is
+    shared, whoever came first could have put another library in its place.
+    """
+    folder = os.path.join(temporary, f"database-handler-{os.getuid()}")  # noqa: PTH118 - a quick start
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)  # noqa: PTH102
+    found = os.lstat(folder)
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        return folder
+    return tempfile.mkdtemp(prefix="database-handler-", dir=temporary)
+
+
+def prepare() -> None:
+    """Load the extractor, and have it unpack what it will need while this process may still write files."""
+    import kreuzberg
+
+    with contextlib.suppress(kreuzberg.KreuzbergError):  # the library is there all the same
+        kreuzberg.extract_bytes_sync(b"%PDF-1.4\n", "application/pdf")
 
 
 def confine(memory_bytes: int) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -81,14 +82,15 @@ class _Child:
                 start_new_session=True,  # Ctrl-C at a terminal is the application's to handle
             )
         paths = [str(Path(entry).resolve()) for entry in sys.path if entry]
-        try:
-            self._exchange({"path": paths, "memory_bytes": memory_bytes}, b"", _START_SECONDS)
+        try:  # there may be no temporary folder either
+            header = {"path": paths, "memory_bytes": memory_bytes, "temporary": tempfile.gettempdir()}
+            self._exchange(header, b"", _START_SECONDS)
         except (OSError, EOFError):
             self.end()
             raise ExtractorUnavailable(
                 f"the process that reads {program.reads}s does not start within {memory_bytes:,} bytes of "
                 f"memory and {_START_SECONDS:g} s; allow more, or see whether the packages of the "
-                f"{program.extra} extra work"
+                f"{program.extra} extra work and the temporary folder can be written to"
             ) from None
 
     def _exchange(

@@ -9,8 +9,9 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,43 @@ def ended(pid: int) -> bool:
 def test_a_reader_that_cannot_start_is_no_fault_of_the_file() -> None:
     with pytest.raises(ExtractorUnavailable):
         read_document(docx(), limits=Limits(memory_bytes=1 << 20))
+
+
+@pytest.fixture
+def empty_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make readers start as on a machine where none has run, and leave none of them behind."""
+    isolation.close()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    isolation.close()
+
+
+def test_the_first_pdf_of_a_machine_is_read(empty_temporary_folder: Path) -> None:
+    assert "lamp" in read_document(pdf()).content
+    [folder] = empty_temporary_folder.iterdir()
+    assert folder.name == f"database-handler-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("plant", [lambda path: path.mkdir(mode=0o777), lambda path: path.symlink_to("/")])
+def test_a_folder_that_somebody_else_may_write_to_brings_no_library(
+    empty_temporary_folder: Path, plant: Callable[[Path], None]
+) -> None:
+    planted = empty_temporary_folder / f"database-handler-{os.getuid()}"
+    plant(planted)
+    if not planted.is_symlink():
+        planted.chmod(0o777)
+    assert "lamp" in read_document(pdf()).content
+    [private] = [folder for folder in empty_temporary_folder.iterdir() if folder != planted]
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert any(private.rglob("libpdfium*"))
+
+
+def test_a_reader_without_a_temporary_folder_is_no_fault_of_the_file(empty_temporary_folder: Path) -> None:
+    empty_temporary_folder.rmdir()
+    with pytest.raises(ExtractorUnavailable, match="temporary folder"):
+        read_document(pdf())
+    empty_temporary_folder.mkdir()
 
 
 FORK = """
