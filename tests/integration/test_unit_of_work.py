@@ -488,7 +488,7 @@ def test_hook_that_fails_says_that_the_unit_is_stored(database: Database) -> Non
 # ------------------------------------------------------------------------------------------ session state
 
 LEAVES = {
-    "a setting": "SET statement_timeout = '1ms'",
+    "a setting": "SET statement_timeout = '1min'",
     "a read-only default": "SET default_transaction_read_only = on",
     "a search path": "SET search_path = pg_catalog",
     "a role": "SET ROLE pg_monitor",
@@ -574,6 +574,15 @@ def test_next_borrower_meets_no_state(lone: Database, kind: str) -> None:
     with pytest.raises(DatabaseHandlerError, match="lastval"):
         lone.session.one("SELECT lastval()")
     lone.projects.create(name="the real table")
+    assert lone.pool.stats().opened == 1
+
+
+def test_a_timeout_left_behind_does_not_end_the_next_borrowers_statement(lone: Database) -> None:
+    lone.session.run("SET statement_timeout = '500ms'")  # within which the reset has to run
+    with lone.unit_of_work() as unit:
+        assert unit.session.all(Statement("SELECT pg_sleep(0.7)", "slow")) == [("",)]
+    lone.session.run("SET statement_timeout = '500ms'")
+    assert lone.session.all(Statement("SELECT pg_sleep(0.7)", "slow")) == [("",)]
     assert lone.pool.stats().opened == 1
 
 
