@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
 
-__all__ = ["Backfill", "constant", "literal"]
+from database_handler.core.quoting import literal
+
+__all__ = ["Backfill", "constant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,6 @@ class Backfill:
     """
 
     expression: str
-
-
-def literal(text: str) -> str:
-    """Quote a constant of the model's own for SQL text."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def constant(field: FieldInfo) -> str | None:

@@ -13,10 +13,11 @@ import annotated_types
 from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
-from database_handler.core.backfill import Backfill, constant, literal
+from database_handler.core.backfill import Backfill, constant
+from database_handler.core.quoting import literal
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["Backfill", "Column", "RenamedFrom", "SqlType", "column_of", "literal", "peeled", "unwrapped"]
+__all__ = ["Backfill", "Column", "RenamedFrom", "SqlType", "column_of", "peeled", "unwrapped"]
 
 _DEFAULTS = {"created_at": "now()", "updated_at": "now()", "version": "1"}
 

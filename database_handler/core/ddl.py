@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from database_handler.core.base_model import Record
+from database_handler.core.quoting import LONGEST_NAME
 from database_handler.core.schema import Column, Computed, ForeignKey, Index, SearchVector, Table
 from database_handler.core.text_search import create_text_search, drop_text_search
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["create_tables", "drop_tables", "ordered", "tables_of"]
-
-LONGEST_NAME = 63
 
 
 def create_tables(tables: Sequence[Table]) -> str:

@@ -6,6 +6,7 @@ and take objects that write their own SQL (`AsIs`, `__conform__`); such are refu
 
 import datetime as dt
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
@@ -22,9 +23,12 @@ Parameters = Sequence[object] | Mapping[str, object] | None
 
 
 UNALTERED: frozenset[type] = frozenset(
-    {int, float, bool, type(None), dt.datetime, dt.date, dt.time, dt.timedelta, memoryview}
+    {int, float, bool, type(None), dt.datetime, dt.date, dt.time, dt.timedelta}
 )
 _OWN = UNALTERED | {bytes}
+# An escape for NUL, which json keeps and jsonb refuses; an even number of backslashes before it is text.
+_JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_CHUNK = 1 << 20
 
 
 def bound(parameters: Parameters, most: int, *, own: bool = False) -> Parameters:
@@ -50,15 +54,12 @@ def bound(parameters: Parameters, most: int, *, own: bool = False) -> Parameters
     known = _OWN if own else UNALTERED
     try:
         if isinstance(parameters, Mapping):
-            named = {str(name): adapted(value, name, known) for name, value in parameters.items()}
-            _refuse_large(named.values(), most)
-            return named
-        items = [adapted(value, place, known) for place, value in enumerate(parameters, 1)]
-        _refuse_large(items, most)
+            _refuse_large(parameters.values(), most)
+            return {str(name): adapted(value, name, known) for name, value in parameters.items()}
+        _refuse_large(parameters, most)
+        return [adapted(value, place, known) for place, value in enumerate(parameters, 1)]
     except RecursionError:
         pass
-    else:
-        return items
     raise InvalidValue("a parameter is nested too deeply to be sent")
 
 
@@ -91,7 +92,9 @@ def _adapted_compound(value: object, place: object, known: frozenset[type]) -> o
         return _to_json(value, place)
     if type(value) is Json:
         return _to_json(value.adapted, place, value.dumps)
-    if type(value) is Decimal and (value.is_finite() or value.is_nan()):
+    if type(value) is memoryview:
+        return _in_one_piece(value, place)
+    if type(value) is Decimal and (value.is_finite() or value.is_qnan()):
         return value
     raise InvalidValue(
         f"parameter {place}: a {type(value).__name__} is not sent; allowed are str, int, float, bool, None, "
@@ -107,34 +110,82 @@ def _adapted_list(values: list[Any], place: object, known: frozenset[type]) -> o
     return [adapted(value, place, known) for value in values]
 
 
+def _in_one_piece(view: memoryview, place: object) -> memoryview:
+    try:
+        if view.c_contiguous:
+            return view
+    except ValueError:  # it was released
+        pass
+    raise InvalidValue(f"parameter {place}: a memoryview is sent in one piece, and before it is released")
+
+
 def _json_text(value: object) -> str:
+    if not _keyed_by_text(value):
+        raise TypeError
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _keyed_by_text(value: object) -> bool:
+    """Whether every key is text: any other is written as text too, where two may become one."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _keyed_by_text(item) for key, item in value.items())
+    return not isinstance(value, list | tuple) or all(map(_keyed_by_text, value))
 
 
 def _to_json(value: object, place: object, dumps: Callable[[Any], str] = _json_text) -> str:
     try:
-        return str(dumps(value))
+        text = str(dumps(value))
     except (TypeError, ValueError):
-        pass
-    raise InvalidValue(f"parameter {place}: a dict holds what JSON cannot, such as NaN, a set or itself")
+        wrong = "a dict holds what JSON cannot, such as NaN, a set, a key that is no text, or itself"
+    else:
+        if "\\u0000" not in text or not _JSON_NUL.search(text):
+            return text
+        wrong = "JSON holds a NUL character, which PostgreSQL cannot store"
+    raise InvalidValue(f"parameter {place}: {wrong}")
 
 
 def _refuse_large(values: Iterable[object], most: int) -> None:
-    size = _size(values)
+    """Refuse too many bytes before anything is made of the values: that takes as much memory again."""
+    size = _size(values, len)
+    if size <= most < 4 * size:  # a character has 1 to 4 bytes
+        size = _size(values, _utf8_bytes)
     if size > most:
         raise InvalidValue(
             f"the parameters hold at least {size:,} bytes; max_parameter_bytes allows {most:,}"
         )
 
 
-def _size(values: Iterable[object]) -> int:
-    """Count characters and bytes, and one for each item of a list: no more than will be sent."""
+def _size(values: Iterable[object], of_text: Callable[[str], int]) -> int:
+    """Count text and bytes, and one for each item of a list or a dict: no more than will be sent."""
     size = 0
     for value in values:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str):
+            size += of_text(value)
+        elif isinstance(value, bytes):
             size += len(value)
-        elif isinstance(value, memoryview):
-            size += value.nbytes
         elif isinstance(value, list | tuple):
-            size += len(value) + _size(value)
+            size += len(value) + _size(value, of_text)
+        elif isinstance(value, dict):
+            size += len(value) + _size(value, of_text) + _size(value.values(), of_text)
+        else:
+            size += _size_of_other(value, of_text)
     return size
+
+
+def _size_of_other(value: object, of_text: Callable[[str], int]) -> int:
+    if isinstance(value, UUID):
+        return 36
+    if isinstance(value, Json):
+        return _size([value.adapted], of_text)
+    try:
+        return value.nbytes if isinstance(value, memoryview) else 0
+    except ValueError:  # it was released, and is refused for that
+        return 0
+
+
+def _utf8_bytes(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    # In pieces, so that a large text is not copied as a whole.
+    pieces = (text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK))
+    return sum(len(piece.encode(errors="surrogatepass")) for piece in pieces)

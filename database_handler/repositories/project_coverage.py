@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from database_handler.core.base_model import validated_field
-from database_handler.core.columns import literal
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.quoting import literal
 from database_handler.core.session import Statement
 from database_handler.models import NewTranslation, SummaryKind, TranslationStatus
 

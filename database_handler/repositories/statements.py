@@ -7,7 +7,7 @@ identifiers come from the model alone.
 from collections.abc import Iterable
 from functools import lru_cache
 
-from database_handler.core.columns import literal
+from database_handler.core.quoting import literal
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Column, Table
 from database_handler.core.session import Statement
 

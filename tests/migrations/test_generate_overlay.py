@@ -5,12 +5,12 @@ from typing import ClassVar
 import pytest
 
 from database_handler.core.base_model import Record
+from database_handler.core.quoting import unquoted
 from database_handler.core.schema import Table as Declared
 from database_handler.migrations.generation.model_schema import (
     Overlay,
     following_renames,
     marked_renames,
-    plain,
     rename_statements,
 )
 from database_handler.migrations.schema.schema_diff.statement import Rename
@@ -139,7 +139,7 @@ def test_what_is_alike_but_for_its_name_is_renamed_once() -> None:
 
 @pytest.mark.parametrize(("name", "called"), [("a", "a"), ('"A b"', "A b"), ('"a""b"', 'a"b')])
 def test_names_are_told_as_they_are_called(name: str, called: str) -> None:
-    assert plain(name) == called
+    assert unquoted(name) == called
 
 
 @pytest.mark.parametrize("pattern", ["(((", "[", "\\", "x{9999999999}", "a|", ")", "(?<=a", "[^", "[a-"])

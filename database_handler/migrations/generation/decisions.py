@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from database_handler.core.base_model import Record
+from database_handler.core.quoting import unquoted
 from database_handler.migrations.errors import BackfillNeeded, DecisionNeeded
-from database_handler.migrations.generation.model_schema import Overlay, plain
+from database_handler.migrations.generation.model_schema import Overlay
 from database_handler.migrations.schema.schema_diff.statement import Rename, SchemaDiff
 from database_handler.migrations.schema.snapshot import Kind, ObjectId, SchemaSnapshot
 
@@ -17,7 +18,7 @@ __all__ = ["Deciding", "Drops", "called"]
 
 def called(thing: ObjectId) -> str:
     """Return what a user calls a table or column: ``notes``, ``notes.body``."""
-    return ".".join(plain(name) for name in (thing.name, thing.part) if name)
+    return ".".join(unquoted(name) for name in (thing.name, thing.part) if name)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Deciding:
             lines.append(f"{self._rename_line(lookalike)}   if it was renamed to {called(lookalike.new)}")
         elif thing.kind is Kind.COLUMN:
             lines.append(
-                f'RenamedFrom("{plain(thing.part)}")   on the field that it became, if it was renamed'
+                f'RenamedFrom("{unquoted(thing.part)}")   on the field that it became, if it was renamed'
             )
         else:
             lines.append(f'Table(..., renamed_from="{name}")   of the model that it belongs to now')
@@ -97,20 +98,20 @@ class Deciding:
 
     def _by_hand(self, thing: ObjectId) -> str:
         if thing.kind is Kind.COLUMN:
-            table, name = plain(thing.name), plain(thing.part)
+            table, name = unquoted(thing.name), unquoted(thing.part)
             return f'Table("{table}", ..., by_hand=["{name}"])   to keep it, if a migration made it by hand'
-        name = plain(thing.name)
+        name = unquoted(thing.name)
         return f'by_hand=["{name}"]   in the Table of any model, to keep a table that no model describes'
 
     def _rename_line(self, rename: Rename) -> str:
         if rename.new.kind is Kind.TABLE:
-            return f'Table("{plain(rename.new.name)}", ..., renamed_from="{plain(rename.old.name)}")'
-        return self._field_line(rename.new, f'RenamedFrom("{plain(rename.old.part)}")')
+            return f'Table("{unquoted(rename.new.name)}", ..., renamed_from="{unquoted(rename.old.name)}")'
+        return self._field_line(rename.new, f'RenamedFrom("{unquoted(rename.old.part)}")')
 
     def _field_line(self, column: ObjectId, marker: str) -> str:
         """Return the line of the field that makes a column, with one marker more, as in the source."""
-        name = plain(column.part)
-        model = next((each for each in self.models if each.table.name == plain(column.name)), None)
+        name = unquoted(column.part)
+        model = next((each for each in self.models if each.table.name == unquoted(column.name)), None)
         annotation, default = (None if model is None else _field_source(model, name)) or ("...", "")
         if annotation.startswith("Annotated["):
             return f"{name}: {annotation[:-1]}, {marker}]{default}"

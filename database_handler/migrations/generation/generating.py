@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.quoting import literal
 from database_handler.core.sql_text import significant_tokens
 from database_handler.migrations.files.chain import Chain
 from database_handler.migrations.files.file_writing import message_line, next_name, rendered, write_version
@@ -170,16 +171,12 @@ def _one_line(text: str) -> str:
 
 def _verify(change: Change) -> Iterator[str]:
     """Give a section that fails where an index that was built beside the traffic is not there and valid."""
-    names = [_spoken(name) for name in _built(change.sections)]
+    names = [literal(name) for name in _built(change.sections)]
     if names:
         yield "-- migrate: verify\n" + "".join(_CHECK.format(name) for name in names)
 
 
-_CHECK = "SELECT 1 / count(*) FROM pg_index WHERE indexrelid = '{}'::regclass AND indisvalid;\n"
-
-
-def _spoken(name: str) -> str:
-    return name.replace("'", "''")
+_CHECK = "SELECT 1 / count(*) FROM pg_index WHERE indexrelid = {}::regclass AND indisvalid;\n"
 
 
 def _built(sections: Sequence[PlannedSection]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from database_handler.core import schema as declared
+from database_handler.core.quoting import unquoted
 from database_handler.migrations.schema.schema_diff.statement import Action, Rename, SchemaStatement
 from database_handler.migrations.schema.snapshot import (
     Column,
@@ -22,15 +23,10 @@ from database_handler.migrations.schema.snapshot import (
 )
 from database_handler.migrations.schema.snapshot import Sequence as SequenceObject
 
-__all__ = ["Overlay", "following_renames", "marked_renames", "plain", "rename_statements"]
+__all__ = ["Overlay", "following_renames", "marked_renames", "rename_statements"]
 
 _OF_TABLES = frozenset({Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY})
 _OWNED_PARTS = frozenset({Kind.COLUMN, Kind.CONSTRAINT, Kind.INDEX})
-
-
-def plain(name: str) -> str:
-    """Return a name as it is called, from how SQL spells it."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _table_of(thing: SchemaObject) -> str | None:
@@ -41,7 +37,7 @@ def _table_of(thing: SchemaObject) -> str | None:
 
 
 def _own_name(thing: ObjectId) -> str:
-    return plain(thing.part or thing.name)
+    return unquoted(thing.part or thing.name)
 
 
 # -------------------------------------------------------------------------------------------------- overlay
@@ -101,19 +97,19 @@ class Overlay:
         if thing.id in self.base.objects:
             return True
         if thing.id.kind is Kind.TABLE:
-            return plain(thing.id.name) not in self.owned and self._is_kept_table(thing, head)
+            return unquoted(thing.id.name) not in self.owned and self._is_kept_table(thing, head)
         table = _table_of(thing)
-        if table is None or thing.id.kind not in _OWNED_PARTS or plain(table) not in self.owned:
+        if table is None or thing.id.kind not in _OWNED_PARTS or unquoted(table) not in self.owned:
             return True
-        hands = {name for each in self.tables if each.name == plain(table) for name in each.by_hand}
+        hands = {name for each in self.tables if each.name == unquoted(table) for name in each.by_hand}
         return _own_name(thing.id) in hands
 
     def _is_kept_table(self, thing: SchemaObject, head: SchemaSnapshot) -> bool:
         """Whether a table that no model describes is left alone: made by hand, or a part of another one."""
-        if plain(thing.id.name) in self.by_hand:
+        if unquoted(thing.id.name) in self.by_hand:
             return True
         parents = thing.parents if isinstance(thing, Table) else ()
-        return any(plain(parent) in self.owned for parent in parents) or any(
+        return any(unquoted(parent) in self.owned for parent in parents) or any(
             self._is_kept_table(above, head)
             for parent in parents
             if (above := head.objects.get(ObjectId(Kind.TABLE, parent)))
@@ -166,12 +162,14 @@ def marked_renames(
 
 
 def _tables(snapshot: SchemaSnapshot) -> dict[str, str]:
-    return {plain(key.name): key.name for key in snapshot.objects if key.kind is Kind.TABLE}
+    return {unquoted(key.name): key.name for key in snapshot.objects if key.kind is Kind.TABLE}
 
 
 def _columns(snapshot: SchemaSnapshot, table: str) -> dict[str, str]:
     kind = Kind.COLUMN
-    return {plain(key.part): key.part for key in snapshot.objects if key.kind is kind and key.name == table}
+    return {
+        unquoted(key.part): key.part for key in snapshot.objects if key.kind is kind and key.name == table
+    }
 
 
 def _column_renames(

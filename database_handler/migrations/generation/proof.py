@@ -10,10 +10,11 @@ from functools import cached_property
 
 from pydantic import BaseModel
 
+from database_handler.core.quoting import unquoted
 from database_handler.core.session import Session
 from database_handler.migrations.errors import BackfillNeeded, ProofFailed
 from database_handler.migrations.generation.decisions import called
-from database_handler.migrations.generation.model_schema import Overlay, plain
+from database_handler.migrations.generation.model_schema import Overlay
 from database_handler.migrations.generation.trial import TrialFailed, run_sections
 from database_handler.migrations.generation.wanted import Change, Difference, extensions_of, renamed
 from database_handler.migrations.safety.safe_way import safe_sections
@@ -92,7 +93,7 @@ def prove(session: Session, head: SchemaSnapshot, change: Change, overlay: Overl
             proven = _Proving(inside, head, change, overlay).run(with_rows=False)
     except TrialFailed as failure:
         raise _unrun("up", failure) from None
-    tables = sorted(plain(change.difference.table_before(table)) for table in change.difference.tables())
+    tables = sorted(unquoted(change.difference.table_before(table)) for table in change.difference.tables())
     unproven = dict.fromkeys(tables, told)
     return replace(proven, proof=proven.proof.model_copy(update={"unproven": unproven}))
 
@@ -130,8 +131,10 @@ class _Proving:
         down, why = self._way_back(before, made)
         proof = Proof(
             irreversible=why,
-            kept=tuple(sorted(plain(key) for key in before if ObjectId(Kind.TABLE, key) not in self._gone)),
-            unproven={plain(found.table_before(table)): why for table, why in seeded.refused.items()},
+            kept=tuple(
+                sorted(unquoted(key) for key in before if ObjectId(Kind.TABLE, key) not in self._gone)
+            ),
+            unproven={unquoted(found.table_before(table)): why for table, why in seeded.refused.items()},
         )
         return Proven(self._change, down, made, proof)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.ddl import create_tables
 from database_handler.core.exceptions import DatabaseError
+from database_handler.core.quoting import unquoted
 from database_handler.core.session import Session, Statement
 from database_handler.core.text_search import VECTOR_FUNCTION, create_text_search
 from database_handler.migrations.errors import BackfillNeeded, MigrationFailed, ProofFailed
@@ -17,7 +18,6 @@ from database_handler.migrations.generation.model_schema import (
     Overlay,
     following_renames,
     marked_renames,
-    plain,
     rename_statements,
 )
 from database_handler.migrations.safety.safe_change import renaming_allowed
@@ -252,7 +252,7 @@ def _backfill(overlay: Overlay, new: SchemaSnapshot) -> Mapping[ObjectId, str]:
         for table in overlay.tables
         for column in (*table.columns, *table.operational)
     }
-    named = {key: (plain(key.name), plain(key.part)) for key in new.objects if key.kind is Kind.COLUMN}
+    named = {key: (unquoted(key.name), unquoted(key.part)) for key in new.objects if key.kind is Kind.COLUMN}
     return {key: told for key, name in named.items() if (told := expressions.get(name))}
 
 

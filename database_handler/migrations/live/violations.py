@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from database_handler.core.quoting import literal
 from database_handler.migrations.schema.requirements import Asked, Requirement, Tables
 
 __all__ = ["Question", "question_of"]
@@ -133,6 +134,5 @@ def _type(asked: Requirement, table: str, column: str, server: int) -> Question:
     message = f"{table}.{column} becomes {wanted}; rows that hold no such value"
     if server < _HAS_INPUT_CHECK:
         return Question(table, message, problem="PostgreSQL 15 cannot tell without trying")
-    literal = "'" + wanted.replace("'", "''") + "'"
-    sql = f"SELECT count(*) FROM {table} WHERE NOT pg_input_is_valid({column}::text, {literal})"
+    sql = f"SELECT count(*) FROM {table} WHERE NOT pg_input_is_valid({column}::text, {literal(wanted)})"
     return Question(table, message, sql)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from database_handler.core.exceptions import InvalidValue, PermissionDenied, SchemaMismatch
+from database_handler.core.quoting import qualified
 from database_handler.core.session import Session, Statement
 from database_handler.migrations.errors import HistoryNotAllowed, PoolerInTheWay
 from database_handler.migrations.files.migration import Direction, Migration
@@ -85,9 +86,7 @@ class History:
     @property
     def qualified(self) -> str:
         """The table's name as SQL takes it, with its schema where that is known."""
-        if self.schema is None:
-            return f'"{self.table}"'
-        return '"{}"."{}"'.format(self.schema.replace('"', '""'), self.table)
+        return qualified(self.schema, self.table)
 
     @property
     def _bound(self) -> str:

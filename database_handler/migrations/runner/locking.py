@@ -16,6 +16,7 @@ from typing import NamedTuple
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import Lease, dedicated
 from database_handler.core.exceptions import ConfigurationError, DatabaseHandlerError
+from database_handler.core.quoting import qualified
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Lent, Transaction
 from database_handler.migrations.errors import MigrationLockTimeout, PoolerInTheWay, ReadOnlyTarget
@@ -129,7 +130,7 @@ def acquire(
     _refuse_encoding(lease)
     session = Autocommit(lambda: lease).session
     key = lock_key(config.name, table)
-    named = f'"{table}"' if schema is None else '"{}"."{}"'.format(schema.replace('"', '""'), table)
+    named = qualified(schema, table)
     waiting = _Waiting(session, wait)
     while True:
         backend, read_only, found, there, locked = session.one(_TRY, [key, key, named, schema])

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.exceptions import DatabaseHandlerError, InvalidValue
+from database_handler.core.quoting import identifier
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.errors import UnusableTarget
@@ -37,7 +38,7 @@ class SchemaConfig(DatabaseConfig, frozen=True):
     def connect_arguments(self) -> dict[str, str | int]:
         """Give the keywords for `psycopg2.connect`, with the search path among the start-up options."""
         given = super().connect_arguments()
-        path = ",".join('"{}"'.format(name.replace('"', '""')) for name in (self.schema_name, *self.beside))
+        path = ",".join(map(identifier, (self.schema_name, *self.beside)))
         escaped = re.sub(r"([\\\s])", r"\\\1", path)  # the server splits the options at blanks
         return given | {"options": f"{given.get('options', '')} -c search_path={escaped}".strip()}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from database_handler.core.exceptions import MigrationError
+from database_handler.core.quoting import qualified
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed
@@ -131,7 +132,7 @@ def forget(session: Session, schema: str | None) -> None:
 
 
 def _qualified(schema: str | None) -> str:
-    return TABLE if schema is None else '"{}".{}'.format(schema.replace('"', '""'), TABLE)
+    return qualified(schema, TABLE)
 
 
 @contextmanager

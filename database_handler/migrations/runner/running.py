@@ -7,6 +7,7 @@ from functools import cached_property
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
+from database_handler.core.quoting import qualified
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.errors import PoolerInTheWay
@@ -68,8 +69,7 @@ class FolderRun:
     @property
     def qualified(self) -> str:
         """The history's name as a search for it is spelled."""
-        table = f'"{self.table}"'
-        return table if self._schema is None else '"{}".{}'.format(self._schema.replace('"', '""'), table)
+        return qualified(self._schema, self.table)
 
     @cached_property
     def files(self) -> tuple[Migration, ...]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from database_handler.core.sql_text import tokens
+from database_handler.core.quoting import LONGEST_NAME, identifier, unquoted
 from database_handler.migrations.safety.key_text import key_parts
+from database_handler.migrations.schema.schema_diff.names import bare
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaDiff, SchemaStatement
 from database_handler.migrations.schema.snapshot import (
     Constraint,
@@ -35,14 +36,12 @@ __all__ = [
     "base_type",
     "costly",
     "is_put_aside",
-    "last_part",
     "renaming_allowed",
     "with_reason",
 ]
 
 DROPPED = "(dropped)"
 """Stands for all tables that a plan drops: nobody is there to wait for them."""
-_LONGEST_NAME = 63
 
 
 class Way(StrEnum):
@@ -294,17 +293,10 @@ _TABLE_KINDS = frozenset(
 
 def _suffixed(name: str, suffix: str) -> str:
     """Return a quoted or plain name with a suffix, cut so that the server takes it whole."""
-    plain = name.rpartition(".")[2] if '"' not in name else last_part(name)
-    quoted = plain.startswith('"')
-    bare = plain[1:-1].replace('""', '"') if quoted else plain
-    room = _LONGEST_NAME - len(suffix.encode())
-    kept = bare.encode()[:room].decode("utf-8", "ignore") + suffix
-    return '"' + kept.replace('"', '""') + '"' if quoted else kept
-
-
-def last_part(name: str) -> str:
-    """Return the last part of a name, as SQL spells it."""
-    return [token.text for token in tokens(name)][-1]
+    spelled = bare(name)
+    room = LONGEST_NAME - len(suffix.encode())
+    kept = unquoted(spelled).encode()[:room].decode("utf-8", "ignore") + suffix
+    return identifier(kept) if spelled.startswith('"') else kept
 
 
 _RENAMED = "it is declared as a renaming; the release before this one must not run any more"
@@ -340,6 +332,6 @@ def costly(change: Change, statement: SchemaStatement, table: str, rule: str, co
 
 def bare_join(*names: str) -> str:
     """Return some names joined by underscores, spelled as SQL needs it."""
-    parts = [last_part(name) for name in names]
-    joined = "_".join(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
-    return '"' + joined.replace('"', '""') + '"' if any(part.startswith('"') for part in parts) else joined
+    parts = [bare(name) for name in names]
+    joined = "_".join(map(unquoted, parts))
+    return identifier(joined) if any(part.startswith('"') for part in parts) else joined

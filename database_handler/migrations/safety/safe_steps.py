@@ -16,10 +16,10 @@ from database_handler.migrations.safety.safe_change import (
     Way,
     allow,
     costly,
-    last_part,
     with_reason,
 )
 from database_handler.migrations.safety.safe_columns import add_column, set_not_null, set_type
+from database_handler.migrations.schema.schema_diff.names import bare
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaStatement
 from database_handler.migrations.schema.snapshot import Constraint, ConstraintType, Index, Kind
 
@@ -88,16 +88,16 @@ def _exchanged(change: Change, index: Index, concurrent: str) -> tuple[Step, ...
     """Make the new index beside the old one, so that there is one at every moment."""
     name = index.id.name
     spare = change.spare_name(name, "_new")
-    head, _, tail = concurrent.partition(f" {last_part(name)} ")
+    head, _, tail = concurrent.partition(f" {bare(name)} ")
     return (
         Step((f"{head} {spare} {tail}", f"DROP INDEX CONCURRENTLY {name}"), way=Way.ALONE),
-        Step((f"ALTER INDEX {_beside(name, spare)} RENAME TO {last_part(name)}",)),
+        Step((f"ALTER INDEX {_beside(name, spare)} RENAME TO {bare(name)}",)),
     )
 
 
 def _beside(name: str, spare: str) -> str:
     """Return a bare name with the schema of another."""
-    return name.removesuffix(last_part(name)) + spare
+    return name.removesuffix(bare(name)) + spare
 
 
 def _drop_index(change: Change, statement: SchemaStatement, table: str) -> tuple[Step, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.quoting import literal
 from database_handler.core.session import Session, Statement
 from database_handler.migrations.schema.snapshot import Column, Kind, SchemaSnapshot, Sequence
 from database_handler.migrations.scratch.seeding import in_order
@@ -53,7 +54,7 @@ class Content:
                 values = ",\n    ".join(_values(columns, row) for row in rows)
                 yield f"INSERT INTO {table} ({names}){overriding} VALUES\n    {values}"
         for name, value in self.counters.items():
-            yield f"SELECT setval({_quoted(name)}, {value})"
+            yield f"SELECT setval({literal(name)}, {value})"
 
 
 def _values(columns: list[Column], row: _Row) -> str:
@@ -64,11 +65,7 @@ def _values(columns: list[Column], row: _Row) -> str:
 def _value(column: Column, value: str | None) -> str:
     if value is None:
         return "NULL"
-    return _NOW if _is_moment(column) and value == _NOW else f"{_quoted(value)}::{column.type}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return _NOW if _is_moment(column) and value == _NOW else f"{literal(value)}::{column.type}"
 
 
 def _is_moment(column: Column) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.exceptions import PermissionDenied, ReadOnlyServer
+from database_handler.core.quoting import literal
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed, ScratchUnavailable
@@ -307,12 +308,8 @@ def _locale(rows: dict[str, dict[str, Any]]) -> str:
     words = {"LC_COLLATE": own["datcollate"], "LC_CTYPE": own["datctype"]}
     if provider in _OF_PROVIDER:
         words[_OF_PROVIDER[provider]] = own.get("datlocale") or own.get("daticulocale")
-    told = "".join(f" {word} {_quoted(value)}" for word, value in words.items())
+    told = "".join(f" {word} {literal(value)}" for word, value in words.items())
     return f"{told} LOCALE_PROVIDER {_PROVIDERS[provider]}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from database_handler.core.quoting import literal
 from database_handler.core.session import Session
 from database_handler.migrations.schema.snapshot import (
     Column,
@@ -49,7 +50,7 @@ def _value(session: Session, new: SchemaSnapshot, column: Column) -> str | None:
         return None
     if not _is_unique(new, column):
         plainest = min(values, key=len) if column.type == "text" else values[0]
-        return "'" + plainest.replace("'", "''") + f"'::{column.type}"
+        return f"{literal(plainest)}::{column.type}"
     return f"gen_random_uuid()::{column.type}" if _SOME_UUID in values or column.type == "uuid" else None
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from database_handler.core.quoting import literal
 from database_handler.migrations.schema.schema_diff.casts import conversion, family, lost_by_cast
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.names import (
     bare,
     base_type,
-    literal,
     schema_of,
     with_schema,
 )

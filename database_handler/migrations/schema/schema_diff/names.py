@@ -4,6 +4,7 @@ import re
 from collections.abc import Container
 from functools import lru_cache
 
+from database_handler.core.quoting import LONGEST_NAME, identifier, unquoted
 from database_handler.migrations.schema.snapshot import Kind, ObjectId, SchemaObject
 
 __all__ = [
@@ -13,14 +14,12 @@ __all__ = [
     "callee",
     "dollar_quoted",
     "free_name",
-    "literal",
     "named_type",
     "schema_of",
     "target",
     "with_schema",
 ]
 
-LONGEST_NAME = 63
 _PARTS = re.compile(r'"(?:[^"]|"")*"|[^".]+')
 _SUFFIX = re.compile(r"(\[\])+$")
 _MODIFIER = re.compile(r"\([^()]*\)")
@@ -79,11 +78,6 @@ def with_schema(schema: str, name: str) -> str:
     return f"{schema}.{name}" if schema else name
 
 
-def literal(text: str) -> str:
-    """Return text as a string constant."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def dollar_quoted(text: str, tag: str = "sql") -> str:
     """Return text between dollar signs, with a tag that does not occur in it."""
     number, mark = 0, f"${tag}$"
@@ -96,12 +90,12 @@ def dollar_quoted(text: str, tag: str = "sql") -> str:
 def free_name(name: str, taken: Container[str], suffix: str = "_old") -> str:
     """Return a name near to `name` that is not taken, no longer than the server keeps."""
     schema, own = _split(name)
-    plain = own[1:-1].replace('""', '"') if own.startswith('"') else own
+    plain = unquoted(own)
     number = 1
     while True:
         tail = suffix if number == 1 else f"{suffix}{number}"
         cut = plain.encode()[: LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
-        spelled = '"' + cut.replace('"', '""') + '"' if own.startswith('"') else cut
+        spelled = identifier(cut) if own.startswith('"') else cut
         found = with_schema(schema, spelled)
         if found not in taken:
             return found

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from database_handler.core.quoting import literal
 from database_handler.migrations.schema.schema_diff.fates import Change
-from database_handler.migrations.schema.schema_diff.names import KEYWORD, dollar_quoted, literal, target
+from database_handler.migrations.schema.schema_diff.names import KEYWORD, dollar_quoted, target
 from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step, chained
 from database_handler.migrations.schema.snapshot import (

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from database_handler.core.quoting import literal
 from database_handler.migrations.schema.schema_diff.fates import Change
-from database_handler.migrations.schema.schema_diff.names import bare, literal
+from database_handler.migrations.schema.schema_diff.names import bare
 from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step
 from database_handler.migrations.schema.snapshot import (
