@@ -1,15 +1,25 @@
 """`Database`: what an application starts with. It puts the parts together and decides nothing else."""
 
-import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import copy
-from itertools import count
+from datetime import timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from time import sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar, Unpack, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+)
 from uuid import UUID
 
 from psycopg2 import sql
@@ -18,20 +28,17 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
 from database_handler.core.base_model import Record
+from database_handler.core.budget import Budget
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
-from database_handler.core.exceptions import (
-    ConfigurationError,
-    DatabaseHandlerError,
-    InvalidValue,
-    LockTimeout,
-    RetriesExhausted,
-)
+from database_handler.core.deadline import Deadline, checked_seconds
+from database_handler.core.exceptions import ConfigurationError, DatabaseHandlerError, InvalidValue
+from database_handler.core.idempotency import Once, forget
+from database_handler.core.retry import RetryPolicy, retried
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
 from database_handler.models import ENTITIES
 from database_handler.repositories.resources import Resources
 from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
-from database_handler.utils.logger import get_logger
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
     import typing_extensions
@@ -50,8 +57,6 @@ if TYPE_CHECKING:
     U_co = typing_extensions.TypeVar("U_co", bound=UnitOfWork, default=UnitOfWork, covariant=True)
 else:
     U_co = TypeVar("U_co", bound=UnitOfWork, covariant=True)
-_log = get_logger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds
 
 
 class UnitOptions(TypedDict, total=False):
@@ -64,6 +69,17 @@ class UnitOptions(TypedDict, total=False):
     lock_timeout: float | None
     project_id: UUID | None
     resolve: bool
+    deadline: float | None
+    max_statements: int | None
+
+
+class _Opening(NamedTuple):
+    """The keywords of a unit, checked."""
+
+    options: TransactionOptions
+    project_id: UUID | None
+    deadline: Deadline
+    budget: Budget
 
 
 class Database(Repositories, Generic[U_co]):
@@ -115,7 +131,7 @@ class Database(Repositories, Generic[U_co]):
         self._limits = Limits(
             self.config.deadline, self.config.max_parameter_bytes, self.config.slow_statement
         )
-        self._options = self._unit_options({})[0]
+        self._options = self._opening({}).options
         session = Autocommit(self._lend_outside, self._options, self._limits).session
         super().__init__(session, resources=shared)
 
@@ -208,7 +224,9 @@ class Database(Repositories, Generic[U_co]):
             Inside an open unit of this thread, be a savepoint of that; otherwise that is an error.
         **options
             isolation, read_only, deferrable, statement_timeout, lock_timeout (seconds), project_id (holds
-            every statement to one project), resolve (ask what became of a COMMIT whose reply was lost).
+            every statement to one project), resolve (ask what became of a COMMIT whose reply was lost),
+            deadline (seconds for the whole unit, enforced by the client too), max_statements (one more is
+            refused: a query budget).
 
         Raises
         ------
@@ -216,13 +234,25 @@ class Database(Repositories, Generic[U_co]):
             On exit: a statement failed and the failure was swallowed; nothing is stored.
         CommitOutcomeUnknown
             On exit: the connection was lost at COMMIT, and the server could not be asked.
+        DeadlineExceeded
+            In it or on exit: the deadline has passed; nothing is stored.
+        StatementBudgetExceeded
+            In it: `max_statements` were sent already.
         """
         if self._units.stack:
             return self._nested(savepoint, options)
-        transaction, project_id = self._unit_options(options)
-        lend = _lender(self.pool, "unit of work")
+        return self._opened(self._opening(options))
+
+    def _opened(self, opening: _Opening) -> AbstractContextManager[U_co]:
         unit: Any = self._unit_class(
-            lend, transaction, self._limits, self._units, project_id=project_id, resources=self.resources
+            _lender(self.pool, "unit of work", opening.deadline),
+            opening.options,
+            self._limits,
+            self._units,
+            deadline=opening.deadline,
+            budget=opening.budget,
+            project_id=opening.project_id,
+            resources=self.resources,
         )
         opened: Unopened[U_co] = Unopened(unit)  # `_unit_class` is the type argument
         return opened
@@ -236,19 +266,21 @@ class Database(Repositories, Generic[U_co]):
         part: AbstractContextManager[U_co] = innermost.savepoint()
         return part
 
-    def _unit_options(self, options: UnitOptions) -> tuple[TransactionOptions, UUID | None]:
+    def _opening(self, options: UnitOptions) -> _Opening:
         given: dict[str, Any] = {
             "statement_timeout": self.config.statement_timeout,
             "lock_timeout": self.config.lock_timeout,
             **options,
         }
-        project_id = given.pop("project_id", None)
+        project_id, deadline = given.pop("project_id", None), given.pop("deadline", None)
+        budget = Budget(given.pop("max_statements", None), self.config.repeated_statement)
+        checked_seconds("deadline", deadline)
         if not (project_id is None or isinstance(project_id, UUID)):
             raise InvalidValue(f"project_id is a UUID, not a {type(project_id).__name__}")
         if unknown := set(given) - set(UnitOptions.__annotations__):
             allowed = ", ".join(UnitOptions.__annotations__)
             raise InvalidValue(f"unit_of_work takes no {', '.join(sorted(unknown))}; it takes {allowed}")
-        return TransactionOptions(**given), project_id
+        return _Opening(TransactionOptions(**given), project_id, Deadline(deadline), budget)
 
     def run(
         self,
@@ -256,43 +288,68 @@ class Database(Repositories, Generic[U_co]):
         *,
         retries: int = 3,
         retry_lock_timeouts: bool = False,
+        idempotency_key: str | None = None,
+        returns: Any = None,
         **options: Unpack[UnitOptions],
     ) -> T:
         """Run a whole unit, and run it again where that may help: a lost race, a lost connection.
 
         `work` is called once a try, each time with a new unit, so it should do nothing but database work.
 
+        Parameters
+        ----------
+        idempotency_key : str, optional
+            Your name for what is to be done once. It is written in the unit's own transaction, so the unit
+            may be sent again after any failure, an unknown outcome and a failover included, by this process
+            or another, and takes effect once: where the key is there already, `work` is not called, and
+            what it gave then is returned.
+        returns : type, optional
+            With a key: what `work` gives, as pydantic takes it (``Project``, ``list[UUID]``); kept as JSON
+            beside the key. Left out, `work` gives None.
+        **options
+            Those of `unit_of_work`; `deadline` bounds all tries and the pauses between them.
+
         Raises
         ------
         RetriesExhausted
             It failed `retries` + 1 times; the last failure is the cause.
+        DeadlineExceeded
+            The deadline has passed; nothing is stored.
         DatabaseHandlerError
-            A failure that another try would not mend, as it is; an unknown outcome is one.
+            A failure that another try would not mend, as it is; an unknown outcome is one without a key.
         """
-        if type(retries) is not int or not 0 <= retries <= 1000:
-            raise InvalidValue("retries is a whole number from 0 to 1,000")
-        self._unit_options(options)  # refuses savepoint=True too: a part of a unit is not tried again alone
-        for tried in count():
-            try:
-                with self.unit_of_work(**options) as unit:
-                    return work(unit)
-            except DatabaseHandlerError as failure:
-                again = failure.retryable or (retry_lock_timeouts and isinstance(failure, LockTimeout))
-                if not again or not retries:
-                    raise
-                if tried == retries:
-                    raise RetriesExhausted(f"the unit failed {tried + 1} times, last: {failure}") from failure
-                self._pause(tried, failure)
-        raise AssertionError("unreachable: the loop has no end")
-
-    @staticmethod
-    def _pause(tried: int, failure: DatabaseHandlerError) -> None:
-        # Exponential with full jitter: losers of one race do not meet again at once.
-        seconds = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tried))  # noqa: S311  # no secret
-        _log.info(
-            "unit_of_work.retry", tried=tried + 1, error=type(failure).__name__, pause=round(seconds, 3)
+        opening = self._opening(options)  # refuses savepoint=True too: a part of a unit is not retried alone
+        once: Once[T] | None = None if idempotency_key is None else Once(idempotency_key, returns)
+        if once is None and returns is not None:
+            raise InvalidValue("returns= belongs to an idempotency_key=")
+        if once is not None and opening.options.read_only:
+            raise InvalidValue("a unit with an idempotency_key writes the key; it cannot be read_only")
+        policy = RetryPolicy(
+            retries,
+            lock_timeouts=retry_lock_timeouts,
+            unknown_outcomes=once is not None,
+            writes=not opening.options.read_only,
         )
-        sleep(seconds)
+        attempt = partial(self._attempt, work, opening, once)
+        return retried(attempt, policy, opening.deadline, self.pool.count_retry)
+
+    def _attempt(self, work: Callable[[U_co], T], opening: _Opening, once: Once[T] | None) -> T:
+        with self._opened(opening._replace(deadline=opening.deadline.copy())) as unit:
+            if once is None:
+                return work(unit)
+            if (kept := once.begin(unit.session)) is not None:
+                return kept.value
+            given = work(unit)
+            once.keep(unit.session, given)
+            return given
+
+    def forget_idempotency_keys(self, *, older_than: timedelta) -> int:
+        """Delete the keys that `run` wrote longer ago than that; return how many they were.
+
+        A unit that is sent again after its key is gone is done again, so keep them longer than anybody
+        tries.
+        """
+        return forget(self.session, older_than)
 
     # ------------------------------------------------------------------------------------------ the database
 
@@ -387,8 +444,10 @@ def _refuse_other_entities(database: type[Repositories], unit: type[Repositories
     )
 
 
-def _lender(pool: ConnectionPool, purpose: str) -> Callable[[], Lease]:
-    return lambda: pool.borrow(purpose=purpose)
+def _lender(pool: ConnectionPool, purpose: str, deadline: Deadline | None = None) -> Callable[[], Lease]:
+    if deadline is None:
+        return lambda: pool.borrow(purpose=purpose)
+    return lambda: pool.borrow(purpose=purpose, within=deadline.within(None))
 
 
 def _created(session: Session, name: str) -> bool:

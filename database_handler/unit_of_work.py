@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from uuid import UUID
 
 from database_handler.core.base_model import Record
+from database_handler.core.budget import Budget
 from database_handler.core.ddl import ordered
+from database_handler.core.deadline import Deadline
 from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Lend, Transaction, TransactionOptions
@@ -125,6 +127,9 @@ ALREADY_OPEN = (
 )
 
 
+_UNBOUNDED = Budget()
+
+
 class OpenUnits(local):
     """The units that each thread has open, innermost last."""
 
@@ -146,10 +151,12 @@ class UnitOfWork(Repositories):
         limits: Limits,
         units: OpenUnits,
         *,
+        deadline: Deadline | None = None,
+        budget: Budget = _UNBOUNDED,
         project_id: UUID | None = None,
         resources: Resources | None = None,
     ) -> None:
-        self._transaction = Transaction(lend, options, limits)
+        self._transaction = Transaction(lend, options, limits, deadline=deadline, budget=budget)
         super().__init__(self._transaction.session, project_id, resources)
         self._units = units
         self._opened_among: list[UnitOfWork] = []
@@ -202,6 +209,14 @@ class UnitOfWork(Repositories):
         except BaseException:
             del self._on_commit[waiting:]
             raise
+
+    def deadline(self, seconds: float) -> None:
+        """Let the whole unit end within `seconds` from now, COMMIT included; never later than said before.
+
+        Each wait on the way (for a connection, the server, a lock) gets what is left. Once it has passed,
+        nothing more is sent, and the unit ends with `DeadlineExceeded`: nothing of it is stored.
+        """
+        self._transaction.deadline.narrow(seconds)
 
     def rollback(self) -> None:
         """Undo everything; the unit is over, and its clean exit commits nothing."""

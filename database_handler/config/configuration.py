@@ -73,7 +73,7 @@ def _problem(model: type[BaseModel], detail: ErrorDetails, names: Mapping[str, s
         return f"got {kind_of(detail['input'])}, allowed: the settings by name"
     field = str(detail["loc"][0])
     name = names.get(field, field)
-    if detail["type"] == "extra_forbidden":
+    if field not in model.model_fields:
         return f"there is no setting {name}" + nearest(field, model.model_fields)
     allowed = model.model_fields[field].description
     if detail["type"] == "missing":

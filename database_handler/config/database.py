@@ -142,6 +142,9 @@ class DatabaseConfig(Configuration, frozen=True):
         default=None, description=f"more than 0 {_SECONDS}; none for no limit"
     )
     slow_statement: Annotated[Seconds, Ge(0)] = Field(default=0.5, description=f"0 or more {_SECONDS}")
+    repeated_statement: Annotated[Annotated[Whole, Ge(2), Le(1_000_000)] | None, OrNone] = Field(
+        default=100, description="a whole number from 2 to 1000000; none for never"
+    )
     max_parameter_bytes: Annotated[ByteCount, Ge(1), Le(2**30 - 1)] = Field(
         default=256 * 2**20,
         description="1 to 1073741823 bytes as a number, or text with a unit (B, KiB, MiB, GiB)",

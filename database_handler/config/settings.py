@@ -22,6 +22,7 @@ from database_handler.config.files import FilesConfig
 from database_handler.config.sources import Source, env_file, yaml_sections
 from database_handler.config.url import split_urls
 from database_handler.config.values import Boolean
+from database_handler.utils.arguments import checked
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["ENV_FILE", "VARIABLES", "YAML_FILE", "Settings"]
@@ -53,6 +54,7 @@ DATABASE_VARIABLES: Final = {
     "migration_url": "DB_MIGRATION_URL",
     "max_parameter_bytes": "DB_MAX_PARAMETER_BYTES",
     "slow_statement": "DB_SLOW_STATEMENT",
+    "repeated_statement": "DB_REPEATED_STATEMENT",
 }
 FILES_VARIABLES: Final = {"store_url": "FILE_STORE_URL", "media_root": "MEDIA_ROOT"}
 OTHER_VARIABLES: Final = {
@@ -131,6 +133,7 @@ class Settings(Configuration, frozen=True):
     sources: Mapping[str, str] = Field(default_factory=dict, description="text by text")
 
     @classmethod
+    @checked
     def load(
         cls,
         *,

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from random import SystemRandom
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -40,6 +39,7 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.lent import Lease, LentConnection, dedicated
 from database_handler.core.link import Link, connect, open_connection
+from database_handler.core.pool_stats import Closed, PoolCounts, PoolStats
 from database_handler.core.session import Limits, Message, transmit
 from database_handler.core.startup import AttemptFailed
 from database_handler.utils.logger import get_logger
@@ -80,31 +80,6 @@ class _Waiter:
         return self.lease.link is not None or self.failure is not None
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """The pool at one instant.
-
-    Attributes
-    ----------
-    size, max_size : int
-        Connections that are open, and the most there may be.
-    in_use, idle, connecting, waiting : int
-        Lent ones; ones to be lent; attempts under way; borrowers in the queue (those that an attempt is
-        under way for among them).
-    opened, closed : int
-        Connections made and closed since the pool was made.
-    """
-
-    size: int
-    max_size: int
-    in_use: int
-    idle: int
-    connecting: int
-    waiting: int
-    opened: int
-    closed: int
-
-
 class ConnectionPool(ThreadedConnectionPool):
     """Keeps `pool_size` connections and up to `max_overflow` more; making it connects to nothing."""
 
@@ -125,14 +100,18 @@ class ConnectionPool(ThreadedConnectionPool):
         self._generation = 0
         self._orphans: deque[Link] = deque()
         self._keyed: dict[Hashable, LentConnection] = {}
-        self._opened_count = self._closed_count = 0
+        self._counts = PoolCounts()
         self._closing = Event()
         self._quiet = Event()
 
     # ------------------------------------------------------------------------------------------------ borrow
 
-    def borrow(self, *, timeout: float | None = None, purpose: str = "") -> Lease:
+    def borrow(
+        self, *, timeout: float | None = None, purpose: str = "", within: float | None = None
+    ) -> Lease:
         """Lend a connection whose server answers, within `timeout` seconds (`pool_timeout` when left out).
+
+        `within` shortens that: what is left of a deadline of the borrower's.
 
         Raises
         ------
@@ -146,7 +125,10 @@ class ConnectionPool(ThreadedConnectionPool):
             A connection had to be made and could not; `open_connection` says which means what.
         """
         limit = self._config.pool_timeout if timeout is None else timeout
-        deadline = monotonic() + limit
+        if within is not None:
+            limit = min(limit, within)
+        started = monotonic()
+        deadline = started + limit
         lease = Lease(self)
         ahead = False
         while True:
@@ -154,6 +136,7 @@ class ConnectionPool(ThreadedConnectionPool):
             lease.begin(link, purpose)
             # Half of what is left may go into asking; the other half is for a new connection.
             if link.answers(min((deadline - monotonic()) / 2, self._config.connect_timeout)):
+                link.waited = link.borrowed_at - started
                 return lease
             self._drop_dead(lease, link)
             ahead = True
@@ -184,6 +167,7 @@ class ConnectionPool(ThreadedConnectionPool):
         most = self._config.pool_max_waiting
         queued = len(self._waiters) - len(self._attempts)
         if most is not None and not ahead and not self._room() and queued >= most:
+            self._counts.overloads += 1
             raise PoolOverloaded(
                 f"{queued} borrowers wait for a connection already; pool_max_waiting is {most}"
             )
@@ -225,6 +209,7 @@ class ConnectionPool(ThreadedConnectionPool):
             place = self._waiters.index(waiter)
             self._waiters.remove(waiter)
             if place >= len(self._attempts):
+                self._counts.timeouts += 1
                 waiter.fail(PoolTimeout(self._holders(limit)))
             elif self._refusal is not None:
                 waiter.fail(copy(self._refusal))  # each thread raises one of its own
@@ -251,8 +236,8 @@ class ConnectionPool(ThreadedConnectionPool):
         with self._mutex:
             old = self._next_generation() if link.generation == self._generation else []
         for other in old:
-            self._end(other)
-        self.take_back(lease, discard=True)
+            self._end(other, Closed.RETIRED)
+        self._close_lent(lease, link, Closed.DEAD)
 
     def _next_generation(self) -> list[Link]:
         self._generation += 1
@@ -264,7 +249,7 @@ class ConnectionPool(ThreadedConnectionPool):
         with self._mutex:
             old = self._next_generation()
         for link in old:
-            self._end(link)
+            self._end(link, Closed.RETIRED)
 
     # --------------------------------------------------------------------------------------------- take back
 
@@ -273,46 +258,63 @@ class ConnectionPool(ThreadedConnectionPool):
         link = lease.link
         if link is None:
             raise ReleasedConnection
-        fit = not discard and link.is_idle()
+        reason = self._unfit(link, discard=discard)
         link.idle_since = monotonic()
         with self._mutex:
-            if fit and self._keep(link):
+            self._counts.wait.add(link.waited)
+            self._counts.use.add(link.idle_since - link.borrowed_at)
+            if reason is None and (reason := self._keep(link)) is None:
                 lease.link = None
                 return
+        self._close_lent(lease, link, reason)
+
+    def _close_lent(self, lease: Lease, link: Link, reason: Closed) -> None:
         try:
             link.close()
         finally:
             lease.link = None
-            self._free(link)
+            self._free(link, reason)
 
-    def _keep(self, link: Link) -> bool:
-        """Hand a good connection to the first waiter or keep it for later; False: it is one too many."""
-        if self.closed or link.generation != self._generation:
-            return False
+    def _unfit(self, link: Link, *, discard: bool) -> Closed | None:
+        """Say why a connection cannot be lent again as it is; None: it can."""
+        if link.is_lost():
+            return Closed.LOST
+        if link.generation != self._generation:
+            return Closed.RETIRED
+        if not link.is_idle():
+            return Closed.IN_TRANSACTION
+        return Closed.DISCARDED if discard else None
+
+    def _keep(self, link: Link) -> Closed | None:
+        """Hand a good connection to the first waiter or keep it for later; else say why it is to go."""
+        if self.closed:
+            return Closed.SHUTDOWN
+        if link.generation != self._generation:
+            return Closed.RETIRED
         if self._waiters:
             self._busy.add(link)
             self._waiters.popleft().serve(link)
-            return True
+            return None
         if len(self._idle) >= self._config.pool_size:
-            return False
+            return Closed.SURPLUS
         self._busy.discard(link)
         self._idle.append(link)
-        return True
+        return None
 
-    def _free(self, link: Link) -> None:
+    def _free(self, link: Link, reason: Closed) -> None:
         with self._mutex:
             self._busy.discard(link)
-            self._closed_count += 1
+            self._counts.closed[reason] += 1
             self._plan_attempts()
             self._note_quiet()
         self._launch()
 
-    def _end(self, link: Link) -> None:
+    def _end(self, link: Link, reason: Closed) -> None:
         """Close a connection that is in no container any more."""
         try:
             link.close()
         finally:
-            self._free(link)
+            self._free(link, reason)
 
     def lost(self, link: Link) -> None:
         """Note a connection whose lease was collected; called by the collector, so it takes no lock."""
@@ -323,7 +325,7 @@ class ConnectionPool(ThreadedConnectionPool):
             link = self._orphans.popleft()
             if link in self._busy:
                 _log.warning("connection_not_returned", holder=link.holder())
-                self._end(link)
+                self._end(link, Closed.FORGOTTEN)
 
     # ---------------------------------------------------------------------------------------------- connect
 
@@ -376,12 +378,12 @@ class ConnectionPool(ThreadedConnectionPool):
         with self._mutex:
             self._attempts.pop(attempt, None)
             self._refusal = None
-            self._opened_count += 1
-            kept = self._keep(link)
-            if not kept:
+            self._counts.opened += 1
+            reason = self._keep(link)
+            if reason is not None:
                 self._busy.add(link)
-        if not kept:
-            self._end(link)
+        if reason is not None:
+            self._end(link, reason)
 
     def _attempt_failed(self, attempt: object, failure: DatabaseHandlerError) -> None:
         with self._mutex:
@@ -398,7 +400,7 @@ class ConnectionPool(ThreadedConnectionPool):
         """Return the pool's counts, all of one instant."""
         self._reclaim()
         with self._mutex:
-            idle, in_use = len(self._idle), len(self._busy)
+            idle, in_use, counts = len(self._idle), len(self._busy), self._counts
             return PoolStats(
                 size=idle + in_use,
                 max_size=self.maxconn,
@@ -406,9 +408,20 @@ class ConnectionPool(ThreadedConnectionPool):
                 idle=idle,
                 connecting=len(self._attempts),
                 waiting=len(self._waiters),
-                opened=self._opened_count,
-                closed=self._closed_count,
+                opened=counts.opened,
+                closed=counts.closed.total(),
+                wait=counts.wait.read(),
+                use=counts.use.read(),
+                closed_by_reason=dict(counts.closed),
+                timeouts=counts.timeouts,
+                overloads=counts.overloads,
+                retries=dict(counts.retries),
             )
+
+    def count_retry(self, failure: str) -> None:
+        """Note that a unit is run again, because of this SQLSTATE or class of error."""
+        with self._mutex:
+            self._counts.retries[failure] += 1
 
     def close(self, timeout: float = 10.0) -> None:
         """End every session: idle ones now, lent ones when they come back, or after `timeout` seconds.
@@ -425,7 +438,7 @@ class ConnectionPool(ThreadedConnectionPool):
             self._note_quiet()
         self._closing.set()
         for link in idle:
-            self._end(link)
+            self._end(link, Closed.SHUTDOWN)
         while not self._quiet.wait(max(0, min(deadline - monotonic(), _SLICE))) and monotonic() < deadline:
             self._reclaim()
         self._cut_busy()

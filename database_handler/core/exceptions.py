@@ -39,6 +39,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseHandlerError",
     "DatabaseUnavailable",
+    "DeadlineExceeded",
     "DeadlockDetected",
     "DuplicateRecord",
     "InvalidData",
@@ -65,6 +66,7 @@ __all__ = [
     "SchemaMismatch",
     "SerializationFailure",
     "StaleRecord",
+    "StatementBudgetExceeded",
     "StatementTimeout",
     "StatusMoveRefused",
     "StillReferenced",
@@ -269,11 +271,43 @@ class TransactionAborted(DatabaseError, sqlstates=["25P02", "25", "40", "2D", "3
 
 
 class CommitOutcomeUnknown(DatabaseHandlerError):
-    """The connection was lost while a write was being made final; it may or may not be stored."""
+    """The connection was lost while a write was being made final; it may or may not be stored.
 
-    def __init__(self, message: str | None = None, *, transaction_id: int | None = None) -> None:
+    Attributes
+    ----------
+    transaction_id : int or None
+        What the server calls the transaction: ``SELECT pg_xact_status('<id>')`` may tell later, on a server
+        of the same timeline. None where nothing was asked for (``resolve=False``, or a single statement).
+    timeline : str or None
+        The timeline that the number belongs to, as eight hexadecimal digits.
+    backend_pid : int or None
+        The server's process that held it.
+    statement : str or None
+        The name of the statement whose reply was lost.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        transaction_id: int | None = None,
+        timeline: str | None = None,
+        backend_pid: int | None = None,
+        statement: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.transaction_id = transaction_id
+        self.timeline = timeline
+        self.backend_pid = backend_pid
+        self.statement = statement
+
+
+class DeadlineExceeded(DatabaseHandlerError):
+    """The unit's deadline has passed; nothing of the unit is stored."""
+
+
+class StatementBudgetExceeded(DatabaseHandlerError):
+    """The unit would send more statements than its max_statements; nothing of it is stored."""
 
 
 class AfterCommitFailed(DatabaseHandlerError):

@@ -26,6 +26,9 @@ class Owner(Protocol):
     def lost(self, link: Link) -> None:
         """Note the connection of a lease that was collected without a release."""
 
+    def retire(self) -> None:
+        """Close what was made so far, each connection when it comes back."""
+
 
 class Lease:
     """One borrow of one connection; every use after its release raises `ReleasedConnection`.
@@ -98,6 +101,11 @@ class Lease:
         link.tainted = self.tainted
         self.owner.take_back(self, discard=discard or self.spoiled)
 
+    def retire(self) -> None:
+        """Have this connection, and all of its pool that are no younger, closed instead of lent again."""
+        self.spoiled = True
+        self.owner.retire()
+
     def __del__(self) -> None:
         if self.link is not None:
             self.link.last_statement = self.last_statement
@@ -117,6 +125,9 @@ class _Alone:
 
     def lost(self, link: Link) -> None:
         """Nothing to do: the driver ends the session with the connection's memory."""
+
+    def retire(self) -> None:
+        """Nothing to do: there is no other."""
 
 
 def dedicated(config: DatabaseConfig, *, timeout: float | None = None, purpose: str = "") -> Lease:

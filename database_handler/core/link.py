@@ -114,6 +114,7 @@ class Link:
         self.idle_since = monotonic()
         self.thread = self.purpose = self.last_statement = ""
         self.borrowed_at = self.idle_since
+        self.waited = 0.0
         self._lease: ReferenceType[Borrower] | None = None
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)
@@ -136,10 +137,15 @@ class Link:
         last = f", last statement {self.last_statement}" if self.last_statement else ""
         return f"{self.thread}{purpose} for {held:.1f} s{last}"
 
+    def is_lost(self) -> bool:
+        """Whether it is known to be closed or cut."""
+        connection = self.connection
+        return connection is None or self.fuse.blown or bool(connection.closed)
+
     def is_idle(self) -> bool:
         """Whether it can be lent again as it is: open, not cut, in no transaction."""
         connection = self.connection
-        if connection is None or self.fuse.blown or connection.closed:
+        if connection is None or self.is_lost():
             return False
         return connection.get_transaction_status() == driver.TRANSACTION_STATUS_IDLE
 

@@ -67,12 +67,15 @@ class Statement:
         What logs and errors call it, such as ``projects.get_by_id``.
     writes, deletes : bool
         Whether it changes rows; whether it takes rows away (the side of a foreign key, for the error).
+    uncounted : bool
+        Whether a unit's budget leaves it out: it goes on with an earlier one, or the library notes something.
     """
 
     text: str
     name: str
     writes: bool = False
     deletes: bool = False
+    uncounted: bool = False
 
 
 Query = LiteralString | sql.Composable | Statement
@@ -418,7 +421,7 @@ class Session:
                 yield from reply.rows if row is None else _models(reply, row)
                 if len(reply.rows) < batch:
                     break
-                reply = session._send(Statement(fetch, "stream.fetch"), None)
+                reply = session._send(Statement(fetch, "stream.fetch", uncounted=True), None)
             # Only here: a cursor that is left early may be gone with its savepoint, and CLOSE would fail.
             session._executor.later(f"CLOSE {cursor}")
 

@@ -10,7 +10,6 @@ It is one module because what is glued to a message, and what is known after its
 one state.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,21 +18,29 @@ from functools import lru_cache
 from itertools import count
 from math import ceil
 from threading import get_ident
-from time import monotonic, sleep
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import psycopg2.extensions as driver
 
+from database_handler.core.budget import Budget, StatementCount
+from database_handler.core.deadline import Deadline, checked_seconds
 from database_handler.core.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
     DatabaseHandlerError,
+    DatabaseUnavailable,
+    DeadlineExceeded,
     InvalidValue,
+    PoolTimeout,
+    QueryCancelled,
+    ReadOnlyServer,
     ReleasedConnection,
+    StatementTimeout,
     TransactionAborted,
 )
 from database_handler.core.foreign_sql import Checked, Effect, Foreign
+from database_handler.core.outcome import MARK, Mark, marked, outcome_of
 from database_handler.core.parameters import Parameters
 from database_handler.core.session import (
     Borrowed,
@@ -59,8 +66,12 @@ class Lent(Borrowed, Protocol):
     def release(self, *, discard: bool = False) -> None:
         """Give it back."""
 
+    def retire(self) -> None:
+        """Have it, and all that were made before now, closed instead of lent again."""
+
 
 Lend = Callable[[], Lent]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +103,12 @@ class TransactionOptions:
             if not isinstance(getattr(self, name), bool):
                 raise InvalidValue(f"{name} is True or False")
         for name in ("statement_timeout", "lock_timeout"):
-            _check_timeout(name, getattr(self, name))
-
-
-def _check_timeout(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 2_147_483:
-        raise InvalidValue(f"{name} is a number of seconds from 0.001 to 2,147,483, or None")
+            checked_seconds(name, getattr(self, name))
 
 
 _PLAIN = TransactionOptions()
 _UNLIMITED = Limits()
+_UNBOUNDED = Budget()
 
 
 @lru_cache(maxsize=256)
@@ -140,12 +145,14 @@ _RESET = (
     "RESET ALL;BEGIN;RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;"
     "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all();COMMIT;"
 )
-# The server reports application_name by itself, so the id comes back without a column or a round trip.
-_MARK = (
-    "SELECT set_config('application_name',"
-    "left(current_setting('application_name'),38)||' xid '||pg_current_xact_id(),true);"
-)
-_MARKED = re.compile(r" xid (\d+)$")
+# Of the time that a COMMIT has, the rest is for asking what became of it.
+_COMMIT_SHARE = 0.75
+_GRACE = 0.1  # seconds by which the server's own timeout may be first, which keeps the connection
+_ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that answers is worth keeping
+
+
+# What a wait that a deadline cuts short ends with.
+_MAY_BE_LATE = (ConnectionLost, StatementTimeout, QueryCancelled, PoolTimeout, DatabaseUnavailable)
 
 
 class _State(Enum):
@@ -166,26 +173,46 @@ class Transaction:
         How it begins.
     limits : Limits
         What bounds each message.
+    deadline : Deadline, optional
+        What bounds the whole; `lend` should heed it too.
+    budget : Budget
+        How many statements it may send.
     """
 
-    def __init__(self, lend: Lend, options: TransactionOptions = _PLAIN, limits: Limits = _UNLIMITED) -> None:
+    def __init__(
+        self,
+        lend: Lend,
+        options: TransactionOptions = _PLAIN,
+        limits: Limits = _UNLIMITED,
+        *,
+        deadline: Deadline | None = None,
+        budget: Budget = _UNBOUNDED,
+    ) -> None:
         self._lend = lend
         self._options = options
         self.limits = limits
+        self.deadline = deadline or Deadline()
+        self._count = StatementCount(budget)
         self._state = _State.NEW
         self._lease: Lent | None = None
         self._pending: list[str] = []
         self._numbers = count(1)
         self._thread = get_ident()
-        self._mark: int | None = None
+        self._mark: Mark | None = None
         self._wrote = False
         self._only_deleted = True
+        self._begun_with: float | None = None
         self.session = Session(self)
 
     # ------------------------------------------------------------------------------------------ statements
 
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL, with all that is pending glued before it."""
+        if not statement.uncounted:
+            self._count.add(statement.text, statement.name)
+        return self._send(statement, parameters)
+
+    def _send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         lease, before = self._ready()
         return self._transmit(
             lease,
@@ -193,7 +220,7 @@ class Transaction:
                 before + self._glued() + self._marking(statement.writes) + statement.text,
                 statement.name,
                 parameters,
-                self._options.statement_timeout,
+                self._timeout,
                 statement.deletes,
             ),
             writes=statement.writes,
@@ -206,20 +233,22 @@ class Transaction:
         """
         self._refuse_unusable()
         checked = foreign.checked(self._lease_of().connection, parameters)
+        self._count.add(checked.text, f"sql {checked.word}")
         if any(control.startswith("SAVEPOINT") for control in self._pending):
-            self.send(Statement("SELECT", "transaction.pending"))
+            self._send(Statement("SELECT", "transaction.pending"))
         lease, before = self._ready()
         clean = checked.effect is Effect.READS
         lease.tainted = lease.tainted or not clean
         before += self._marking(checked.effect is Effect.WRITES)
-        message = _foreign_message(before, checked, foreign, parameters, self._options)
+        message = _foreign_message(before, checked, foreign, parameters, self._timeout)
         return self._transmit(lease, message, writes=not clean, clean=clean, own=False)
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
         """Send COPY and its rows: two round trips."""
+        self._count.add(statement.text, statement.name)
         lease, before = self._ready()
         text = before + self._glued() + self._marking(writes=True) + statement.text
-        message = Message(text, statement.name, None, self._options.statement_timeout, lines=lines)
+        message = Message(text, statement.name, None, self._timeout, lines=lines)
         return self._transmit(lease, message, writes=True).count
 
     @contextmanager
@@ -249,9 +278,15 @@ class Transaction:
                 "or put what may fail into uow.savepoint()"
             )
 
+    @property
+    def _timeout(self) -> float | None:
+        """The statement_timeout in force; a deadline that came later is the client's alone."""
+        return self._begun_with if self._begun_with is not None else self._options.statement_timeout
+
     def _lease_of(self) -> Lent:
         if self._lease is None:
-            self._lease = self._lend()
+            self.deadline.check("unit of work")
+            self._lease = self._in_time(self._lend)
         return self._lease
 
     def _ready(self) -> tuple[Lent, str]:
@@ -259,9 +294,18 @@ class Transaction:
         self._refuse_unusable()
         lease = self._lease_of()
         if self._state is _State.NEW:
-            return lease, (_RESET if lease.tainted else "") + _begin(self._options)
+            return lease, (_RESET if lease.tainted else "") + self._beginning()
         self._expect_open(lease)
         return lease, ""
+
+    def _beginning(self) -> str:
+        """Return what begins it; with a deadline the server stops by itself, and soon, what outlives that."""
+        if not self.deadline.is_set:
+            return _begin(self._options)
+        seconds = self.deadline.within(self._options.statement_timeout) or _GRACE
+        self._begun_with = seconds
+        plain = _begin(replace(self._options, statement_timeout=None))
+        return f"{plain}SET LOCAL statement_timeout = {_milliseconds(seconds)};"
 
     def _expect_open(self, lease: Lent) -> None:
         if lease.connection.get_transaction_status() != driver.TRANSACTION_STATUS_INTRANS:
@@ -275,11 +319,12 @@ class Transaction:
 
     def _marking(self, writes: bool) -> str:
         wanted = writes and self._mark is None and self._options.resolve and not self._options.read_only
-        return _MARK if wanted else ""
+        return MARK if wanted else ""
 
     def _transmit(
         self, lease: Lent, message: Message, *, writes: bool, clean: bool = True, own: bool = True
     ) -> Reply:
+        self.deadline.check(message.name)
         marking = writes and self._mark is None
         message = rendered(lease.connection, message)  # what cannot be sent is refused before it counts
         fresh = self._state is _State.NEW
@@ -288,14 +333,33 @@ class Transaction:
             self._pending.clear()
         if writes and not self._options.read_only:
             self._wrote, self._only_deleted = True, self._only_deleted and message.deletes
-        reply = transmit(lease, message, self.limits)
+        reply = self._in_time(lambda: self._transmitted(lease, message))
         self._state = _State.OPEN
         if fresh and clean:
             lease.tainted = False
         if marking:
-            self._mark = _marked(lease.connection)
+            self._mark = marked(lease.connection)
         self._expect_open(lease)
         return reply
+
+    def _transmitted(self, lease: Lent, message: Message) -> Reply:
+        try:
+            return transmit(lease, message, _bounded(self.limits, self.deadline, _GRACE))
+        except ReadOnlyServer:
+            if not self._options.read_only:  # perhaps an old primary: what is connected to it is given up
+                lease.retire()
+            raise
+
+    def _in_time(self, call: Callable[[], T]) -> T:
+        """Do what the deadline cuts short, and tell that by the deadline's name."""
+        try:
+            return call()
+        except _MAY_BE_LATE as failure:
+            if not self.deadline.passed:
+                raise
+            told = DeadlineExceeded(f"{failure}; it was cut short by the deadline of this unit")
+            told.driver_error = failure.driver_error
+        raise told
 
     # ------------------------------------------------------------------------------------------ savepoints
 
@@ -336,7 +400,11 @@ class Transaction:
         # What fails here leaves the unit failed; the first error is the one to see.
         with suppress(DatabaseHandlerError):
             self._state = _State.FAILED
-            transmit(lease, Message(text, "transaction.rollback_to_savepoint"), self.limits)
+            transmit(
+                lease,
+                Message(text, "transaction.rollback_to_savepoint"),
+                _bounded(self.limits, self.deadline, _ROLLBACK_SECONDS),
+            )
             self._state = _State.OPEN
 
     # ------------------------------------------------------------------------------------------------- end
@@ -383,37 +451,46 @@ class Transaction:
             self._refuse_unusable()
             if self._lease is not None and self._state is _State.OPEN:
                 self._expect_open(self._lease)
-                self._send_commit(self._lease)
+                self._in_time(self._send_commit)
         except BaseException:
             self.rollback()
             raise
         self._end()
 
-    def _send_commit(self, lease: Lent) -> None:
-        process = lease.connection.info.backend_pid
+    def _send_commit(self) -> None:
+        self.deadline.check("transaction.commit")
+        lease = self._lease_of()
+        backend = lease.connection.info.backend_pid
         deletes = self._wrote and self._only_deleted  # a deferred foreign key then lacks what was deleted
-        message = Message("COMMIT", "transaction.commit", None, self._options.statement_timeout, deletes)
+        message = Message("COMMIT", "transaction.commit", None, self._timeout, deletes)
+        whole = Deadline(self.deadline.within(self.limits.deadline))
+        within = whole.within(None)
+        limits = self.limits if within is None else replace(self.limits, deadline=within * _COMMIT_SHARE)
         try:
-            reply = transmit(lease, message, self.limits)
+            reply = transmit(lease, message, limits)
         except ConnectionLost as lost:
-            self._resolve(lost, process)
+            self._resolve(lost, backend, whole)
             return
         if reply.tag != "COMMIT":
             raise TransactionAborted("the server answered COMMIT by rolling back; nothing is stored")
 
-    def _resolve(self, lost: ConnectionLost, process: int) -> None:
+    def _resolve(self, lost: ConnectionLost, backend: int, whole: Deadline) -> None:
         """Ask a second connection what became of the transaction; return only if it was committed."""
         if not self._wrote:
             raise lost
-        outcome = None
+        outcome = "it may not be asked for" if self._mark is None else "nobody could be asked"
         if self._mark is not None:
             self._end(discard=True)
+            self.deadline.until = whole.until  # so that borrowing keeps to it as well
             with suppress(DatabaseHandlerError):
-                outcome = _outcome(self._lend, self._mark, process, self.limits)
+                outcome = outcome_of(self._mark, backend, self._to_ask_with, whole) or "it is too long ago"
         if outcome == "aborted":
             raise lost
         if outcome != "committed":
-            raise CommitOutcomeUnknown(transaction_id=self._mark) from None
+            raise _unknown("transaction.commit", backend, outcome, self._mark) from None
+
+    def _to_ask_with(self) -> Session:
+        return Autocommit(self._lend, limits=self.limits, deadline=self.deadline).session
 
     def rollback(self) -> None:
         """Undo what was sent; the unit is over. It never raises what the connection says of it."""
@@ -425,7 +502,8 @@ class Transaction:
             self._end()
             return
         try:
-            transmit(lease, Message("ROLLBACK", "transaction.rollback"), self.limits)
+            limits = _bounded(self.limits, self.deadline, _ROLLBACK_SECONDS)
+            transmit(lease, Message("ROLLBACK", "transaction.rollback"), limits)
         except DatabaseHandlerError:
             self._end(discard=True)
         except BaseException:
@@ -442,14 +520,35 @@ class Transaction:
                 lease.release(discard=discard)
 
 
+def _bounded(limits: Limits, deadline: Deadline, grace: float) -> Limits:
+    """Return the limits of one message: its own, and what is left until the deadline, with some grace."""
+    if not deadline.is_set:
+        return limits
+    left = (deadline.within(None) or 0) + grace
+    return replace(limits, deadline=left if limits.deadline is None else min(left, limits.deadline))
+
+
+def _unknown(statement: str, backend: int, why: str, mark: Mark | None) -> CommitOutcomeUnknown:
+    told = f"transaction {mark.transaction_id} of timeline {mark.timeline}, " if mark else ""
+    return CommitOutcomeUnknown(
+        f"{statement}: the connection was lost before the reply ({told}backend {backend}), so what was "
+        f"written may or may not be stored ({why}); look for it before you write it again, or use db.run "
+        "with an idempotency_key, which makes that safe",
+        transaction_id=mark.transaction_id if mark else None,
+        timeline=mark.timeline if mark else None,
+        backend_pid=backend,
+        statement=statement,
+    )
+
+
 def _foreign_message(
-    before: str, checked: Checked, foreign: Foreign, parameters: Parameters, options: TransactionOptions
+    before: str, checked: Checked, foreign: Foreign, parameters: Parameters, timeout: float | None
 ) -> Message:
     return Message(
         before + checked.text,
         f"sql {checked.word}",
         parameters,
-        options.statement_timeout,
+        timeout,
         checked.deletes,
         composed=not isinstance(foreign.query, str),
     )
@@ -466,79 +565,95 @@ def _in_transaction(lease: Lent) -> bool:
     }
 
 
-def _marked(connection: driver.connection) -> int | None:
-    found = _MARKED.search(connection.get_parameter_status("application_name") or "")
-    return int(found[1]) if found else None
-
-
-_ASK = Statement("SELECT pg_xact_status(%s::text::xid8)", "transaction.outcome")
-# The id in the condition makes sure that it is that transaction's backend, not a later one of its number.
-_TERMINATE = Statement(
-    "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
-    "WHERE pid = %s AND backend_xid = (%s::text::xid8)::xid",
-    "transaction.terminate",
-)
-_RESOLVE_SECONDS = 10.0
-_ASK_AGAIN_SECONDS = 0.05
-
-
-def _outcome(lend: Lend, transaction: int, process: int, limits: Limits) -> str | None:
-    """Say "committed" or "aborted", or None where it stays open; a backend still in it is ended first."""
-    until = monotonic() + (limits.deadline or _RESOLVE_SECONDS)
-    session = Autocommit(lend, limits=limits).session
-    while True:
-        [[status]] = session.all(_ASK, [str(transaction)])
-        if status != "in progress" or monotonic() >= until:
-            return status if status in {"committed", "aborted"} else None
-        if not session.all(_TERMINATE, [process, str(transaction)]):  # it waits up to a second by itself
-            sleep(_ASK_AGAIN_SECONDS)
-
-
 class Autocommit:
-    """Sends each statement by itself, over a connection borrowed for it: one round trip."""
+    """Sends each statement by itself, over a connection borrowed for it: one round trip.
 
-    def __init__(self, lend: Lend, options: TransactionOptions = _PLAIN, limits: Limits = _UNLIMITED) -> None:
+    A server that takes no writes refuses one before anything is done, and may be an old primary: the
+    connections to it are given up, and the statement is sent once more.
+    """
+
+    def __init__(
+        self,
+        lend: Lend,
+        options: TransactionOptions = _PLAIN,
+        limits: Limits = _UNLIMITED,
+        *,
+        deadline: Deadline | None = None,
+    ) -> None:
         self._lend = lend
         self._options = options
+        self._deadline = deadline or Deadline()
         self.limits = limits
         self.session = Session(self)
 
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL with its timeouts glued before it."""
-        with _borrowed(self._lend) as lease:
-            before = (_RESET if lease.tainted else "") + _timeouts(self._options)
-            message = Message(
-                before + statement.text,
-                statement.name,
-                parameters,
-                self._options.statement_timeout,
-                statement.deletes,
-            )
-            with _final(writes=statement.writes):
-                reply = transmit(lease, message, self.limits)
-            lease.tainted = False
-            return reply
+        return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
+
+    def _sent(self, lease: Lent, statement: Statement, parameters: Parameters) -> Reply:
+        before = (_RESET if lease.tainted else "") + _timeouts(self._options)
+        message = Message(
+            before + statement.text,
+            statement.name,
+            parameters,
+            self._options.statement_timeout,
+            statement.deletes,
+        )
+        reply = self._final(lease, message, writes=statement.writes)
+        lease.tainted = False
+        return reply
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
         """Send a caller's SQL; a reset that is due goes with it where it only reads.
 
         Before anything else it goes by itself, for some statements must be alone in their message.
         """
-        with _borrowed(self._lend) as lease:
-            checked = foreign.checked(lease.connection, parameters)
-            clean = checked.effect is Effect.READS
-            before = _RESET if lease.tainted else ""
-            if before and not clean:
-                transmit(lease, Message(before, "connection.reset"), self.limits)
-                before = ""
-            lease.tainted = lease.tainted or not clean
-            message = _foreign_message(
-                before + _timeouts(self._options), checked, foreign, parameters, self._options
-            )
-            with _final(writes=not clean):
-                reply = transmit(lease, message, self.limits)
-            lease.tainted = not clean
-            return reply
+        return self._where_writable(lambda lease: self._sent_foreign(lease, foreign, parameters))
+
+    def _sent_foreign(self, lease: Lent, foreign: Foreign, parameters: Parameters) -> Reply:
+        checked = foreign.checked(lease.connection, parameters)
+        clean = checked.effect is Effect.READS
+        before = _RESET if lease.tainted else ""
+        if before and not clean:
+            transmit(lease, Message(before, "connection.reset"), self._bounds())
+            before = ""
+        lease.tainted = lease.tainted or not clean
+        before += _timeouts(self._options)
+        message = _foreign_message(before, checked, foreign, parameters, self._options.statement_timeout)
+        reply = self._final(lease, message, writes=not clean)
+        lease.tainted = not clean
+        return reply
+
+    def _bounds(self) -> Limits:
+        return _bounded(self.limits, self._deadline, 0)
+
+    def _where_writable(self, send: Callable[[Lent], Reply]) -> Reply:
+        try:
+            return self._borrowing(send)
+        except ReadOnlyServer:
+            if self._options.read_only:
+                raise
+        return self._borrowing(send)
+
+    def _borrowing(self, send: Callable[[Lent], Reply]) -> Reply:
+        lease = self._lend()
+        try:
+            return send(lease)
+        except ReadOnlyServer:
+            lease.retire()
+            raise
+        finally:
+            lease.release()
+
+    def _final(self, lease: Lent, message: Message, *, writes: bool) -> Reply:
+        """Send it; a lost reply to a write is told by its name, for to send it again might store it twice."""
+        backend = lease.connection.info.backend_pid if writes else 0
+        try:
+            return transmit(lease, message, self._bounds())
+        except ConnectionLost:
+            if not writes:
+                raise
+        raise _unknown(message.name, backend, "a statement by itself has no transaction to ask for", None)
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
         """Send COPY in a transaction of its own."""
@@ -547,7 +662,8 @@ class Autocommit:
 
     def atomic(self, *, read_only: bool = False) -> AbstractContextManager[Session]:
         """Open a transaction for what takes more than one statement."""
-        return Transaction(self._lend, replace(self._options, read_only=read_only), self.limits)
+        options = replace(self._options, read_only=read_only)
+        return Transaction(self._lend, options, self.limits, deadline=self._deadline)
 
     def undoable(self) -> AbstractContextManager[Session]:
         """Open a transaction: one that fails leaves nothing."""
@@ -555,26 +671,3 @@ class Autocommit:
 
     def later(self, control: str) -> None:
         """Nothing is pending where nothing is held."""
-
-
-@contextmanager
-def _borrowed(lend: Lend) -> Iterator[Lent]:
-    lease = lend()
-    try:
-        yield lease
-    finally:
-        lease.release()
-
-
-@contextmanager
-def _final(*, writes: bool) -> Iterator[None]:
-    """Tell a lost reply to a write by its name: sending it again might store it twice."""
-    try:
-        yield
-    except ConnectionLost as lost:
-        if not writes:
-            raise
-        unknown = CommitOutcomeUnknown(f"{lost}; the write may or may not be stored")
-    else:
-        return
-    raise unknown

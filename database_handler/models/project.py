@@ -1,7 +1,6 @@
 """A project owns everything else."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -9,6 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from database_handler.core.base_model import Draft, Record, bound_tables, initial
 from database_handler.core.schema import Index, Table
 from database_handler.utils.validators import (
+    Choice,
     Description,
     JsonObject,
     MetadataSchemas,
@@ -22,7 +22,7 @@ from database_handler.utils.validators import (
 __all__ = ["STATUS_MOVES", "NewProject", "Project", "ProjectStatus"]
 
 
-class ProjectStatus(StrEnum):
+class ProjectStatus(Choice):
     """Where a project stands."""
 
     DRAFT = "draft"
@@ -74,5 +74,9 @@ class Project(NewProject, Record, frozen=True):
     """A project as the database holds it."""
 
     table: ClassVar[Table] = Table(
-        "projects", key=("slug",), indexes=[Index(("status", "id"))], moves={"status": STATUS_MOVES}
+        "projects",
+        key=("slug",),
+        indexes=[Index(("status", "id"))],
+        moves={"status": STATUS_MOVES},
+        by_hand=["database_handler_keys"],  # of units that take effect once; no entity
     )

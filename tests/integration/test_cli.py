@@ -34,7 +34,7 @@ from database_handler.migrations.migration_manager import OWN_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).parent / "database-handler"
-VERSIONS = ["0001_initial", "0002_content"]
+VERSIONS = ["0001_initial", "0002_content", "0003_idempotency_keys"]
 HEAD = VERSIONS[-1]
 LIMIT = 60  # seconds, for a program that hangs
 
@@ -659,7 +659,7 @@ def test_the_program_prints_plainly_into_a_pipe(url: str) -> None:
     started = program("migrations", "status", "--database-url", url)
     out, err = started.communicate(timeout=LIMIT)
     assert (started.returncode, err) == (0, "")
-    assert re.fullmatch(r"version +state .*\n0001_initial +applied .*\n0002_content +applied .*\n", out)
+    assert re.fullmatch(r"version +state .*\n0001_initial +applied .*\n0002_content +applied .*\n0003_idempotency_keys +applied .*\n", out)
 
 
 def test_a_closed_pipe_is_quiet(url: str) -> None:

@@ -25,6 +25,7 @@ from database_handler.testing.factories import (
 )
 
 HISTORY = "database_handler_migrations"
+BOOKKEEPING = "database_handler_"  # the history, and the keys of units that take effect once: no entities
 TABLES = {model.table.name: model.table for model in ENTITIES}
 
 # The order of the columns is the migrations' own: a later one adds at the end, and every statement names what
@@ -83,11 +84,11 @@ EVERYTHING = """
 
 
 def catalogue(unit: UnitOfWork) -> dict[str, list[tuple[Any, ...]]]:
-    """The whole schema as the server tells it, the migrations' own history aside."""
+    """The whole schema as the server tells it, the library's own bookkeeping aside."""
     found = {"columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES}
     found |= {"functions": FUNCTIONS, "configurations": CONFIGURATIONS}
     return {
-        name: [row for row in unit.session.all(Statement(text, name)) if not str(row[0]).startswith(HISTORY)]
+        name: [row for row in unit.session.all(Statement(text, name)) if not str(row[0]).startswith(BOOKKEEPING)]
         for name, text in found.items()
     }
 

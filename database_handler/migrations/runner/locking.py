@@ -57,6 +57,7 @@ class Kept:
         self.connection = lease.connection
         self.guard = lease.guard
         self.backend_pid = lease.backend_pid
+        self.retire = lease.retire
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set anything but `tainted`: the reset that it asks for would release the lock.
