@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import migrations, search, tokens
+from benchmarks import guards, migrations, search, tokens
 from benchmarks.peers import django_orm, ours, peewee_orm, raw, sqlalchemy_orm
 from benchmarks.side import Side
 from benchmarks.workloads import WORKLOADS, Data, Workload, made_rows, seeded, timed
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     looked_up = bool(given.only) and given.only in search.NAME  # only when asked for: it takes minutes
     stored = bool(given.only) and given.only in tokens.NAME
     migrated = bool(given.only) and given.only in migrations.NAME
-    if not chosen and not looked_up and not stored and not migrated:
-        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME, migrations.NAME)
+    guarded = bool(given.only) and given.only in guards.NAME
+    if not (chosen or looked_up or stored or migrated or guarded):
+        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME, migrations.NAME, guards.NAME)
         parser.error(f"no row is named so; there are: {'; '.join(names)}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         database = Database.embedded(Path(folder) / "server", durable=not (looked_up or migrated))
@@ -47,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = search.seeded_and_measured(database, rounds) if looked_up else {}
             packed = tokens.measured(database, rounds) if stored else {}
             applied = migrations.measured(database, rounds) if migrated else {}
+            guarding = guards.measured(database, rounds) if guarded else {}
     show(figures)
     search.show(found)
     tokens.show(packed)
     migrations.show(applied)
-    figures |= found | packed | applied
+    guards.show(guarding)
+    figures |= found | packed | applied | guarding
     if given.json:
         given.json.write_text(json.dumps({"machine": machine(), "seconds": figures}, indent=2) + "\n")
     return 0

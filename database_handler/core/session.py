@@ -169,22 +169,22 @@ class Executor(Protocol):
         """Have `control` go with the next message."""
 
 
-def transmit(lease: Borrowed, message: Message, limits: Limits) -> Reply:
-    """Send one message and read its whole answer.
+def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | None = None) -> Reply:
+    """Send one message and read its whole answer, within so many seconds (`limits.deadline` if left out).
 
     Raises
     ------
     InvalidValue
         Something in it cannot be sent; nothing was.
     DatabaseError
-        By the server's SQLSTATE; `ConnectionLost` when the connection broke or `limits.deadline` passed.
+        By the server's SQLSTATE; `ConnectionLost` when the connection broke or the time was over.
     """
     connection = lease.connection
     lease.last_statement = message.name
     message = rendered(connection, message)
     started = perf_counter()
     try:
-        with lease.guard(limits.deadline):
+        with lease.guard(limits.deadline if within is None else within):
             reply = _exchanged(connection, message)
     except DatabaseHandlerError as failure:
         _failure_event(message, failure, perf_counter() - started, limits.slow_statement)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from threading import get_ident
+from time import monotonic
 from types import TracebackType
 from typing import Literal, Protocol, TypeVar
 
@@ -145,8 +146,6 @@ _RESET = (
     "RESET ALL;BEGIN;RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;"
     "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all();COMMIT;"
 )
-# Of the time that a COMMIT has, the rest is for asking what became of it.
-_COMMIT_SHARE = 0.75
 _GRACE = 0.1  # seconds by which the server's own timeout may be first, which keeps the connection
 _ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that answers is worth keeping
 
@@ -333,7 +332,10 @@ class Transaction:
             self._pending.clear()
         if writes and not self._options.read_only:
             self._wrote, self._only_deleted = True, self._only_deleted and message.deletes
-        reply = self._in_time(lambda: self._transmitted(lease, message))
+        try:
+            reply = self._transmitted(lease, message)
+        except _MAY_BE_LATE as failure:
+            raise self._late(failure) from None
         self._state = _State.OPEN
         if fresh and clean:
             lease.tainted = False
@@ -344,22 +346,25 @@ class Transaction:
 
     def _transmitted(self, lease: Lent, message: Message) -> Reply:
         try:
-            return transmit(lease, message, _bounded(self.limits, self.deadline, _GRACE))
+            return transmit(lease, message, self.limits, _left(self.limits, self.deadline, _GRACE))
         except ReadOnlyServer:
             if not self._options.read_only:  # perhaps an old primary: what is connected to it is given up
                 lease.retire()
             raise
 
     def _in_time(self, call: Callable[[], T]) -> T:
-        """Do what the deadline cuts short, and tell that by the deadline's name."""
+        """Do what the deadline may cut short, and tell that by the deadline's name."""
         try:
             return call()
         except _MAY_BE_LATE as failure:
-            if not self.deadline.passed:
-                raise
-            told = DeadlineExceeded(f"{failure}; it was cut short by the deadline of this unit")
-            told.driver_error = failure.driver_error
-        raise told
+            raise self._late(failure) from None
+
+    def _late(self, failure: DatabaseHandlerError) -> DatabaseHandlerError:
+        if not self.deadline.passed:
+            return failure
+        told = DeadlineExceeded(f"{failure}; it was cut short by the deadline of this unit")
+        told.driver_error = failure.driver_error
+        return told
 
     # ------------------------------------------------------------------------------------------ savepoints
 
@@ -403,7 +408,8 @@ class Transaction:
             transmit(
                 lease,
                 Message(text, "transaction.rollback_to_savepoint"),
-                _bounded(self.limits, self.deadline, _ROLLBACK_SECONDS),
+                self.limits,
+                _left(self.limits, self.deadline, _ROLLBACK_SECONDS),
             )
             self._state = _State.OPEN
 
@@ -465,9 +471,8 @@ class Transaction:
         message = Message("COMMIT", "transaction.commit", None, self._timeout, deletes)
         whole = Deadline(self.deadline.within(self.limits.deadline))
         within = whole.within(None)
-        limits = self.limits if within is None else replace(self.limits, deadline=within * _COMMIT_SHARE)
         try:
-            reply = transmit(lease, message, limits)
+            reply = transmit(lease, message, self.limits, within and within - _reserved(within))
         except ConnectionLost as lost:
             self._resolve(lost, backend, whole)
             return
@@ -502,8 +507,8 @@ class Transaction:
             self._end()
             return
         try:
-            limits = _bounded(self.limits, self.deadline, _ROLLBACK_SECONDS)
-            transmit(lease, Message("ROLLBACK", "transaction.rollback"), limits)
+            within = _left(self.limits, self.deadline, _ROLLBACK_SECONDS)
+            transmit(lease, Message("ROLLBACK", "transaction.rollback"), self.limits, within)
         except DatabaseHandlerError:
             self._end(discard=True)
         except BaseException:
@@ -520,12 +525,18 @@ class Transaction:
                 lease.release(discard=discard)
 
 
-def _bounded(limits: Limits, deadline: Deadline, grace: float) -> Limits:
-    """Return the limits of one message: its own, and what is left until the deadline, with some grace."""
-    if not deadline.is_set:
-        return limits
-    left = (deadline.within(None) or 0) + grace
-    return replace(limits, deadline=left if limits.deadline is None else min(left, limits.deadline))
+def _left(limits: Limits, deadline: Deadline, grace: float) -> float | None:
+    """Return the seconds that one message has: its own, or what is left until the deadline and some grace."""
+    until = deadline.until
+    if until == inf:
+        return limits.deadline
+    left = max(until - monotonic(), 0) + grace
+    return left if limits.deadline is None else min(left, limits.deadline)
+
+
+def _reserved(seconds: float) -> float:
+    """Return how much of a COMMIT's time is kept for asking what became of it: a quarter, or some more."""
+    return max(seconds / 4, min(seconds / 2, 1.0))
 
 
 def _unknown(statement: str, backend: int, why: str, mark: Mark | None) -> CommitOutcomeUnknown:
@@ -615,7 +626,7 @@ class Autocommit:
         clean = checked.effect is Effect.READS
         before = _RESET if lease.tainted else ""
         if before and not clean:
-            transmit(lease, Message(before, "connection.reset"), self._bounds())
+            transmit(lease, Message(before, "connection.reset"), self.limits, self._left())
             before = ""
         lease.tainted = lease.tainted or not clean
         before += _timeouts(self._options)
@@ -624,8 +635,8 @@ class Autocommit:
         lease.tainted = not clean
         return reply
 
-    def _bounds(self) -> Limits:
-        return _bounded(self.limits, self._deadline, 0)
+    def _left(self) -> float | None:
+        return _left(self.limits, self._deadline, 0)
 
     def _where_writable(self, send: Callable[[Lent], Reply]) -> Reply:
         try:
@@ -649,7 +660,7 @@ class Autocommit:
         """Send it; a lost reply to a write is told by its name, for to send it again might store it twice."""
         backend = lease.connection.info.backend_pid if writes else 0
         try:
-            return transmit(lease, message, self._bounds())
+            return transmit(lease, message, self.limits, self._left())
         except ConnectionLost:
             if not writes:
                 raise

@@ -183,7 +183,7 @@ def test_a_commit_whose_reply_does_not_come_is_resolved_or_told_within_it(
     proxy: FaultProxy, make_pool: PoolMaker, server: Server, table: str
 ) -> None:
     db = make_pool.database(proxy.config, pool_size=2)
-    with db.unit_of_work(deadline=DEADLINE) as uow:
+    with db.unit_of_work(deadline=4) as uow:
         add(uow, 1)
         proxy.of(uow.session.one("SELECT pg_backend_pid()")[0]).drop("reply")
     assert stored(server) == [0, 1]
