@@ -276,10 +276,11 @@ class CommitOutcomeUnknown(DatabaseHandlerError):
     Attributes
     ----------
     transaction_id : int or None
-        What the server calls the transaction: ``SELECT pg_xact_status('<id>')`` may tell later, on a server
-        of the same timeline. None where nothing was asked for (``resolve=False``, or a single statement).
-    timeline : str or None
-        The timeline that the number belongs to, as eight hexadecimal digits.
+        What the server calls the transaction: ``SELECT pg_xact_status('<id>')`` may tell later, on the same
+        server, unless it has crashed since. None where it was not asked for (``resolve=False``, or a single
+        statement).
+    epoch : str or None
+        Between which crashes and promotions of the server the number was given out; see `core.outcome`.
     backend_pid : int or None
         The server's process that held it.
     statement : str or None
@@ -291,13 +292,13 @@ class CommitOutcomeUnknown(DatabaseHandlerError):
         message: str | None = None,
         *,
         transaction_id: int | None = None,
-        timeline: str | None = None,
+        epoch: str | None = None,
         backend_pid: int | None = None,
         statement: str | None = None,
     ) -> None:
         super().__init__(message)
         self.transaction_id = transaction_id
-        self.timeline = timeline
+        self.epoch = epoch
         self.backend_pid = backend_pid
         self.statement = statement
 

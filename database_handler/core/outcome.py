@@ -1,10 +1,12 @@
 """What became of a COMMIT whose reply was lost: the transaction's id tells, if it is asked in time and there.
 
 The id rides in the first writing message, in ``application_name``, which the server reports by itself: no
-column, no round trip. Beside it stands the server's timeline, which changes when a standby is promoted: an
-id of another timeline may be another transaction's.
+column, no round trip. Beside it stands the server's epoch: its timeline, which changes when a standby is
+promoted, and the moment of its last recovery from a crash. An id of another epoch may be another
+transaction's: one that had written nothing to the disk before a crash is given out again after it.
 
-Sources: PostgreSQL 18, "pg_xact_status", "pg_walfile_name" (its first eight digits are the timeline).
+Sources: PostgreSQL 18, "pg_xact_status", "pg_walfile_name" (its first eight digits are the timeline), "The
+Cumulative Statistics System" (a recovery from a crash resets them, and the moment can be asked for).
 """
 
 import re
@@ -20,22 +22,26 @@ from database_handler.core.session import Session, Statement
 
 __all__ = ["MARK", "Mark", "Outcome", "marked", "outcome_of"]
 
-Outcome = Literal["committed", "aborted", "in progress", "another server"]
+Outcome = Literal["committed", "aborted", "in progress", "another epoch"]
 
+_EPOCH = (
+    "left(md5(left(pg_walfile_name(pg_current_wal_lsn()),8)||"
+    "coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text,'')),8)"
+)
 # The id comes first: a server that takes no writes refuses it by the SQLSTATE that says so.
 MARK = (
     "SELECT set_config('application_name',left(current_setting('application_name'),29)||' xid '||"
-    "pg_current_xact_id()||' '||left(pg_walfile_name(pg_current_wal_lsn()),8),true);"
+    f"pg_current_xact_id()||' '||{_EPOCH},true);"
 )
-_MARKED = re.compile(r" xid (\d+) ([0-9A-F]{8})$")
+_MARKED = re.compile(r" xid (\d+) ([0-9a-f]{8})$")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A transaction, by what the server calls it, and the timeline that the number belongs to."""
+    """A transaction, by what the server calls it, and the server's epoch that the number belongs to."""
 
     transaction_id: int
-    timeline: str
+    epoch: str
 
 
 def marked(connection: driver.connection) -> Mark | None:
@@ -45,8 +51,7 @@ def marked(connection: driver.connection) -> Mark | None:
 
 
 _ASK = Statement(
-    "SELECT CASE WHEN pg_is_in_recovery() THEN NULL "
-    "ELSE left(pg_walfile_name(pg_current_wal_lsn()),8) END, pg_xact_status(%s::text::xid8)",
+    f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {_EPOCH} END, pg_xact_status(%s::text::xid8)",
     "transaction.outcome",
 )
 # The id in the condition makes sure that it is that transaction's backend, not a later one of its number.
@@ -85,9 +90,9 @@ def outcome_of(
     number = str(mark.transaction_id)
     session = sessions()
     while True:
-        timeline, status = session.one(_ASK, [number])
-        if timeline != mark.timeline:
-            return "another server"
+        epoch, status = session.one(_ASK, [number])
+        if epoch != mark.epoch:
+            return "another epoch"
         if status != "in progress" or deadline.passed:
             return status  # type: ignore[no-any-return]  # of the server's words, or NULL for one too old
         wait = int(1000 * (deadline.within(_TERMINATING) or _TERMINATING))

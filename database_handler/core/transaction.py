@@ -154,6 +154,13 @@ _ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that
 _MAY_BE_LATE = (ConnectionLost, StatementTimeout, QueryCancelled, PoolTimeout, DatabaseUnavailable)
 
 
+_WHY_UNKNOWN = {
+    None: "it is too long ago",
+    "in progress": "it may still be made final",
+    "another epoch": "the server has recovered from a crash since, or is another one",
+}
+
+
 class _State(Enum):
     NEW = "new"
     OPEN = "open"
@@ -488,7 +495,8 @@ class Transaction:
             self._end(discard=True)
             self.deadline.until = whole.until  # so that borrowing keeps to it as well
             with suppress(DatabaseHandlerError):
-                outcome = outcome_of(self._mark, backend, self._to_ask_with, whole) or "it is too long ago"
+                found = outcome_of(self._mark, backend, self._to_ask_with, whole)
+                outcome = _WHY_UNKNOWN.get(found, str(found))
         if outcome == "aborted":
             raise lost
         if outcome != "committed":
@@ -540,13 +548,13 @@ def _reserved(seconds: float) -> float:
 
 
 def _unknown(statement: str, backend: int, why: str, mark: Mark | None) -> CommitOutcomeUnknown:
-    told = f"transaction {mark.transaction_id} of timeline {mark.timeline}, " if mark else ""
+    told = f"transaction {mark.transaction_id}, " if mark else ""
     return CommitOutcomeUnknown(
         f"{statement}: the connection was lost before the reply ({told}backend {backend}), so what was "
         f"written may or may not be stored ({why}); look for it before you write it again, or use db.run "
         "with an idempotency_key, which makes that safe",
         transaction_id=mark.transaction_id if mark else None,
-        timeline=mark.timeline if mark else None,
+        epoch=mark.epoch if mark else None,
         backend_pid=backend,
         statement=statement,
     )

@@ -109,23 +109,23 @@ def test_without_a_key_a_lost_commit_that_may_not_be_asked_for_is_told(
 def test_after_a_failover_nobody_is_asked_and_the_key_tells(
     faulty: Database, database: Database, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, part: Any
 ) -> None:
-    """The timeline of the server that answers is another one: its transaction of that number is another's."""
+    """The epoch of the server that answers is another one: its transaction of that number is another's."""
 
-    def of_another_timeline(self: Transaction) -> None:
+    def of_another_epoch(self: Transaction) -> None:
         assert self._mark is not None
-        self._mark = replace(self._mark, timeline="000000FE")
+        self._mark = replace(self._mark, epoch="another!")
         commit(self)
 
     commit = Transaction._send_commit
-    monkeypatch.setattr(Transaction, "_send_commit", of_another_timeline)
+    monkeypatch.setattr(Transaction, "_send_commit", of_another_epoch)
     proxy.lose(part, "COMMIT")
-    with pytest.raises(CommitOutcomeUnknown, match="another server") as caught:
+    with pytest.raises(CommitOutcomeUnknown, match="is another one") as caught:
         faulty.run(lambda unit: unit.projects.create(name="unsure"))
     assert caught.value.transaction_id
-    assert caught.value.timeline == "000000FE"
+    assert caught.value.epoch == "another!"
     monkeypatch.undo()
     work = Work()
-    monkeypatch.setattr(Transaction, "_send_commit", once(of_another_timeline, commit))
+    monkeypatch.setattr(Transaction, "_send_commit", once(of_another_epoch, commit))
     proxy.lose(part, "COMMIT")
     given = faulty.run(work, idempotency_key=KEY, returns=Project)
     assert [name for name in names(database) if name != "unsure"] == [given.name]
