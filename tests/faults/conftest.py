@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
@@ -14,9 +15,11 @@ from typing import Any
 import psycopg2
 import pytest
 
+from database_handler import Database
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import ConnectionPool, Lease
 from database_handler.embedded import EmbeddedServer
+from tests.support.faults import assert_lending, assert_recovered
 
 _numbers = count(1)
 PATIENCE = 20.0  # seconds: no wait in these tests is longer
@@ -53,8 +56,9 @@ def value(lease: Lease, statement: str, *parameters: object) -> Any:
 def query(config: DatabaseConfig, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run a statement on a connection of its own, outside of everything that is tested."""
     arguments: dict[str, Any] = config.connect_arguments() | {"application_name": "observer"}
-    # Some tests have the server recover, and what these statements did shall outlive that.
-    arguments["options"] = "-c synchronous_commit=on"
+    # Some tests have the server recover, and what these statements did shall outlive that; and where a test
+    # fails, a transaction of its own may be left with locks.
+    arguments["options"] = "-c synchronous_commit=on -c statement_timeout=20s"
     connection = psycopg2.connect(**arguments)
     try:
         connection.autocommit = True
@@ -108,32 +112,37 @@ class PoolMaker:
     def __init__(self, server: Server) -> None:
         self._server = server
         self.pools: list[tuple[ConnectionPool, DatabaseConfig]] = []
+        self.databases: list[Database] = []
 
     def __call__(self, **settings: object) -> ConnectionPool:
-        name = f"pool-{os.getpid()}-{next(_numbers)}"
-        config = self._server.config.with_(**{"application_name": name} | settings)
+        config = self._server.config.with_(**{"application_name": _own_name()} | settings)
         pool = ConnectionPool(config)
         self.pools.append((pool, config))
         return pool
+
+    def database(self, config: DatabaseConfig | None = None, **settings: object) -> Database:
+        """Make a database, perhaps on the configuration of a proxy; its next unit must work as well."""
+        named = (config or self._server.config).with_(**{"application_name": _own_name()} | settings)
+        self.databases.append(Database(named))
+        return self.databases[-1]
 
     def config_of(self, pool: ConnectionPool) -> DatabaseConfig:
         return next(config for other, config in self.pools if other is pool)
 
     def check(self) -> None:
+        for database in self.databases:
+            assert_recovered(database, partial(self._server.sessions, database.config))
+            database.close()
+            eventually(lambda config=database.config: self._server.sessions(config) == 0)  # type: ignore[misc]
         for pool, config in self.pools:
             if not pool.closed:
-                self._check_lending(pool, config)
+                assert_lending(pool, partial(self._server.sessions, config))
             pool.close(5)
             eventually(lambda config=config: self._server.sessions(config) == 0)  # type: ignore[misc]
 
-    def _check_lending(self, pool: ConnectionPool, config: DatabaseConfig) -> None:
-        eventually(lambda: pool.stats().in_use == pool.stats().connecting == 0)
-        leases = [pool.borrow(timeout=10) for _ in range(pool.stats().max_size)]
-        assert len({lease.backend_pid for lease in leases}) == pool.stats().max_size
-        assert [value(lease, "SELECT 7") for lease in leases] == [7] * len(leases)
-        for lease in leases:
-            lease.release()
-        eventually(lambda: self._server.sessions(config) == pool.stats().size)
+
+def _own_name() -> str:
+    return f"pool-{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture

@@ -2,15 +2,21 @@
 
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
 
 import pytest
 
 from database_handler import Database, UnitOfWork
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import CommitOutcomeUnknown, ConnectionLost, RetriesExhausted
-from tests.support.faults import FaultProxy
+from database_handler.core.link import open_connection
+from tests.faults.conftest import PoolMaker, Server, eventually, query
+from tests.support.faults import FaultProxy, FaultRelay, Way, assert_recovered
 
 
 @pytest.fixture
@@ -18,7 +24,8 @@ def database(shared_database: Database) -> Iterator[Database]:
     """Yield a `Database` of the test's own on the shared database, which is emptied afterwards."""
     with Database(shared_database.config) as own:
         yield own
-    shared_database.session.run("TRUNCATE projects CASCADE")
+    with shared_database.unit_of_work(statement_timeout=20) as unit:
+        unit.session.run("TRUNCATE projects CASCADE")
 
 
 @pytest.fixture
@@ -27,14 +34,25 @@ def proxy(database: Database) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def faulty(proxy: FaultProxy) -> Iterator[Database]:
-    """Yield the database through the proxy; afterwards no slot may be lost, and the next unit works."""
-    with Database(proxy.config.with_(pool_size=2, max_overflow=0, pool_timeout=10)) as faulty:
+@contextmanager
+def through(proxy: FaultProxy, database: Database, **settings: object) -> Iterator[Database]:
+    """Open the database through the proxy; afterwards it must have recovered, and its next unit be stored."""
+    name = f"faulty-{os.getpid()}"
+    small = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 10, "application_name": name}
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+    with Database(proxy.config.with_(**small | settings)) as faulty:
         yield faulty
-        assert faulty.pool.stats().in_use == 0
+        proxy.pass_on()
+        assert_recovered(faulty, lambda: database.session.one(count, [name])[0])
         with faulty.unit_of_work() as unit:
             unit.projects.create(name="the next unit works")
+
+
+@pytest.fixture
+def faulty(proxy: FaultProxy, database: Database) -> Iterator[Database]:
+    """Yield the database through the proxy."""
+    with through(proxy, database) as faulty:
+        yield faulty
 
 
 def stored(database: Database) -> list[str]:
@@ -94,6 +112,25 @@ def test_request_to_commit_lost_is_run_again_and_stored_once(
 
     faulty.run(work)
     assert (stored(database), len(tries)) == (["a"], 2)
+
+
+@pytest.mark.parametrize(("part", "wanted"), [("request", 2), ("reply", 1)])
+def test_commit_lost_in_silence_is_resolved_by_the_deadline(
+    database: Database, proxy: FaultProxy, part: Way, wanted: int
+) -> None:
+    tries: list[int] = []
+    ran: list[int] = []
+
+    def work(unit: UnitOfWork) -> None:
+        tries.append(1)
+        unit.projects.create(name="a")
+        unit.on_commit(lambda: ran.append(1))
+        if len(tries) == 1:
+            proxy.at(part, b"COMMIT", FaultRelay.drop)
+
+    with through(proxy, database, deadline=1) as impatient:
+        impatient.run(work)
+        assert (stored(database), len(tries), ran, proxy.fired) == (["a"], wanted, [1], 1)
 
 
 @pytest.mark.parametrize("part", ["request", "reply"])
@@ -231,8 +268,10 @@ def test_mark_of_the_transaction_is_there_while_it_is_open_alone(database: Datab
         unit.projects.create(name="a")
         [shown] = unit.session.one("SELECT current_setting('application_name')")
         [number] = unit.session.one("SELECT pg_current_xact_id()::text")
-        assert re.search(rf" xid {number}$", shown)
-        assert unit._transaction._mark == int(number)
+        assert re.search(rf" xid {number} [0-9a-f]{{8}}$", shown)
+        mark = unit._transaction._mark
+        assert mark is not None
+        assert mark.transaction_id == int(number)
     assert database.session.one(asked) == (before,)
 
 
@@ -247,3 +286,161 @@ def test_mark_survives_a_savepoint_that_is_undone(
         unit.projects.create(name="kept")
         proxy.lose("reply", "COMMIT")
     assert stored(database) == ["kept", "taken"]
+
+
+# ------------------------------------------------------------------------------------ frozen while it commits
+
+DEADLINE = 1.0
+HELD = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@pytest.fixture
+def gate(server: Server) -> Iterator[Callable[[], None]]:
+    """Make a table whose COMMIT waits at a gate, and yield what opens it."""
+    query(
+        server.config,
+        "CREATE TABLE gated (name text);"
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4); RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON gated DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION wait()",
+    )
+    keeper = open_connection(server.config)
+    with keeper.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(4)")
+    yield keeper.close
+    keeper.close()
+    query(server.config, "DROP TABLE gated; DROP FUNCTION wait()")
+
+
+class Freezer:
+    """Freezes backends of the connections it is given, and thaws them."""
+
+    def __init__(self) -> None:
+        self.backends: list[int] = []
+
+    def __call__(self, relay: FaultRelay) -> None:
+        os.kill(relay.backend, signal.SIGSTOP)
+        self.backends.append(relay.backend)
+
+    def thaw(self) -> None:
+        for backend in self.backends:
+            with suppress(ProcessLookupError):
+                os.kill(backend, signal.SIGCONT)
+
+
+@pytest.fixture
+def frozen() -> Iterator[Freezer]:
+    freezer = Freezer()
+    yield freezer
+    freezer.thaw()
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[FaultProxy]:
+    with FaultProxy(server.config) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def impatient(wire: FaultProxy, make_pool: PoolMaker) -> Database:
+    return make_pool.database(wire.config, deadline=DEADLINE, pool_size=2, max_overflow=0)
+
+
+def kept(server: Server) -> int:
+    return len(query(server.config, "SELECT 1 FROM gated"))
+
+
+def gone(server: Server, backends: list[int]) -> Callable[[], bool]:
+    return lambda: not query(server.config, "SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", backends)
+
+
+def insert(tries: list[int], before: Callable[[], object] = lambda: None) -> Callable[[UnitOfWork], None]:
+    """Return a unit of work that does something of its own at its second try."""
+
+    def work(unit: UnitOfWork) -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            before()
+        unit.session.run("INSERT INTO gated VALUES ('a')")
+
+    return work
+
+
+def unknown_by_the_deadline(call: Callable[[], object]) -> None:
+    started = monotonic()
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        call()
+    assert monotonic() - started < DEADLINE + 0.5
+    assert not caught.value.retryable
+
+
+@pytest.mark.usefixtures("gate")
+def test_backend_frozen_before_it_reads_commit_is_of_unknown_outcome_by_the_deadline(
+    server: Server, wire: FaultProxy, impatient: Database, frozen: Freezer
+) -> None:
+    tries: list[int] = []
+    wire.at("request", b"COMMIT", frozen)
+    unknown_by_the_deadline(lambda: impatient.run(insert(tries)))
+    frozen.thaw()
+    eventually(gone(server, frozen.backends))
+    assert (kept(server), len(tries)) == (0, 1)  # it waits at the gate, and was told to end
+
+
+def test_single_write_to_a_frozen_backend_is_of_unknown_outcome_by_the_deadline(
+    server: Server, wire: FaultProxy, impatient: Database, frozen: Freezer, gate: Callable[[], None]
+) -> None:
+    gate()
+    wire.at("request", b"INSERT", frozen)
+    unknown_by_the_deadline(lambda: impatient.session.run("INSERT INTO gated VALUES ('a')"))
+    frozen.thaw()
+    eventually(gone(server, frozen.backends))
+    assert kept(server) <= 1
+
+
+def freeze_at_the_gate(server: Server, frozen: Freezer) -> Callable[[FaultRelay], None]:
+    """Return what lets COMMIT through, and freezes its backend once it waits at the gate."""
+
+    def at_gate(relay: FaultRelay) -> None:
+        eventually(lambda: bool(query(server.config, HELD)))
+        frozen(relay)
+
+    return at_gate
+
+
+def test_backend_frozen_amid_commit_is_of_unknown_outcome_and_never_doubled_when_it_thaws(
+    server: Server, wire: FaultProxy, impatient: Database, frozen: Freezer, gate: Callable[[], None]
+) -> None:
+    tries: list[int] = []
+    wire.at("request", b"COMMIT\0", freeze_at_the_gate(server, frozen), keep=True)
+    unknown_by_the_deadline(lambda: impatient.run(insert(tries)))
+    gate()
+    frozen.thaw()
+    eventually(gone(server, frozen.backends))
+    assert kept(server) <= 1
+    assert len(tries) == 1
+
+
+def test_backend_that_thaws_when_it_is_told_to_end_has_aborted_and_the_unit_is_run_again(
+    server: Server, wire: FaultProxy, impatient: Database, frozen: Freezer, gate: Callable[[], None]
+) -> None:
+    tries: list[int] = []
+    wire.at("request", b"COMMIT\0", freeze_at_the_gate(server, frozen), keep=True)
+    wire.at("request", b"pg_terminate_backend", lambda _: frozen.thaw())
+    impatient.run(insert(tries, before=gate))
+    assert (kept(server), len(tries)) == (1, 2)
+
+
+def test_backend_that_thaws_while_its_outcome_is_asked_for_gives_a_definite_one(
+    server: Server, wire: FaultProxy, impatient: Database, frozen: Freezer, gate: Callable[[], None]
+) -> None:
+    tries: list[int] = []
+
+    def go_on(_: FaultRelay) -> None:
+        gate()
+        frozen.thaw()
+
+    wire.at("request", b"COMMIT\0", freeze_at_the_gate(server, frozen), keep=True)
+    wire.at("request", b"pg_xact_status", go_on)
+    impatient.run(insert(tries))
+    assert kept(server) == 1

@@ -5,7 +5,7 @@ through, and answers a request for TLS with "no", for what it cannot read it can
 
 A round trip is whatever the client sent since the last answer, answered up to "ready for a query" or
 "ready for COPY's rows". Connecting counts apart. Subclasses may override `Relay.from_client` and
-`Relay.from_server`, which see each message before it goes on.
+`Relay.from_server`, which see each message before it goes on, and `to_client` and `to_server`, which send.
 """
 
 import shutil
@@ -59,21 +59,23 @@ class Trips:
 
 
 class CountingProxy:
-    """Counts the round trips of all connections that are made through `config`."""
+    """Counts the round trips of all connections that are made through `config`.
+
+    It listens on a Unix socket, or on a port of this machine: some of TCP's ways have no like on the former.
+    """
 
     relay: ClassVar[type["Relay"]]
 
-    def __init__(self, config: DatabaseConfig) -> None:
+    def __init__(self, config: DatabaseConfig, *, tcp: bool = False) -> None:
         self._target = config
         self._folder = Path(tempfile.mkdtemp(prefix="wire"))
-        self.config = config.with_(host=str(self._folder), port=5432, sslmode="disable")
+        self._listener = _listening(None if tcp else self._folder)
+        host, port = self._listener.getsockname() if tcp else (str(self._folder), 5432)
+        self.config = config.with_(host=host, port=port, sslmode="disable")
         self._lock = Lock()
         self._counts = [Trips()]
         self._stop = Event()
         self._threads: list[Thread] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self._folder / ".s.PGSQL.5432"))
-        self._listener.listen(128)
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -127,6 +129,8 @@ class CountingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if client.family == socket.AF_INET:  # or each message of a reply waits for the one before
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             relay = self.relay(self, client, self._stop)
             self._start(relay.run, self._target)
 
@@ -148,7 +152,7 @@ class Relay:
             self._asked = True
             if message.text is not None:
                 self._proxy.note(text=message.text)
-        self.server.sendall(message.encoded())
+        self.to_server(message.encoded())
 
     def from_server(self, message: Message) -> None:
         """Pass a server's message on to the client, counted first: the client may look at once."""
@@ -159,7 +163,15 @@ class Relay:
             elif self._asked:
                 self._proxy.note(trip=True)
             self._asked = False
-        self.client.sendall(message.encoded())
+        self.to_client(message.encoded())
+
+    def to_server(self, data: bytes) -> None:
+        """Send the server what the client said."""
+        self.server.sendall(data)
+
+    def to_client(self, data: bytes) -> None:
+        """Send the client what the server said."""
+        self.client.sendall(data)
 
     def run(self, target: DatabaseConfig) -> None:
         """Work until either side hangs up or the proxy ends."""
@@ -179,7 +191,7 @@ class Relay:
             if code not in {_SSL, _GSS}:
                 break
             self.client.sendall(b"N")
-        self.server.sendall(packet.encoded())
+        self.to_server(packet.encoded())
         if code == _CANCEL:
             raise ConnectionAbortedError
 
@@ -207,12 +219,25 @@ class Relay:
 CountingProxy.relay = Relay
 
 
+def _listening(folder: Path | None) -> socket.socket:
+    if folder is None:
+        return socket.create_server(("127.0.0.1", 0), backlog=128)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / ".s.PGSQL.5432"))
+    listener.listen(128)
+    return listener
+
+
 def _connected(target: DatabaseConfig) -> socket.socket:
     if not target.host.startswith("/"):
         return socket.create_connection((target.host, target.port), timeout=_PATIENCE)
     server = socket.socket(socket.AF_UNIX)
-    server.settimeout(_PATIENCE)
-    server.connect(str(Path(target.host) / f".s.PGSQL.{target.port}"))
+    try:
+        server.settimeout(_PATIENCE)
+        server.connect(str(Path(target.host) / f".s.PGSQL.{target.port}"))
+    except OSError:
+        server.close()
+        raise
     return server
 
 
