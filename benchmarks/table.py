@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures |= found | packed | applied | guarding
     if given.json:
         given.json.write_text(json.dumps({"machine": machine(), "seconds": figures}, indent=2) + "\n")
-    return 0
+    slow = migrations.over_limits(figures)
+    print(*slow, sep="\n", end="\n" if slow else "", file=sys.stderr)
+    return 1 if slow else 0
 
 
 def measured(

@@ -48,6 +48,7 @@ _ACCOUNT = "database-handler-pg"
 _SYSTEM_FOLDER = Path("/var/lib/database-handler")
 _SOCKET_PATH_BYTES = 107  # sun_path, less its NUL
 _LOG_BYTES = 16 << 20
+_LONGEST_PATH = 1_000  # characters: PATH_MAX is 4,096 bytes, with what stands below the folder
 _STOPPING = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))  # fast, immediate, by force
 _PROGRAM_SECONDS = 180.0
 # Not the application's environment: that one holds secrets, and PG* names which would change what is started.
@@ -162,8 +163,7 @@ class EmbeddedServer:
         DatabaseUnavailable
             The server did not start or answer in time; the message ends with its log.
         """
-        if not 0 < len(database.encode()) < 64 or "\0" in database:
-            raise _wrong("the database's name must have 1 to 63 bytes and no NUL")
+        _refuse_wrong(path, database, bin_dir, durable, timeout)
         binaries = _Binaries.find(bin_dir)
         folder = _claim(Path(path))
         ends = time.monotonic() + timeout
@@ -201,6 +201,21 @@ class EmbeddedServer:
 
     def __repr__(self) -> str:
         return f"EmbeddedServer({str(self.path)!r}, version={self.version!r}, pid={self.pid})"
+
+
+def _refuse_wrong(path: object, database: object, bin_dir: object, durable: object, timeout: object) -> None:
+    if not isinstance(path, str | os.PathLike) or not isinstance(bin_dir, Path | None):
+        raise _wrong("the folder is a path, or its text, and bin_dir a Path")
+    if len(os.fspath(path)) > _LONGEST_PATH:
+        raise _wrong("the folder's path is too long for any file system")
+    if not (isinstance(database, str) and 0 < len(database.encode(errors="replace")) < 64):
+        raise _wrong("the database's name must have 1 to 63 bytes and no NUL")
+    if re.search("[\0\ud800-\udfff]", database):
+        raise _wrong("the database's name must have no NUL, and be Unicode")
+    if not isinstance(durable, bool):
+        raise _wrong("durable is True or False")
+    if type(timeout) not in (int, float) or not isinstance(timeout, int | float) or not 0 < timeout <= 86_400:
+        raise _wrong("timeout is a number of seconds, above 0 and up to a day")
 
 
 # --- the folder and its locks
@@ -422,6 +437,8 @@ def _command(folder: _Folder, binaries: "_Binaries", durable: bool) -> list[str]
         f"port={_PORT}",
         f'unix_socket_directories="{sockets}"',
         "unix_socket_permissions=0700",
+        # A client that is gone is noticed while its statement runs, not when that has ended.
+        "client_connection_check_interval=1s",
         *_DURABILITY[durable],
     ]
     return [str(binaries.server / "postgres"), "-D", _here(), *(f"--{setting}" for setting in settings)]

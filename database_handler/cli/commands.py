@@ -12,9 +12,9 @@ from database_handler.cli.reports import project_of
 from database_handler.cli.seed import import_folder, load_sample
 from database_handler.content.folder import FileReport, FolderReport, Outcome
 from database_handler.database import Database
-from database_handler.migrations import MigrationReport, MigrationStatus
+from database_handler.migrations import MigrationManager, MigrationReport, MigrationStatus
 from database_handler.models import NewProject
-from database_handler.operations.health import Health
+from database_handler.operations.health import Health, check
 from database_handler.repositories import SearchHit
 
 __all__ = [
@@ -32,12 +32,13 @@ __all__ = [
 
 
 class Initialised(BaseModel, frozen=True):
-    """What `init` did, and how the database is now."""
+    """What `init` did, and how the database is now; `note` tells what is still to be done."""
 
     database: str
     created: bool
     migrations: MigrationReport
     health: Health
+    note: str | None = None
 
 
 class Sampled(BaseModel, frozen=True):
@@ -88,10 +89,21 @@ class Found(BaseModel, frozen=True):
 
 
 def initialise(db: Database) -> Initialised:
-    """Create the database when it is missing, and bring its schema to the newest version."""
+    """Create the database when it is missing, and bring its schema to the newest version.
+
+    A new application has no versions yet, and needs the database to have its first one generated: until
+    then, the library's own are all.
+    """
     created = db.create_if_missing()
-    report = db.migrate()
-    return Initialised(database=db.config.name, created=created, migrations=report, health=db.health())
+    own = MigrationManager(db.config)
+    folder = None if db.versions is None else Path(db.versions)
+    if folder is None or folder.exists():
+        report, health, note = db.migrate(), db.health(), None
+    else:
+        report, health = own.migrate(), check(db.pool, own.heads)
+        note = f"{folder} is not there yet: `database-handler migrations generate -m ...` makes it"
+    name = db.config.name
+    return Initialised(database=name, created=created, migrations=report, health=health, note=note)
 
 
 def store_sample(db: Database) -> Sampled:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import singledispatch
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -149,11 +150,24 @@ def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:
     value where the error is none of ours.
     """
     line = "\n".join(str(encoded(part)) for part in _line(error).split("\n"))
-    if not (as_json and _printed(json.dumps({"error": line}))):
+    if not (as_json and _printed(json.dumps({"error": line} | dict(_facts(error)), default=str))):
         print(line, file=sys.stderr)
     if verbose:
         print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
     return _code(error, misuse)
+
+
+# What an error knows beside its words: where in which file, of which versions, what the server called it.
+_FACTS = ("path", "line", "column", "versions", "sqlstate", "applied", "rolled_back", "decisions")
+
+
+def _facts(error: BaseException) -> Iterator[tuple[str, object]]:
+    if not isinstance(error, DatabaseHandlerError):
+        return
+    yield from ((name, value) for name in _FACTS if (value := getattr(error, name, None)))
+    others: Sequence[DatabaseHandlerError] = getattr(error, "others", ())
+    if others:
+        yield "others", [{"error": _line(each)} | dict(_facts(each)) for each in others]
 
 
 def _printed(line: str) -> bool:

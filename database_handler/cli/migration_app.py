@@ -79,7 +79,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 @command(
     app,
     "database-handler migrate",
-    "database-handler migrate 0002 --dry-run",
+    "database-handler migrate 0003 --dry-run",
     "database-handler migrate --each-schema 'tenant_%' --jobs 8",
 )
 def migrate(
@@ -206,7 +206,7 @@ def squash(
 
 @command(
     migrations,
-    "database-handler migrations baseline 0002 --versions app/versions",
+    "database-handler migrations baseline 0003 --versions app/versions",
     "database-handler migrations baseline --write --versions old/versions",
 )
 def baseline(

@@ -6,7 +6,7 @@ from datetime import UTC
 from rich.console import RenderableType
 from rich.text import Text
 
-from database_handler.cli.tables import columns_of, counted, done, exact, laid_out, phrase
+from database_handler.cli.tables import columns_of, done, exact, laid_out, phrase
 from database_handler.migrations import (
     MigrationItem,
     MigrationReport,
@@ -15,6 +15,7 @@ from database_handler.migrations import (
     PlannedStatement,
 )
 from database_handler.migrations.runner.many_schemas import SchemaOutcome, SchemasReport
+from database_handler.utils.text import counted
 
 __all__ = ["outcome_line"]
 
@@ -66,12 +67,15 @@ def _(value: MigrationStatus, lines: bool) -> Iterator[RenderableType]:
         yield Text(f"{len(value.pending)} pending: `database-handler migrate` applies them", "yellow")
     if wrong := [item.name for item in value.items if item.state in {"changed", "missing"}]:
         yield phrase(f"not as they were applied: {', '.join(wrong)}; put the files back", "red")
+    for note in value.notes:
+        yield phrase(note, "yellow")
 
 
 def _status_row(item: MigrationItem, several: bool) -> Iterator[Text]:
     own = several and item.history != "database_handler_migrations"
     yield phrase(f"{item.name} (application)" if own else item.name)
     told = item.state if item.origin == "run" else f"{item.state} ({item.origin})"
+    told += "; its way down was changed since" if item.another_down else ""
     yield phrase(f"{told}: {item.progress}" if item.progress else told, _STYLES[item.state])
     yield phrase(item.applied_at and f"{item.applied_at.astimezone(UTC):%Y-%m-%d %H:%M}")
     yield phrase(item.applied_by)

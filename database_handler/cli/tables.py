@@ -17,7 +17,7 @@ from database_handler.migrations import MigrationReport
 from database_handler.operations.health import Health
 from database_handler.utils.logger import encoded
 
-__all__ = ["SHOWN", "columns_of", "counted", "done", "exact", "laid_out", "pairs", "phrase", "show"]
+__all__ = ["SHOWN", "columns_of", "done", "exact", "laid_out", "pairs", "phrase", "show"]
 
 SHOWN = 50  # refused files listed before the rest is only counted; --json lists them all
 _ENTITIES = {"summaries": "summary", "translations": "translation"}
@@ -49,14 +49,9 @@ def phrase(value: object, style: str = "") -> Text:
     return Text("" if value is None else str(encoded(str(value))), style=style)
 
 
-def counted(number: int, thing: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def exact(value: str) -> Text:
+def exact(value: str, style: str = "") -> Text:
     """Return text of several lines, control characters as escapes."""
-    return Text("\n".join(str(encoded(line)) for line in value.rstrip("\n").split("\n")))
+    return Text("\n".join(str(encoded(line)) for line in value.rstrip("\n").split("\n")), style=style)
 
 
 def columns_of(lines: bool, *columns: str, right: Iterable[str] = ()) -> Table:
@@ -89,6 +84,7 @@ def _(value: Initialised, lines: bool) -> Iterator[RenderableType]:
             ("database", phrase(f"{value.database}: {'created' if value.created else 'was there'}")),
             ("migrations", phrase(done(value.migrations))),
             ("server", phrase(server, "green" if value.health.ok else "red")),
+            *([("application", phrase(value.note, "yellow"))] if value.note else []),
         ]
     )
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from database_handler.cli import endings
 from database_handler.cli.migration_reports import LintRules
-from database_handler.cli.tables import columns_of, counted, exact, laid_out, pairs, phrase
+from database_handler.cli.tables import columns_of, exact, laid_out, pairs, phrase
 from database_handler.migrations.generation.checking import Checked, Verified
 from database_handler.migrations.generation.generating import Generated
 from database_handler.migrations.generation.squashing import Squashed
@@ -21,10 +21,12 @@ from database_handler.migrations.live.lock_file import Locked
 from database_handler.migrations.live.preflight import PreflightFinding, PreflightReport
 from database_handler.migrations.safety.lint import Finding, LintReport
 from database_handler.migrations.schema.differences import Difference, Differences
+from database_handler.utils.text import counted
 
 __all__: list[str] = []
 
-_SEVERITIES = {"violation": "red", "possible": "yellow", "unknown": "yellow"}
+_SEVERITIES = {"violation": "red", "possible": "yellow", "unknown": "yellow", "loss": "yellow"}
+_NAMES = 10
 _CHANGES = {"missing": "red", "extra": "yellow", "changed": "yellow"}
 
 endings.know_versions()
@@ -78,9 +80,12 @@ def _unmodelled(found: Differences) -> Iterator[Text]:
 
 def _not_compared(names: Sequence[str]) -> Iterator[Text]:
     if names:
-        more = len(names) - 10
-        shown = ", ".join(names[:10])
-        yield phrase(f"not compared: {shown}{f' and {more} more' if more > 0 else ''}", "yellow")
+        yield phrase(f"not compared: {_listed(names)}", "yellow")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{', '.join(names[:_NAMES])}{more}"
 
 
 @laid_out.register
@@ -160,7 +165,7 @@ def _(value: Squashed, lines: bool) -> Iterator[RenderableType]:
     del lines
     yield phrase(f"wrote {value.path} in the place of {', '.join(value.replaced)}", "green")
     for table, rows in value.rows.items():
-        yield phrase(f"it puts {rows:,} rows into {table}, as they did")
+        yield phrase(f"it puts {counted(rows, 'row')} into {table}, as they did")
     for name in value.worked_on_rows:
         yield phrase(f"{name} worked on rows that were there; a new database has none", "yellow")
     if not value.reversible:
@@ -181,10 +186,14 @@ def _checked(value: Checked) -> Iterator[Text]:
     if value.agrees:
         yield phrase("the models say what the versions make", "green")
         return
-    yield phrase(f"the models have {len(value.statements)} changes that no version makes:", "yellow")
+    number = counted(len(value.statements), "change")
+    yield phrase(f"the models have {number} that no version makes:", "yellow")
     yield from (exact(f"{statement};") for statement in value.statements)
     yield from (phrase(f"-- it loses {loses}", "red") for loses in value.loses)
-    yield Text("`database-handler migrations generate -m ...` writes them down")
+    yield from (phrase(f"-- it cannot run as it stands: {why}", "red") for why in value.broken)
+    if not value.broken:
+        what = "it" if len(value.statements) == 1 else "them"
+        yield Text(f"`database-handler migrations generate -m ...` writes {what} down")
 
 
 @laid_out.register
@@ -201,7 +210,7 @@ def _(value: Verified, lines: bool) -> Iterator[RenderableType]:
         )
     yield table
     for version in value.versions:
-        yield from (phrase(f"{version.name}: {problem}", "red") for problem in version.problems)
+        yield from (exact(f"{version.name}: {problem}", "red") for problem in version.problems)
         yield from (phrase(f"{version.name}: {change}") for change in version.changed)
         for name, why in version.unproven.items():
             yield phrase(f"{version.name}: nothing is said of the rows of {name}: {why}", "yellow")
@@ -218,6 +227,7 @@ def _(value: PreflightReport, lines: bool) -> Iterator[RenderableType]:
         yield phrase("nothing is pending", "green")
         return
     yield phrase(f"pending: {', '.join(value.pending)}")
+    yield from _drifted(value.drift)
     for found in value.findings:
         yield from _finding(found)
     if value.tables:
@@ -232,6 +242,15 @@ def _(value: PreflightReport, lines: bool) -> Iterator[RenderableType]:
     yield from _traffic(value)
     if not value.violated:
         yield phrase("no row that is there is in the way", "green")
+
+
+def _drifted(names: Sequence[str]) -> Iterator[Text]:
+    if names:
+        yield phrase(
+            f"the live schema has drifted ({_listed(names)}), and what is pending was tried without that: "
+            "`database-handler migrations drift` shows it",
+            "yellow",
+        )
 
 
 def _finding(found: PreflightFinding) -> Iterator[RenderableType]:

@@ -25,6 +25,7 @@ from database_handler.config.values import (
     File,
     Hosts,
     Identifier,
+    OrNever,
     OrNone,
     Password,
     Positive,
@@ -128,21 +129,24 @@ class DatabaseConfig(Configuration, frozen=True):
         default=10, description="a whole number from 0 to 10000"
     )
     pool_timeout: Positive = Field(default=30.0, description=f"more than 0 {_SECONDS}")
-    pool_max_waiting: Annotated[Annotated[Whole, Ge(0), Le(1_000_000)] | None, OrNone] = Field(
-        default=None, description="a whole number from 0 to 1000000"
+    pool_max_waiting: Annotated[Annotated[Whole, Ge(0), Le(1_000_000)] | None, OrNever] = Field(
+        default=None, description="a whole number from 0 to 1000000; none for no limit"
+    )
+    pool_hold_warning: Annotated[Positive | None, OrNever] = Field(
+        default=60.0, description=f"more than 0 {_SECONDS}; none for no warning"
     )
     connect_timeout: Positive = Field(default=5.0, description=f"more than 0 {_SECONDS}")
-    statement_timeout: Annotated[Positive | None, OrNone] = Field(
+    statement_timeout: Annotated[Positive | None, OrNever] = Field(
         default=None, description=f"more than 0 {_SECONDS}; none for no limit"
     )
-    lock_timeout: Annotated[Positive | None, OrNone] = Field(
+    lock_timeout: Annotated[Positive | None, OrNever] = Field(
         default=None, description=f"more than 0 {_SECONDS}; none for no limit"
     )
-    deadline: Annotated[Positive | None, OrNone] = Field(
+    deadline: Annotated[Positive | None, OrNever] = Field(
         default=None, description=f"more than 0 {_SECONDS}; none for no limit"
     )
     slow_statement: Annotated[Seconds, Ge(0)] = Field(default=0.5, description=f"0 or more {_SECONDS}")
-    repeated_statement: Annotated[Annotated[Whole, Ge(2), Le(1_000_000)] | None, OrNone] = Field(
+    repeated_statement: Annotated[Annotated[Whole, Ge(2), Le(1_000_000)] | None, OrNever] = Field(
         default=100, description="a whole number from 2 to 1000000; none for never"
     )
     max_parameter_bytes: Annotated[ByteCount, Ge(1), Le(2**30 - 1)] = Field(

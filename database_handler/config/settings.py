@@ -44,6 +44,7 @@ DATABASE_VARIABLES: Final = {
     "max_overflow": "DB_MAX_OVERFLOW",
     "pool_timeout": "DB_POOL_TIMEOUT",
     "pool_max_waiting": "DB_POOL_MAX_WAITING",
+    "pool_hold_warning": "DB_POOL_HOLD_WARNING",
     "connect_timeout": "DB_CONNECT_TIMEOUT",
     "statement_timeout": "DB_STATEMENT_TIMEOUT",
     "lock_timeout": "DB_LOCK_TIMEOUT",

@@ -17,6 +17,7 @@ __all__ = [
     "File",
     "Hosts",
     "Identifier",
+    "OrNever",
     "OrNone",
     "Password",
     "Positive",
@@ -75,6 +76,10 @@ def boolean(value: object) -> bool:
     if not isinstance(text, str) or text not in _TRUE | _FALSE:
         raise ValueError
     return text in _TRUE
+
+
+def _none_in_words(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value
 
 
 def _empty_is_none(value: object) -> object:
@@ -137,6 +142,8 @@ ByteCount = Annotated[int, BeforeValidator(_bytes)]
 """A number of bytes, also as text with a unit."""
 Boolean = Annotated[bool, BeforeValidator(boolean)]
 """True or false, also as text in the usual words."""
+OrNever = BeforeValidator(_none_in_words)
+"""None, also as the word ``none`` or empty text: for limits that can be taken away."""
 OrNone = BeforeValidator(_empty_is_none)
 """Reads empty text as None."""
 Identifier = Annotated[str, Field(min_length=1), AfterValidator(_identifier)]

@@ -18,6 +18,7 @@ from database_handler.content.files import Original, Readable, read_original
 from database_handler.content.html_text import html_text
 from database_handler.content.languages import detect_language
 from database_handler.content.subtitles import cues
+from database_handler.utils.arguments import checked
 
 __all__ = [
     "Document",
@@ -50,6 +51,11 @@ class Limits:
     archive_bytes, archive_entries, archive_ratio : int
         For documents that are zip archives: what all entries unpack to, how many there are, and how many
         times its packed size an entry may be (entries under 1 MiB are exempt).
+
+    Raises
+    ------
+    InvalidValue
+        One of them is no number above 0.
     """
 
     file_bytes: int = 64 << 20
@@ -59,6 +65,9 @@ class Limits:
     archive_bytes: int = 256 << 20
     archive_entries: int = 10_000
     archive_ratio: int = 200
+
+    def __post_init__(self) -> None:
+        isolation.refuse_limits(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ Extractor = Callable[[bytes, Limits], Extracted]
 _registered: dict[str, Extractor] = {}
 
 
+@checked
 def register_extractor(mime: str, extractor: Extractor | None) -> None:
     """Have files of a MIME type read by a function of the application; None takes it back.
 
@@ -126,6 +136,7 @@ def register_extractor(mime: str, extractor: Extractor | None) -> None:
         _registered[mime] = extractor
 
 
+@checked
 def read_document(
     source: str | Path | bytes | Readable, *, filename: str | None = None, limits: Limits | None = None
 ) -> Document:
@@ -151,6 +162,7 @@ def read_document(
     return extract_document(read_original(source, limit=limits.file_bytes, filename=filename), limits)
 
 
+@checked
 def extract_document(
     original: Original, limits: Limits | None = None, *, language: str | None = None
 ) -> Document:

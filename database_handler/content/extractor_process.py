@@ -14,10 +14,8 @@ import json
 import os
 import resource
 import socket
-import stat
 import struct
 import sys
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
@@ -58,7 +56,6 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as line:
         header, _ = receive(line)
         sys.path[:] = header["path"]
-        os.environ["TMPDIR"] = private_folder(header["temporary"])
         prepare()
         confine(header["memory_bytes"])
         language(b"a trial, so that what does not work at all does not look like a damaged document")
@@ -108,21 +105,6 @@ def send(
     line.sendall(FRAME.pack(len(encoded), len(body)) + encoded)
     _limit(line, deadline)
     line.sendall(body)
-
-
-def private_folder(temporary: str) -> str:
-    """Return a folder that nobody else can write to, made below `temporary` where it is not there yet.
-
-    The extractor unpacks its PDF library into the temporary folder and loads it from there. In one that is
-    shared, whoever came first could have put another library in its place.
-    """
-    folder = os.path.join(temporary, f"database-handler-{os.getuid()}")  # noqa: PTH118 - a quick start
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)  # noqa: PTH102
-    found = os.lstat(folder)
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
-        return folder
-    return tempfile.mkdtemp(prefix="database-handler-", dir=temporary)
 
 
 def prepare() -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from database_handler.content.errors import EmptyFile, FileTooLarge, NotARegularFile, UnreadableFile
+from database_handler.utils.arguments import checked
 
 __all__ = [
     "FOLDER_FLAGS",
@@ -35,6 +36,7 @@ _NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOT
 FOLDER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+@runtime_checkable
 class Readable(Protocol):
     """Anything that gives bytes: an open file, a socket's file, `io.BytesIO`."""
 
@@ -158,6 +160,7 @@ def _read(source: Readable, size: int) -> bytes:
     raise failure
 
 
+@checked
 def fingerprint(path: str | Path, *, limit: int, root: Path | None = None) -> Fingerprint:
     """Return a file's size and checksum without keeping its bytes.
 
@@ -176,6 +179,7 @@ def fingerprint(path: str | Path, *, limit: int, root: Path | None = None) -> Fi
     return Fingerprint(size, digest.hexdigest())
 
 
+@checked
 def read_original(
     source: str | Path | bytes | Readable,
     *,

@@ -20,18 +20,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
 from database_handler.content.errors import NotARegularFile, Refusal, UnreadableFile, UnusableName
+from database_handler.utils.choices import Choice
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.validators import filename, storage_uri
 
 __all__ = ["FileReport", "FolderReport", "Found", "Held", "Outcome", "Plan", "Walk", "plan_import", "walk"]
 
 
-class Outcome(StrEnum):
+class Outcome(Choice):
     """How the import of one file ended."""
 
     STORED = "stored"

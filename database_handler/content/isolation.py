@@ -9,25 +9,37 @@ with none, and those of its parent stay the parent's.
 import atexit
 import importlib.util
 import json
+import math
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from database_handler.content import extractor_process
 from database_handler.content.errors import DamagedFile, ExtractionTimeout, ExtractorUnavailable
-from database_handler.core.exceptions import MissingExtra
+from database_handler.core.exceptions import InvalidValue, MissingExtra
 
-__all__ = ["DOCUMENTS", "PROCESSES", "Program", "ask", "available", "close", "processes", "require"]
+__all__ = [
+    "DOCUMENTS",
+    "PROCESSES",
+    "Program",
+    "ask",
+    "available",
+    "close",
+    "processes",
+    "refuse_limits",
+    "require",
+]
 
 PROCESSES = min(4, os.cpu_count() or 1)
 _START_SECONDS = 30.0  # loading the packages from a cold disk must not count against the first file
@@ -44,6 +56,14 @@ class Program:
 
 
 DOCUMENTS = Program(Path(extractor_process.__file__), "document", ("kreuzberg",), "documents")
+
+
+def refuse_limits(limits: Any) -> None:
+    """Raise `InvalidValue` unless each limit is a number above 0, and whole if it is not `seconds`."""
+    for field in fields(limits):
+        value, kinds = getattr(limits, field.name), (int, float) if field.name == "seconds" else (int,)
+        if type(value) not in kinds or not 0 < value < math.inf:
+            raise InvalidValue(f"limits: {field.name} is a{' whole' * (kinds == (int,))} number above 0")
 
 
 def available(program: Program = DOCUMENTS) -> bool:
@@ -69,6 +89,7 @@ class _Child:
 
     def __init__(self, program: Program, memory_bytes: int) -> None:
         self.program, self.memory_bytes = program, memory_bytes
+        temporary = _temporary_folder()
         self._line, theirs = socket.socketpair()
         with theirs:
             # -I: neither the environment nor the script's folder says what is imported; the paths are sent.
@@ -77,20 +98,19 @@ class _Child:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath},  # none of the application's secrets
+                env={"PATH": os.defpath, "TMPDIR": temporary},  # none of the application's secrets
                 cwd="/",
                 start_new_session=True,  # Ctrl-C at a terminal is the application's to handle
             )
         paths = [str(Path(entry).resolve()) for entry in sys.path if entry]
-        try:  # there may be no temporary folder either
-            header = {"path": paths, "memory_bytes": memory_bytes, "temporary": tempfile.gettempdir()}
-            self._exchange(header, b"", _START_SECONDS)
+        try:
+            self._exchange({"path": paths, "memory_bytes": memory_bytes}, b"", _START_SECONDS)
         except (OSError, EOFError):
             self.end()
             raise ExtractorUnavailable(
                 f"the process that reads {program.reads}s does not start within {memory_bytes:,} bytes of "
                 f"memory and {_START_SECONDS:g} s; allow more, or see whether the packages of the "
-                f"{program.extra} extra work and the temporary folder can be written to"
+                f"{program.extra} extra work"
             ) from None
 
     def _exchange(
@@ -139,6 +159,32 @@ class _Child:
         """Forget a child of the process that this one was forked from."""
         self._line.close()
         self._process.returncode = 0  # it is not ours to wait for
+
+
+def _temporary_folder() -> str:
+    """Return a folder for children that nobody else can write to.
+
+    A child unpacks its libraries into it and loads them from there. In one that is shared, whoever came first
+    could have put another library in its place.
+    """
+    try:
+        return _private_folder(Path(tempfile.gettempdir()))
+    except OSError as error:
+        reason = type(error).__name__
+    raise ExtractorUnavailable(
+        f"the processes that read files need a temporary folder that can be written to ({reason}); name one "
+        "in TMPDIR"
+    )
+
+
+def _private_folder(temporary: Path) -> str:
+    folder = temporary / f"database-handler-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        return str(folder)
+    return tempfile.mkdtemp(prefix="database-handler-", dir=temporary)
 
 
 class _Pool:

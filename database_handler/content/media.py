@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
@@ -82,10 +82,7 @@ class MediaLimits:
     file_bytes: int = 1 << 40
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            kinds = (int, float) if name == "seconds" else (int,)
-            if type(value) not in kinds or not 0 < value < math.inf:
-                raise InvalidValue(f"limits: {name} is a{' whole' * (kinds == (int,))} number above 0")
+        isolation.refuse_limits(self)
 
 
 @dataclass(frozen=True, slots=True)

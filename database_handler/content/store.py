@@ -28,6 +28,8 @@ from database_handler.content.errors import (
 from database_handler.content.files import Readable, chunks, open_regular
 from database_handler.content.store_folder import Folder
 from database_handler.core.exceptions import ConfigurationError, InvalidValue
+from database_handler.utils.arguments import checked
+from database_handler.utils.text import verbatim
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -59,6 +61,7 @@ def uri_of(checksum: str) -> str:
     return SCHEME + _name_of(checksum)
 
 
+@checked
 def checksum_of(uri: str) -> str:
     """Return the checksum that a ``store:`` URI names; any other text is an `InvalidValue`."""
     if found := _URI.fullmatch(uri):
@@ -134,6 +137,7 @@ class FileStore:
 
     # --------------------------------------------------------------------------------------------- in, out
 
+    @checked
     def put(
         self,
         source: str | Path | bytes | Readable,
@@ -250,6 +254,7 @@ class FileStore:
         """Take a file away whatever refers to it, and tell whether it was there; see `Files.sweep`."""
         return self._place.remove(_name_of(checksum_of(uri)))
 
+    @checked
     def iterate(self, folder: str | None = None) -> Iterator[StoredFile]:
         """Give the files in the order of their checksums.
 
@@ -258,6 +263,8 @@ class FileStore:
         folder : str, optional
             Only those whose checksum begins with these two digits (see `FOLDERS`).
         """
+        if folder is not None and folder not in FOLDERS:
+            raise InvalidValue("folder: two hexadecimal digits are wanted, such as 0f")
         for outer in FOLDERS if folder is None else (folder,):
             yield from self._listed(f"sha256/{outer}")
 
@@ -297,8 +304,10 @@ class FileStore:
         """Remove what writers that died left unfinished, and return how many files that were."""
         return self._place.clear_unfinished()
 
+    @checked
     def claim(self, owner: str) -> None:
         """Note down that a database refers to files here; done once for each store object."""
+        owner = verbatim(owner)
         if owner in self._claimed:
             return
         name = f"{_OWNERS}/{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
@@ -317,9 +326,10 @@ class FileStore:
                     found.append(file.read(1000).decode("utf-8", "replace"))
         return found
 
+    @checked
     def disown(self, owner: str) -> bool:
         """Forget a database that is gone, so that its files can be swept; tell whether it was known."""
-        self._claimed.discard(owner)
+        self._claimed.discard(verbatim(owner))
         return self._place.remove(f"{_OWNERS}/{hashlib.sha256(owner.encode()).hexdigest()[:32]}")
 
 

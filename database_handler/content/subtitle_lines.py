@@ -19,6 +19,7 @@ from functools import lru_cache
 
 from database_handler.content.subtitle_words import ARTICLES, CONJUNCTIONS, TITLES
 from database_handler.core.exceptions import InvalidValue
+from database_handler.utils.text import plain_text
 from database_handler.utils.validators import canonical_language, verbatim
 
 __all__ = ["LineRule", "clusters", "line_rule", "subtitle_lines"]
@@ -49,7 +50,7 @@ class LineRule:
 
     def cells(self, text: str) -> int:
         """Return the width in cells: a full-width character takes two."""
-        return sum(_width(character, self.wide) for character in text)
+        return sum(_width(character, self.wide) for character in plain_text(text))
 
     @property
     def line_cells(self) -> int:

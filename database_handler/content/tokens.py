@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Final
 
+from database_handler.utils.arguments import checked
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.text import plain_text
 from database_handler.utils.token_spans import Token, TokenKind, Tokens
@@ -36,6 +37,7 @@ _ELIDING: Final = frozenset(
 _COLON: Final = frozenset({"fi", "sv"})
 
 
+@checked
 def tokenize(text: str, language: str = "und") -> Tokens:
     """Cut a text into tokens; the time grows with its length and nothing else.
 
@@ -54,6 +56,7 @@ def tokenize(text: str, language: str = "und") -> Tokens:
     return Tokens.unchecked(text, [start for start, _ in spans], [end for _, end in spans])
 
 
+@checked
 def detokenize(tokens: Tokens, texts: Sequence[str] | None = None) -> str:
     """Put a text together again from its tokens and the gaps between them: exactly what was tokenized.
 

@@ -23,6 +23,7 @@ __all__ = [
     "Change",
     "Draft",
     "Record",
+    "Value",
     "bound_tables",
     "derived",
     "draft_of",
@@ -113,8 +114,10 @@ class _Refusing(
 
         Unlike pydantic's, which takes any value as it is: a changed copy is how a frozen record is edited.
         """
+        if update is not None and not isinstance(update, Mapping):
+            raise InvalidValue(f"model_copy: update is a mapping, not a {type(update).__name__}")
         if not update:
-            return super().model_copy(deep=deep)
+            return super().model_copy(deep=bool(deep))
         return self.model_validate({**self.__dict__, **validated_changes(type(self), update)})
 
 
@@ -127,6 +130,10 @@ def _refused(model: type[BaseModel], validate: Callable[[], T]) -> T:
     except pydantic.ValidationError as error:
         refusal = _refusal(model, error)
     raise refusal
+
+
+class Value(_Refusing, frozen=True):
+    """What a call gives back, and no table holds."""
 
 
 class Draft(_Refusing, frozen=True):

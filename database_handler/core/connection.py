@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from copy import copy
+from math import inf
 from random import SystemRandom
-from threading import Event, Lock, Thread
+from threading import Event, Lock, RLock, Thread
 from time import monotonic
 from typing import cast
 from weakref import WeakSet
@@ -91,7 +92,7 @@ class ConnectionPool(ThreadedConnectionPool):
 
     def _forget(self) -> None:
         """Start out empty; in a forked child too, where a thread that is not there may hold the lock."""
-        self._mutex = Lock()
+        self._mutex = RLock()  # so that `close` can tell that its own thread is inside
         self._idle: list[Link] = []
         self._busy: set[Link] = set()
         self._waiters: deque[_Waiter] = deque()
@@ -101,6 +102,7 @@ class ConnectionPool(ThreadedConnectionPool):
         self._orphans: deque[Link] = deque()
         self._keyed: dict[Hashable, LentConnection] = {}
         self._counts = PoolCounts()
+        self._look_again = 0.0
         self._closing = Event()
         self._quiet = Event()
 
@@ -260,6 +262,7 @@ class ConnectionPool(ThreadedConnectionPool):
             raise ReleasedConnection
         reason = self._unfit(link, discard=discard)
         link.idle_since = monotonic()
+        link.watched = False
         with self._mutex:
             self._counts.wait.add(link.waited)
             self._counts.use.add(link.idle_since - link.borrowed_at)
@@ -324,8 +327,22 @@ class ConnectionPool(ThreadedConnectionPool):
         while self._orphans:
             link = self._orphans.popleft()
             if link in self._busy:
-                _log.warning("connection_not_returned", holder=link.holder())
+                _log.warning("connection_not_returned", holder=link.holder(), stack=link.borrowed_in())
                 self._end(link, Closed.FORGOTTEN)
+        if monotonic() >= self._look_again:
+            self._warn_of_long_holds()
+
+    def _warn_of_long_holds(self) -> None:
+        """Tell of each connection that may have been forgotten; whoever comes by looks, now and then."""
+        longest = self._config.pool_hold_warning
+        if longest is None:
+            self._look_again = inf
+            return
+        self._look_again = monotonic() + min(longest / 2, 1)
+        with self._mutex:
+            held = [link for link in self._busy if link.held_longer(longest)]
+        for link in held:
+            _log.warning("connection_held_long", holder=link.holder(), stack=link.borrowed_in())
 
     # ---------------------------------------------------------------------------------------------- connect
 
@@ -427,7 +444,11 @@ class ConnectionPool(ThreadedConnectionPool):
         """End every session: idle ones now, lent ones when they come back, or after `timeout` seconds.
 
         Whoever waits, or comes later, gets `PoolClosed` at once. A second call waits for the same end.
+        In the handler of a signal that came amid a borrow or a return, it is done in a thread of its own.
         """
+        if self._mutex._is_owned():  # type: ignore[attr-defined]  # what `threading.Condition` asks as well
+            Thread(target=self.close, args=(timeout,), name="database-handler-close").start()
+            return
         deadline = monotonic() + timeout
         with self._mutex:
             self.closed = True
@@ -479,6 +500,7 @@ class ConnectionPool(ThreadedConnectionPool):
             return cast("driver.connection", self._keyed[key])
         lease = self.borrow(purpose="getconn")
         lease.tainted = True
+        lease.trace()
         lease.connection.autocommit = False
         lent = LentConnection(lease)
         if key is not None:

@@ -66,9 +66,18 @@ def _harmless(part: sql.Composable) -> sql.Composable:
         return sql.Literal(adapted(part.wrapped, "of sql.Literal"))
     if isinstance(part, sql.Identifier) and any("\0" in name for name in part.strings):
         raise InvalidSql("a name in sql.Identifier holds a NUL character")
+    if isinstance(part, sql.Identifier) and any(_too_long(name) for name in part.strings):
+        raise InvalidSql(f"a name in sql.Identifier has over {_NAME_BYTES} bytes; PostgreSQL would cut it")
     if type(part) not in (sql.SQL, sql.Identifier, sql.Placeholder):
         raise InvalidSql(f"a query is made of psycopg2.sql objects; a {type(part).__name__} is none of them")
     return part
+
+
+_NAME_BYTES = 63
+
+
+def _too_long(name: str) -> bool:
+    return len(name) > _NAME_BYTES // 4 and len(name.encode(errors="surrogatepass")) > _NAME_BYTES
 
 
 _QUERIES = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "SHOW", "EXPLAIN"})

@@ -12,7 +12,7 @@ import psycopg2.extensions as driver
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import ReleasedConnection
-from database_handler.core.link import Link, open_connection
+from database_handler.core.link import Link, open_connection, stack
 
 __all__ = ["Lease", "LentConnection", "Owner", "dedicated"]
 
@@ -94,6 +94,10 @@ class Lease:
     def guard(self, seconds: float | None) -> AbstractContextManager[None]:
         """Cut the connection when the block takes longer: the call in it fails as a lost connection."""
         return _UNGUARDED if seconds is None else self._live().fuse.guard(seconds)
+
+    def trace(self) -> None:
+        """Note where it was borrowed, which is told when it is held for too long or never given back."""
+        self._live().stack = stack()
 
     def release(self, *, discard: bool = False) -> None:
         """Give the connection back; one that is closed, cut or in a transaction is closed instead."""

@@ -7,11 +7,14 @@ whole seconds. After a fork the child holds none of its parent's connections.
 import os
 import select
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread, current_thread
 from time import monotonic
+from types import CodeType
 from typing import Any, Protocol
 from weakref import ReferenceType, WeakSet, ref
 
@@ -24,7 +27,7 @@ from database_handler.core.session import ping, prepare_connection
 from database_handler.core.startup import diagnose
 from database_handler.core.watchdog import Fuse
 
-__all__ = ["Borrower", "Link", "connect", "open_connection"]
+__all__ = ["Borrower", "Link", "connect", "open_connection", "stack"]
 
 _FRESH = 1.0  # seconds a connection may lie idle before it is asked whether its server still answers
 _CLOSE = 0.5  # seconds that the good-bye to the server may take
@@ -97,6 +100,21 @@ def _arguments(config: DatabaseConfig) -> dict[str, Any]:
     return config.connect_arguments()
 
 
+Stack = list[tuple[CodeType, int]]
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+_DEEPEST = 40  # frames
+
+
+def stack() -> Stack:
+    """Return the caller's frames and their lines, the innermost first; they keep no variable alive."""
+    frame = sys._getframe(1)
+    found: Stack = []
+    while frame is not None and len(found) < _DEEPEST:
+        found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+    return found
+
+
 class Borrower(Protocol):
     """What a link knows of the lease that holds it: which statement it sent last."""
 
@@ -115,6 +133,8 @@ class Link:
         self.thread = self.purpose = self.last_statement = ""
         self.borrowed_at = self.idle_since
         self.waited = 0.0
+        self.watched = False
+        self.stack: Stack = []
         self._lease: ReferenceType[Borrower] | None = None
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)
@@ -127,6 +147,8 @@ class Link:
         self.thread = current_thread().name
         self.purpose = purpose
         self.borrowed_at = monotonic()
+        self.stack = []
+        self.watched = True
 
     def holder(self) -> str:
         """Say which thread holds it, for what, for how long, and what it sent last."""
@@ -136,6 +158,20 @@ class Link:
         purpose = f" ({self.purpose})" if self.purpose else ""
         last = f", last statement {self.last_statement}" if self.last_statement else ""
         return f"{self.thread}{purpose} for {held:.1f} s{last}"
+
+    def held_longer(self, seconds: float) -> bool:
+        """Whether it is held for longer than that; True once for each borrow."""
+        if not self.watched or monotonic() - self.borrowed_at < seconds:
+            return False
+        self.watched = False
+        return True
+
+    def borrowed_in(self) -> str:
+        """Say by which lines of the application it was borrowed, the innermost first."""
+        frames = [(code, line) for code, line in self.stack if not code.co_filename.startswith(_PACKAGE)]
+        return (
+            " < ".join(f"{code.co_filename}:{line} in {code.co_name}" for code, line in frames) or "not noted"
+        )
 
     def is_lost(self) -> bool:
         """Whether it is known to be closed or cut."""

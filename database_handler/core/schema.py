@@ -8,13 +8,14 @@ project as it stands. The text of the statements is made in `database_handler.co
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from database_handler.core.columns import Backfill, Column, RenamedFrom, SqlType, column_of, unwrapped
 from database_handler.core.text_search import VECTOR_FUNCTION
-from database_handler.utils.errors import ConfigurationError
+from database_handler.utils.arguments import checked
+from database_handler.utils.errors import ConfigurationError, InvalidValue
 
 __all__ = [
     "LEASE",
@@ -90,6 +91,8 @@ class ForeignKey:
     on_delete: str
 
 
+T = TypeVar("T")
+
 # Who works on a row, and until when: taken by `claim`, and no part of the record.
 LEASE = (
     Column("lease_holder", "uuid", nullable=True),
@@ -153,22 +156,23 @@ class Table:
         by_hand: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self.key = tuple(key)
-        self.computed = tuple(computed)
-        self.checks = tuple(checks)
-        self.moves = {field: _moves(allowed) for field, allowed in (moves or {}).items()}
-        self.operational = tuple(operational)
+        self.key = _listed(name, "key", key, str)
+        self.computed = _listed(name, "computed", computed, Computed)
+        self.checks = _listed(name, "checks", checks, Check)
+        self.moves = _moves(name, moves or {})
+        self.operational = _listed(name, "operational", operational, Column)
         self.renamed_from = renamed_from
-        self.by_hand = _names(name, by_hand)
+        self.by_hand = _listed(name, "by_hand", by_hand, str)
         self.columns: tuple[Column, ...] = ()
         self.column_names: tuple[str, ...] = ()
         self.foreign_keys: tuple[ForeignKey, ...] = ()
-        self._own_indexes = tuple(indexes)
+        self._own_indexes = _listed(name, "indexes", indexes, Index)
         self._by_name: dict[str, Column] = {}
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
 
+    @checked
     def bind(self, model: type[BaseModel]) -> None:
         """Take the columns from `model`; `ConfigurationError` where it breaks a rule of the schema."""
         self.columns = tuple(column_of(model, name, field) for name, field in model.model_fields.items())
@@ -243,8 +247,12 @@ class Table:
         return tuple(column.name for column in self.columns if column.nullable and column.name in self.key)
 
     def column(self, name: str) -> Column:
-        """Return a column by its name (`KeyError` where there is none)."""
-        return self._by_name[name]
+        """Return a column by its name, or raise `InvalidValue`."""
+        try:
+            return self._by_name[name]
+        except (KeyError, TypeError):
+            refusal = InvalidValue(f"{self.name} has no such column; it has {', '.join(self._by_name)}")
+        raise refusal
 
     @property
     def indexes(self) -> tuple[Index, ...]:
@@ -262,14 +270,30 @@ class Table:
         return (*own, *unserved, *by_id)
 
 
-def _names(table: str, names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise ConfigurationError(f"table {table}: by_hand is a list of names, such as [{names!r}]")
-    return tuple(names)
+def _listed(table: str, what: str, values: object, kind: type[T]) -> tuple[T, ...]:
+    """Take a list of a declaration, or say what is one."""
+    such = "names" if kind is str else kind.__name__
+    if isinstance(values, str):
+        raise ConfigurationError(f"table {table}: {what} is a list of {such}, such as [{values[:60]!r}]")
+    items = tuple(values) if isinstance(values, Iterable) else (values,)
+    found = tuple(each for each in items if isinstance(each, kind))
+    if not isinstance(values, Iterable) or len(found) < len(items):
+        raise ConfigurationError(f"table {table}: {what} is a list of {such}")
+    return found
 
 
-def _moves(allowed: Mapping[Any, Iterable[Any]]) -> dict[str, tuple[str, ...]]:
-    return {str(state): tuple(map(str, following)) for state, following in allowed.items()}
+def _moves(table: str, moves: object) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Take the states that may follow each other, as text."""
+    if not isinstance(moves, Mapping) or not all(map(_are_moves, moves.values())):
+        raise ConfigurationError(f"table {table}: moves say for each field which states follow which")
+    return {
+        field: {str(state): tuple(map(str, following)) for state, following in allowed.items()}
+        for field, allowed in moves.items()
+    }
+
+
+def _are_moves(allowed: object) -> bool:
+    return isinstance(allowed, Mapping) and all(isinstance(each, Iterable) for each in allowed.values())
 
 
 def _foreign_keys(model: type[BaseModel]) -> Iterator[ForeignKey]:

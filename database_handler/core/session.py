@@ -13,7 +13,6 @@ from functools import lru_cache
 from itertools import count
 from time import perf_counter
 from typing import Any, LiteralString, Protocol, TypeVar, overload
-from uuid import UUID
 
 import psycopg2.extensions as driver
 from psycopg2 import sql
@@ -25,6 +24,7 @@ from database_handler.core.exceptions import (
     DatabaseHandlerError,
     InvalidSql,
     InvalidValue,
+    QueryCancelled,
     RecordNotFound,
     UnreadableValue,
     translated,
@@ -32,6 +32,7 @@ from database_handler.core.exceptions import (
 from database_handler.core.foreign_sql import Effect, Foreign
 from database_handler.core.parameters import Parameters, bound
 from database_handler.core.sql_text import SqlTextError, client_copy, statements
+from database_handler.core.typecasts import read_exactly
 from database_handler.utils.logger import get_logger, statement_event
 
 __all__ = [
@@ -129,6 +130,7 @@ class Borrowed(Protocol):
     """What a session needs of a borrowed connection."""
 
     last_statement: str
+    spoiled: bool
 
     @property
     def connection(self) -> driver.connection:
@@ -187,6 +189,8 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
         with lease.guard(limits.deadline if within is None else within):
             reply = _exchanged(connection, message)
     except DatabaseHandlerError as failure:
+        # Whoever cancelled may have done so twice, and the second would hit the next borrower's statement.
+        lease.spoiled = lease.spoiled or isinstance(failure, QueryCancelled)
         _failure_event(message, failure, perf_counter() - started, limits.slow_statement)
         raise
     statement_event(
@@ -210,7 +214,15 @@ def rendered(connection: driver.connection, message: Message) -> Message:
     if isinstance(message.text, bytes):
         return message
     with translated(connection, doing=message.name), connection.cursor() as cursor:
-        return replace(message, text=cursor.mogrify(message.text, message.parameters))
+        text = cursor.mogrify(message.text, message.parameters)
+    if len(text) > _LONGEST:
+        raise InvalidValue(
+            f"{message.name}: {len(text):,} bytes are to be sent; PostgreSQL reads less than 1 GiB"
+        )
+    return replace(message, text=text)
+
+
+_LONGEST = 2**30 - 64  # bytes; a longer message makes the server end the session
 
 
 def _exchanged(connection: driver.connection, message: Message) -> Reply:
@@ -254,12 +266,13 @@ def _read(cursor: driver.cursor, name: str) -> Reply:
     columns = tuple(column.name for column in cursor.description)
     try:
         rows = cursor.fetchall()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, RecursionError):
         found = _unreadable_column(cursor, len(columns))
     else:
         return Reply(rows, cursor.rowcount, cursor.statusmessage or "", columns)
     raise UnreadableValue(
-        f"{name}: column {columns[found]} holds a value that Python cannot: dates reach from year 1 to 9999",
+        f"{name}: column {columns[found]} holds a value that Python cannot: dates reach from year 1 to "
+        "9999 and are finite, times end before 24:00, and JSON is nested by some hundred levels",
         columns=[columns[found]],
     )
 
@@ -274,7 +287,7 @@ def _unreadable_column(cursor: driver.cursor, width: int) -> int:
 
     cursor.row_factory = begin
     cursor.scroll(0, mode="absolute")
-    with suppress(ValueError, OverflowError):
+    with suppress(ValueError, OverflowError, RecursionError):
         while cursor.fetchone() is not None:
             pass
     return row.index(_GAP) if _GAP in row else 0
@@ -289,19 +302,10 @@ def ping(connection: driver.connection) -> None:
         cursor.execute("SELECT")
 
 
-def _uuid(value: str | bytes | None, _: object) -> UUID | None:
-    return None if value is None else UUID(str(value))
-
-
-_UUID = driver.new_type((2950,), "UUID", _uuid)
-_UUIDS = driver.new_array_type((2951,), "UUID[]", _UUID)
-
-
 def prepare_connection(connection: driver.connection) -> None:
-    """Set a new connection up, without a round trip: autocommit, and UUIDs read as UUIDs."""
+    """Set a new connection up, without a round trip: autocommit, and values read as what they are."""
     connection.autocommit = True
-    driver.register_type(_UUID, connection)
-    driver.register_type(_UUIDS, connection)
+    read_exactly(connection)
 
 
 def _foreign(query: LiteralString | sql.Composable) -> Foreign:
@@ -435,9 +439,12 @@ class Session:
                 query, bound(parameters, self._executor.limits.max_parameter_bytes, own=True)
             )
         foreign = query if isinstance(query, Foreign) else _foreign(query)
-        return self._executor.send_foreign(
-            foreign, bound(parameters, self._executor.limits.max_parameter_bytes)
-        )
+        most = self._executor.limits.max_parameter_bytes
+        if isinstance(foreign.query, str) and len(foreign.query) > most:
+            raise InvalidSql(
+                f"a text of {len(foreign.query):,} characters; max_parameter_bytes allows {most:,}"
+            )
+        return self._executor.send_foreign(foreign, bound(parameters, most))
 
 
 _cursor_numbers = count(1)

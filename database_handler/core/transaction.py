@@ -64,6 +64,9 @@ class Lent(Borrowed, Protocol):
 
     tainted: bool
 
+    def trace(self) -> None:
+        """Note the caller's stack."""
+
     def release(self, *, discard: bool = False) -> None:
         """Give it back."""
 
@@ -293,6 +296,7 @@ class Transaction:
         if self._lease is None:
             self.deadline.check("unit of work")
             self._lease = self._in_time(self._lend)
+            self._lease.trace()
         return self._lease
 
     def _ready(self) -> tuple[Lent, str]:

@@ -152,6 +152,8 @@ class MigrationFailed(_OfVersions):
         The file.
     line, column : int
         Where the server places the error, or where the statement begins; from 1.
+    applied, rolled_back : tuple of str
+        The versions that the same run has done before, which stand.
     """
 
     def __init__(self, message: str, version: str, path: Path, line: int, column: int) -> None:
@@ -159,6 +161,17 @@ class MigrationFailed(_OfVersions):
         self.path = path
         self.line = line
         self.column = column
+        self.applied: tuple[str, ...] = ()
+        self.rolled_back: tuple[str, ...] = ()
+
+    def after(self, applied: Sequence[str], rolled_back: Sequence[str]) -> None:
+        """Say what the run has done before it failed."""
+        self.applied, self.rolled_back = tuple(applied), tuple(rolled_back)
+        for what, names in (("applied", applied), ("rolled back", rolled_back)):
+            if names:
+                stands = "stands" if len(names) == 1 else "stand"
+                told = f"This run has {what} {', '.join(names)} before, which {stands}."
+                self.args = (f"{self}\n{told}",)
 
 
 class DecisionNeeded(_OfVersions):

@@ -9,15 +9,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.base_model import Record
+from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
+from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.files.chain import Chain, Folder
 from database_handler.migrations.files.migration import Migration
-from database_handler.migrations.files.planning import Applied, Step, plan_down, plan_up, state_of
+from database_handler.migrations.files.planning import (
+    Applied,
+    Step,
+    has_another_down,
+    plan_down,
+    plan_up,
+    state_of,
+)
 from database_handler.migrations.reports import (
     MigrationItem,
     MigrationReport,
@@ -28,6 +37,7 @@ from database_handler.migrations.runner.history import History
 from database_handler.migrations.runner.locking import Kept
 from database_handler.migrations.runner.recording import head_of
 from database_handler.migrations.runner.running import FolderRun, Plan, RunOptions, connected
+from database_handler.utils.arguments import checked
 
 if TYPE_CHECKING:  # imported by the methods that need them
     from database_handler.migrations.generation.checking import Checked, Verified
@@ -51,6 +61,7 @@ APPLICATION_HISTORY = "application_migrations"
 Target = str | int | None
 
 
+@runtime_checkable
 class HasConfig(Protocol):
     """Anything that knows how to reach its database, such as a `Database`.
 
@@ -91,6 +102,7 @@ class MigrationManager:
         Seconds that a CREATE INDEX CONCURRENTLY, or the like, may take.
     """
 
+    @checked
     def __init__(
         self,
         database: DatabaseConfig | HasConfig | str,
@@ -112,7 +124,7 @@ class MigrationManager:
         self.versions = OWN_VERSIONS if versions is None else Path(versions)
         self.models = tuple(models or ())
         self._on_library = versions is not None and models is not None
-        own = self.versions.resolve() == OWN_VERSIONS.resolve()
+        own = _is_own(self.versions)
         usual = OWN_HISTORY if own else APPLICATION_HISTORY
         self.history_table = usual if history_table is None else history_table
         History(self.history_table)  # refuses a name that cannot be one
@@ -131,6 +143,7 @@ class MigrationManager:
     def _below(self) -> tuple[Folder, ...]:
         return (Folder(OWN_VERSIONS, OWN_HISTORY, _own_models(OWN_VERSIONS)),) if self._on_library else ()
 
+    @checked
     def runs(self, config: DatabaseConfig | None = None) -> list[FolderRun]:
         """Return the folders with the database that they are run against, files not read yet."""
         own = Folder(self.versions, self.history_table)
@@ -157,14 +170,16 @@ class MigrationManager:
             for run, migrations, history in zip(runs, files, histories, strict=True)
             for item in _items(run.table, migrations, history)
         )
-        return MigrationStatus(items=tuple(items), head=head_of(histories[-1]))
+        notes = tuple(note for run in runs if (note := run.folder.note))
+        return MigrationStatus(items=tuple(items), head=head_of(histories[-1]), notes=notes)
 
     def own_status(self) -> MigrationStatus:
         """Say how this manager's own versions stand, without those of the library below them."""
         found = self.status()
         own = tuple(item for item in found.items if item.history == self.history_table)
-        return MigrationStatus(items=own, head=found.head)
+        return MigrationStatus(items=own, head=found.head, notes=found.notes)
 
+    @checked
     def heads(self, session: Session) -> tuple[str | None, str | None]:
         """Return the newest version that is applied, asked through `session`, and the newest there is.
 
@@ -180,6 +195,7 @@ class MigrationManager:
 
     # -------------------------------------------------------------------------------------------- up and down
 
+    @checked
     def migrate(self, target: Target = None, dry_run: bool = False) -> MigrationReport:
         """Apply what is pending, up to and with `target`.
 
@@ -200,6 +216,7 @@ class MigrationManager:
         plans[-1] = lambda files, history: plan_up(files, history, target)
         return self._planned(runs, plans) if dry_run else self._run(runs, plans)
 
+    @checked
     def rollback(self, steps: int = 1, target: Target = None, dry_run: bool = False) -> MigrationReport:
         """Undo the last `steps` versions, or all that come after `target` (0 stands for before the first).
 
@@ -214,6 +231,7 @@ class MigrationManager:
         plans: list[Plan] = [lambda files, history: plan_down(files, history, steps, target)]
         return self._planned(runs, plans) if dry_run else self._run(runs, plans)
 
+    @checked
     def migrate_schemas(
         self,
         pattern: str,
@@ -251,13 +269,16 @@ class MigrationManager:
         head = None
         for run in runs:
             _ = run.files  # all files are found sound before anything runs
-        with connected(self.config) as lease:
-            for run, plan in zip(runs, plans, strict=True):
-                steps, head = run.run(lease, plan)
-                done += steps
+        try:
+            with connected(self.config) as lease:
+                for run, plan in zip(runs, plans, strict=True):
+                    head = run.run(lease, plan, done)
+        except MigrationFailed as failed:
+            failed.after(_names(done, "up"), _names(done, "down"))
+            raise
         return MigrationReport(
-            applied=tuple(step.migration.name for step in done if step.direction == "up"),
-            rolled_back=tuple(step.migration.name for step in done if step.direction == "down"),
+            applied=_names(done, "up"),
+            rolled_back=_names(done, "down"),
             head=head,
             seconds=time.monotonic() - started,
         )
@@ -294,6 +315,7 @@ class MigrationManager:
 
     # --------------------------------------------------------------------------------------- models and files
 
+    @checked
     def generate(self, message: str, *, drop: Mapping[str, str] | None = None) -> "Generated":
         """Write the version that makes of the files' schema what the models say, proven on scratch copies.
 
@@ -327,6 +349,7 @@ class MigrationManager:
 
         return verify(self.config, self.chain)
 
+    @checked
     def squash(self, upto: str | int) -> "Squashed":
         """Write one file in the place of the versions up to `upto`, proven to make the same schema."""
         from database_handler.migrations.generation.squashing import squash
@@ -346,6 +369,7 @@ class MigrationManager:
 
         return renew_lock(self.config, self.runs()[-1])
 
+    @checked
     def lint(self, paths: Iterable[str | Path] = (), *, sizes: bool = False) -> "LintReports":
         """Tell which statements would lock, rewrite or lose more than they need to.
 
@@ -368,6 +392,7 @@ class MigrationManager:
 
         return drift(self.config, self.runs())
 
+    @checked
     def adopt(
         self,
         message: str,
@@ -394,6 +419,7 @@ class MigrationManager:
         wishes = Wishes(renamed or {}, drop or {}, backfill or {})
         return adopt(self.config, self.runs, message, wishes)
 
+    @checked
     def compare(self, other: "DatabaseConfig | HasConfig | str") -> "Comparison":
         """Compare with another database: the versions of each, and the difference of their schemas."""
         from database_handler.migrations.live.comparing import compare
@@ -401,6 +427,7 @@ class MigrationManager:
         config = _config_of(other).for_migrations()
         return compare(self.config, self.runs(), config, self.runs(config))
 
+    @checked
     def preflight(
         self, *, timeout: float = 30.0, read_from: "DatabaseConfig | HasConfig | str | None" = None
     ) -> "PreflightReport":
@@ -418,6 +445,7 @@ class MigrationManager:
         reading = self.config if read_from is None else _config_of(read_from)
         return preflight(self.config, self.runs(), reading, timeout=timeout)
 
+    @checked
     def baseline(self, version: str | int, *, allow_differences: bool = False) -> "BaselineReport":
         """Record the versions up to `version` as applied, in a database that has their schema already.
 
@@ -430,11 +458,16 @@ class MigrationManager:
 
         return baseline(self.config, self.runs, version, allow_differences=allow_differences)
 
+    @checked
     def write_baseline(self, message: str = "baseline") -> "BaselineReport":
         """Write the first version of an empty folder out of the live schema; here it counts as applied."""
         from database_handler.migrations.live.baseline import write_baseline
 
         return write_baseline(self.config, self.runs, message)
+
+
+def _names(steps: Sequence[Step], direction: str) -> tuple[str, ...]:
+    return tuple(step.migration.name for step in steps if step.direction == direction)
 
 
 def _config_of(database: DatabaseConfig | HasConfig | str) -> DatabaseConfig:
@@ -443,9 +476,17 @@ def _config_of(database: DatabaseConfig | HasConfig | str) -> DatabaseConfig:
     return database if isinstance(database, DatabaseConfig) else database.config
 
 
+def _is_own(versions: Path) -> bool:
+    try:
+        return versions.resolve() == OWN_VERSIONS.resolve()
+    except (OSError, ValueError):
+        pass
+    raise InvalidValue("versions: no folder has such a path")
+
+
 def _own_models(versions: Path) -> tuple[type[Record], ...]:
     """Return this library's entities where the folder is its own; a plain folder has no models."""
-    if versions.resolve() != OWN_VERSIONS.resolve():
+    if not _is_own(versions):
         return ()
     from database_handler.models import ENTITIES
 
@@ -474,4 +515,5 @@ def _items(
             history=table,
             origin=row.origin if row else "run",
             progress=row.progress.told if row and row.progress else None,
+            another_down=bool(migration and row and has_another_down(migration, row)),
         )

@@ -1,10 +1,13 @@
 """What the manager's runs tell: frozen values, each of which is JSON by `model_dump_json`."""
 
 import datetime as dt
+from typing import ClassVar
 
-from pydantic import BaseModel
+from pydantic import Field
 
+from database_handler.core.base_model import Value
 from database_handler.migrations.files.planning import Origin, State
+from database_handler.migrations.verdicts import Judged
 
 __all__ = [
     "MigrationItem",
@@ -15,7 +18,7 @@ __all__ = [
 ]
 
 
-class MigrationItem(BaseModel, frozen=True):
+class MigrationItem(Value, frozen=True):
     """One version: its file against its row of the history.
 
     Attributes
@@ -27,6 +30,8 @@ class MigrationItem(BaseModel, frozen=True):
         squashed file that takes the place of versions that were run.
     progress : str or None
         How far a partial one came.
+    another_down : bool
+        Whether its way down was changed since; the new one is what a rollback runs.
     """
 
     number: int
@@ -40,19 +45,25 @@ class MigrationItem(BaseModel, frozen=True):
     history: str = ""
     origin: Origin = "run"
     progress: str | None = None
+    another_down: bool = False
 
 
-class MigrationStatus(BaseModel, frozen=True):
+class MigrationStatus(Judged, Value, frozen=True):
     """Every version in order, and the name of the last one that is applied.
 
     Attributes
     ----------
     head : str or None
         Of the last history, where there are two.
+    notes : tuple of str
+        What no command refuses and somebody should look at: a folder without its `versions.lock`.
     """
+
+    verdicts: ClassVar = ("pending", "at_head")
 
     items: tuple[MigrationItem, ...]
     head: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -65,7 +76,7 @@ class MigrationStatus(BaseModel, frozen=True):
         return all(item.state == "applied" for item in self.items)
 
 
-class PlannedStatement(BaseModel, frozen=True):
+class PlannedStatement(Value, frozen=True):
     """A statement of a dry run: where it stands, and what it was measured to do on a copy of the schema.
 
     Attributes
@@ -79,12 +90,12 @@ class PlannedStatement(BaseModel, frozen=True):
     line: int
     sql: str
     transactional: bool = True
-    locks: dict[str, str] = {}
+    locks: dict[str, str] = Field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
     scans: tuple[str, ...] = ()
 
 
-class PlannedMigration(BaseModel, frozen=True):
+class PlannedMigration(Value, frozen=True):
     """What a dry run found to do: a version, and the SQL that would be sent for it.
 
     Attributes
@@ -99,8 +110,10 @@ class PlannedMigration(BaseModel, frozen=True):
     unmeasured: str | None = None
 
 
-class MigrationReport(BaseModel, frozen=True):
+class MigrationReport(Judged, Value, frozen=True):
     """What a run did, in the order in which it was done."""
+
+    verdicts: ClassVar = ("changed",)
 
     applied: tuple[str, ...] = ()
     rolled_back: tuple[str, ...] = ()

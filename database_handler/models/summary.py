@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from database_handler.core.base_model import Draft, Record, derived
 from database_handler.core.schema import Index, References, Table, search_vector
 from database_handler.utils.validators import (
+    Choice,
     Count,
     InvalidValue,
     JsonObject,
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class SummaryKind(StrEnum):
+class SummaryKind(Choice):
     """How much a summary says."""
 
     HEADLINE = "headline"
@@ -47,7 +48,7 @@ class SummaryKind(StrEnum):
     BULLETS = "bullets"
 
 
-class ContentFormat(StrEnum):
+class ContentFormat(Choice):
     """How a text is marked up."""
 
     PLAIN = "plain"
@@ -174,7 +175,7 @@ class NewSummary(Draft, frozen=True):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy; another content is cleaned by the format and judged by the kind that the copy will have."""
-        changes = prepared(completed(update, self)) if update else None
+        changes = prepared(completed(update, self)) if update and isinstance(update, Mapping) else update
         return super().model_copy(update=changes, deep=deep)
 
 

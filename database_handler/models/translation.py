@@ -1,6 +1,5 @@
 """A translation of a text source or of a summary, into one language."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from database_handler.core.base_model import Draft, Record, derived
 from database_handler.core.schema import LEASE, Check, Index, References, Table, search_vector
 from database_handler.utils.validators import (
+    Choice,
     Count,
     JsonObject,
     LanguageCode,
@@ -31,7 +31,7 @@ TOKENS_FIT = (
 )
 
 
-class TranslationStatus(StrEnum):
+class TranslationStatus(Choice):
     """How far a translation has come."""
 
     DRAFT = "draft"

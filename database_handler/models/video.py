@@ -1,6 +1,5 @@
 """A video of the project: its file, and what is known of the file."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from database_handler.core.base_model import Draft, Record
 from database_handler.core.schema import LEASE, Index, References, Table
 from database_handler.utils.validators import (
     Checksum,
+    Choice,
     Count,
     Duration,
     FrameRate,
@@ -25,7 +25,7 @@ from database_handler.utils.validators import (
 __all__ = ["NewVideo", "Video", "VideoStatus"]
 
 
-class VideoStatus(StrEnum):
+class VideoStatus(Choice):
     """How far the work on a video has come."""
 
     PENDING = "pending"

@@ -10,10 +10,13 @@ from xml.sax.saxutils import escape
 
 from database_handler.core.base_model import Record, draft_of
 from database_handler.core.schema import TENANT, ForeignKey, Table
+from database_handler.utils.arguments import checked
+from database_handler.utils.errors import InvalidValue
 
 __all__ = ["json_schemas", "mermaid", "svg"]
 
 
+@checked
 def json_schemas(records: Iterable[type[Record]]) -> dict[str, dict[str, Any]]:
     """Return the JSON Schema (draft 2020-12) of each draft, as it is taken, and record, as it is given."""
     found: dict[str, dict[str, Any]] = {}
@@ -29,6 +32,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # -------------------------------------------------------------------------------------------------- Mermaid
 
 
+@checked
 def mermaid(tables: Sequence[Table]) -> str:
     """Return the tables and their references as a Mermaid ``erDiagram``."""
     lines = ["erDiagram"]
@@ -97,8 +101,11 @@ class _Box:
         return self.y + _HEAD + _LINE * self.table.column_names.index(name) + _LINE // 2 + 4
 
 
+@checked
 def svg(tables: Sequence[Table]) -> str:
     """Return the tables and their references as an SVG picture; what is referred to stands on the left."""
+    if not tables:
+        raise InvalidValue("svg: there is no table to draw")
     boxes = _placed(tables)
     width = max(box.x for box in boxes.values()) + _WIDTH + 40
     height = max(box.y + box.height for box in boxes.values()) + 40

@@ -9,7 +9,6 @@ import builtins
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -40,6 +39,7 @@ from database_handler.repositories.filters import Order, Where, parse_filters, p
 from database_handler.repositories.metadata import MetadataCheck
 from database_handler.repositories.pages import Page
 from database_handler.repositories.resources import Resources
+from database_handler.utils.choices import Choice
 
 __all__ = ["Outcome", "Repository", "Upserted"]
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 COPY_FROM = 200  # rows from which COPY, with its two round trips more, beats one INSERT
 
 
-class Outcome(StrEnum):
+class Outcome(Choice):
     """What an upsert did to a row."""
 
     INSERTED = "inserted"
@@ -130,7 +130,7 @@ class Repository(Generic[D, R]):
         InvalidValue
             Something is no draft, or two of them have one key; both positions are named.
         """
-        checked = [self._draft(draft, place) for place, draft in enumerate(_each(drafts, "create_many"))]
+        checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "create_many"))]
         self._refuse_duplicates(checked)
         if not checked:
             return []
@@ -205,7 +205,7 @@ class Repository(Generic[D, R]):
 
     def get_many(self, ids: Iterable[UUID | str]) -> builtins.list[R]:
         """Return the records found, in the order asked; an id asked twice comes twice."""
-        asked = [as_uuid(id) for id in _each(ids, "get_many")]
+        asked = [as_uuid(id) for id in each_of(ids, "get_many")]
         if not asked:
             return []
         rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
@@ -387,7 +387,7 @@ class Repository(Generic[D, R]):
             Some are missing, not at the version expected, or may not make their move: all such are named,
             and nothing was written.
         """
-        asked = [self._change(change, place) for place, change in enumerate(_each(changes, "update_many"))]
+        asked = [self._change(change, place) for place, change in enumerate(each_of(changes, "update_many"))]
         _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
         if not asked:
             return []
@@ -508,7 +508,7 @@ class Repository(Generic[D, R]):
 
         NULLs in a key are equal. The outcomes come in the order given.
         """
-        checked = [self._draft(draft, place) for place, draft in enumerate(_each(drafts, "upsert_many"))]
+        checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "upsert_many"))]
         self._refuse_duplicates(checked)
         if not checked:
             return []
@@ -567,7 +567,7 @@ class Repository(Generic[D, R]):
 
     def delete_many(self, ids: Iterable[UUID | str]) -> int:
         """Take records away in one statement, all or none, and return how many there were."""
-        asked = [as_uuid(id) for id in _each(ids, "delete_many")]
+        asked = [as_uuid(id) for id in each_of(ids, "delete_many")]
         if not asked:
             return 0
         gone, ambiguous = self._session.one(
@@ -647,7 +647,7 @@ def _change_row(
     return {**given, **valid, **{f"set_{name}": name in valid for name in partial}}
 
 
-def _each(values: Iterable[T], call: str) -> Iterable[T]:
+def each_of(values: Iterable[T], call: str) -> Iterable[T]:
     if isinstance(values, Iterable):
         return values
     raise InvalidValue(f"{call} takes a list, or any other iterable, not a {type(values).__name__}")

@@ -30,8 +30,9 @@ from database_handler.core.exceptions import ConfigurationError, ContentError, I
 from database_handler.core.parameters import Parameters
 from database_handler.core.schema import TENANT
 from database_handler.core.session import Foreign, Query, Reply, Session, Statement
-from database_handler.repositories.base import Repository
+from database_handler.repositories.base import Repository, each_of
 from database_handler.repositories.resources import Resources
+from database_handler.utils.arguments import checked
 from database_handler.utils.validators import storage_uri
 
 if TYPE_CHECKING:
@@ -158,7 +159,10 @@ class UnitFiles:
 
     def put_many(self, contents: Iterable[bytes]) -> "list[StoredFile]":
         """Keep files as `put` does, in one round trip for all of them."""
-        given = list(contents)
+        given = list(each_of(contents, "put_many"))
+        for place, content in enumerate(given):
+            if not isinstance(content, bytes):
+                raise InvalidValue(f"put_many: position {place} is a {type(content).__name__}, not bytes")
         self._hold([sha256(content).hexdigest() for content in given])
         return [self.store.put(content) for content in given]
 
@@ -289,6 +293,7 @@ class Files:
 
     # ------------------------------------------------------------------------------------------------ sweep
 
+    @checked
     def sweep(self, *, dry_run: bool = False, on_progress: Progress | None = None) -> SweepReport:
         """Remove the files that no row refers to; any number may run at once, beside any writer.
 
@@ -408,6 +413,7 @@ class Files:
 
     # ------------------------------------------------------------------------------------------------ check
 
+    @checked
     def check(
         self,
         project_id: UUID | None = None,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Statement
+from database_handler.utils.text import plain_text
 
 __all__ = ["MissingPage", "MissingTranslation", "cursor_of", "missing", "place_after"]
 
@@ -57,9 +58,9 @@ def cursor_of(query: Sequence[str], rows: Sequence[tuple[Any, ...]], limit: int)
 def place_after(query: Sequence[str], cursor: object) -> tuple[UUID, UUID, str]:
     """Return where a page goes on, as the statement binds it; a cursor of another call is refused."""
     try:
-        mark, text, language = str(cursor).split(".")
+        mark, text, language = plain_text(cursor).split(".")
         place = UUID(hex=text)
-    except ValueError:
+    except ValueError:  # no text, or not of that form
         mark, place, language = "", UUID(int=0), ""
     if mark != _mark(query) or language not in query:
         raise InvalidValue("after: no cursor of this call; pass page.next_cursor as it was given")

@@ -1,6 +1,7 @@
 """Keyset pages: the next page begins after the last row seen, so that depth costs nothing.
 
-A cursor is opaque text that holds the ordering values of that row and a mark of the query it belongs to.
+A cursor is opaque text that holds the ordering values of that row, sealed with a mark of the query it belongs
+to: altered anywhere, or given to another query, it is refused. It hides nothing.
 NULLs come last going up and first going down (PostgreSQL's default), in mixed directions too.
 """
 
@@ -51,17 +52,22 @@ def fingerprint(table: str, where: Where, order: Order) -> str:
 def encode(mark: str, record: Record, order: Order) -> str:
     """Return the cursor that stands after `record`."""
     values = [to_jsonable_python(getattr(record, name)) for name, _ in order.columns]
-    return base64.urlsafe_b64encode(json.dumps([mark, *values]).encode()).decode().rstrip("=")
+    return _sealed(mark, values)
+
+
+def _sealed(mark: str, values: list[Any]) -> str:
+    seal = hashlib.sha256(json.dumps([mark, *values]).encode()).hexdigest()[:16]
+    return base64.urlsafe_b64encode(json.dumps([seal, *values]).encode()).decode().rstrip("=")
 
 
 def decode(model: type[Record], mark: str, order: Order, cursor: str) -> list[Any]:
     """Return the ordering values in a cursor; `InvalidValue` for one that is damaged or of another query."""
     refusal = InvalidValue("after: no cursor of this query; pass page.next_cursor as it was given")
     try:
-        found = json.loads(base64.b64decode(_padded(cursor), altchars=b"-_", validate=True))
-        if found[0] == mark and len(found) == len(order.columns) + 1:
+        _, *values = json.loads(base64.b64decode(_padded(cursor), altchars=b"-_", validate=True))
+        if _sealed(mark, values) == cursor:
             names = [name for name, _ in order.columns]
-            return [_value(model, name, value) for name, value in zip(names, found[1:], strict=True)]
+            return [_value(model, name, value) for name, value in zip(names, values, strict=True)]
     except (binascii.Error, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise refusal from None
     raise refusal

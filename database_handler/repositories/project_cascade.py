@@ -13,6 +13,7 @@ from typing import Any, Self
 from database_handler.core.schema import Table
 from database_handler.core.session import Statement
 from database_handler.repositories.statements import columns, scope
+from database_handler.utils.arguments import checked
 
 __all__ = ["Deleted", "ProjectCounts", "delete", "preview"]
 
@@ -36,6 +37,7 @@ class ProjectCounts:
     others: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
+    @checked
     def of(cls, counted: Mapping[str, int]) -> Self:
         """Make them of counts by table."""
         named = {each.name for each in fields(cls)} - {"others"}

@@ -76,6 +76,8 @@ class TextSourceFiles(KeepsFiles[NewTextSource, TextSource]):
         from database_handler.content.documents import Limits, extract_document
 
         given = _given(project_id, title=title, filename=filename, language=language, metadata=metadata)
+        if not isinstance(limits, Limits | None):
+            raise InvalidValue(f"limits: Limits are wanted, not {type(limits).__name__}")
         allowed = limits or Limits()
         original = _read(source, allowed, given.get("filename"), root)
         document = extract_document(original, allowed, language=given.get("language"))
@@ -128,6 +130,8 @@ def _read(
 ) -> "Original":
     from database_handler.content.files import read_original
 
+    if not isinstance(root, str | Path | None):
+        raise InvalidValue(f"root: a path, or its text, is wanted, not {type(root).__name__}")
     if isinstance(source, str | Path):
         filename = filename or _name(source, below=root is not None)
     elif root is not None:

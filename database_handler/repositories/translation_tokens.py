@@ -11,7 +11,7 @@ from database_handler.content.tokens import Tokens, tokenize
 from database_handler.core.exceptions import InvalidValue, RecordNotFound, StaleRecord
 from database_handler.core.session import Statement
 from database_handler.models.translation import NewTranslation, Translation
-from database_handler.repositories.base import Repository
+from database_handler.repositories.base import Repository, as_uuid, each_of
 from database_handler.utils.token_spans import BLOCK, PackedPart, number_of_tokens, packed_spans
 
 __all__ = ["TranslationTokens"]
@@ -68,7 +68,7 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
         if project_id is not None:
             filters["project_id"] = project_id
         if ids is not None:
-            filters["id__in"] = list(ids)
+            filters["id__in"] = [as_uuid(id) for id in each_of(ids, "tokenize_many")]
         written = sum(self._tokenized(filters))
         # Those that somebody changed between the reading and the writing have no tokens yet.
         return written + sum(self._tokenized(filters))
@@ -95,7 +95,7 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
         """
         bounds = [_bound("start", start) or 0, _bound("stop", stop)]
         whole = start is None and stop is None
-        rows = self._session.all(_read_slice(self._scoped), [str(id), *self._scope, *bounds])
+        rows = self._session.all(_read_slice(self._scoped), [as_uuid(id), *self._scope, *bounds])
         self._refuse_ambiguous(len(rows))
         if not rows:
             raise self._not_found(id)

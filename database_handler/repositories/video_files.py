@@ -19,6 +19,7 @@ from database_handler.core.base_model import validated_field
 from database_handler.core.exceptions import ContentError, InvalidValue
 from database_handler.models.video import NewVideo, Video
 from database_handler.repositories.files import KeepsFiles
+from database_handler.utils.arguments import checked
 from database_handler.utils.validators import relative_path
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
 
     # ------------------------------------------------------------------------------------------------ check
 
+    @checked
     def check_files(
         self,
         project_id: UUID | None = None,
@@ -278,7 +280,7 @@ class VideoFiles(KeepsFiles[NewVideo, Video]):
         if root is None and self._resources.config.media_root is None:
             return None
         folder = self._resources.media_root(root)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112  # a name that is too long is none; pathlib raises
             raise UnreadableFile("the media folder is not there, or is no folder; see MEDIA_ROOT")
         return folder
 

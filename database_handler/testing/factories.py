@@ -34,6 +34,7 @@ from database_handler.models import (
     VideoStatus,
 )
 from database_handler.repositories import Repository
+from database_handler.utils.arguments import checked
 
 try:
     import factory
@@ -61,9 +62,11 @@ __all__ = [
 D = TypeVar("D", bound=Draft)
 R = TypeVar("R", bound=Record)
 
+_MOST = 100_000  # drafts a call
 declare: Any = factory  # factory-boy's declarations; they carry no annotations
 
 
+@checked
 def seed(value: int | None = None) -> int:
     """Make what the factories draw repeatable from here on, and return the seed for the log."""
     chosen = factory.random.randgen.getrandbits(32) if value is None else value
@@ -98,12 +101,16 @@ class EntityFactory(Generic[D, R]):
     @classmethod
     def build(cls, **fields: Any) -> D:
         """Return a valid draft; references that are not given name rows that are not there."""
+        if unknown := fields.keys() - cls.draft.model_fields.keys():
+            cls.draft(**dict.fromkeys(unknown))  # refuses them, before factory-boy reads more into a name
         draft: D = cls._drafts.build(**fields)
         return draft
 
     @classmethod
     def build_batch(cls, size: int, **fields: Any) -> list[D]:
         """Return some drafts, whose natural keys differ."""
+        if type(size) is not int or not 0 <= size <= _MOST:
+            raise InvalidValue(f"build_batch: size is a whole number from 0 to {_MOST:,}")
         return [cls.build(**fields) for _ in range(size)]
 
     @classmethod
@@ -129,7 +136,7 @@ class EntityFactory(Generic[D, R]):
     @classmethod
     def repository(cls, repositories: "Repositories") -> Repository[D, R]:
         """Return the repository among `repositories` that takes this factory's drafts."""
-        for repository in _repositories(repositories):
+        for repository in _repositories(_required(repositories)):
             if repository.draft is cls.draft:
                 return repository
         raise InvalidValue(f"{type(repositories).__name__} has no repository for {cls.draft.__name__}")
@@ -165,8 +172,10 @@ class EntityFactory(Generic[D, R]):
 
 
 def _required(repositories: "Repositories | None") -> "Repositories":
-    if repositories is None:
-        raise InvalidValue("create takes what to store through: a unit of work, or a database")
+    from database_handler.unit_of_work import Repositories
+
+    if not isinstance(repositories, Repositories):
+        raise InvalidValue("a factory stores through a unit of work, or a database")
     return repositories
 
 
@@ -199,6 +208,7 @@ def _repositories(repositories: "Repositories") -> Iterator[Repository[Any, Any]
     return (getattr(repositories, name) for name in type(repositories).entities())
 
 
+@checked
 def factory_of(draft: type[Draft]) -> type[EntityFactory[Any, Any]]:
     """Return the factory of `draft`, the first one defined where there are several."""
     waiting: list[type[EntityFactory[Any, Any]]] = EntityFactory.__subclasses__()

@@ -3,9 +3,13 @@
 Everything else of the tree stands in `database_handler.core.exceptions`, which gives these out again.
 """
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
-__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue", "MissingExtra"]
+__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue", "MissingExtra", "shown"]
+
+_ENDLESS: Final = re.compile(r"\S{400,}")  # no name is so long; what a caller gave may be
 
 
 class DatabaseHandlerError(Exception):
@@ -37,7 +41,8 @@ class DatabaseHandlerError(Exception):
         columns: Sequence[str] = (),
         retryable: bool | None = None,
     ) -> None:
-        super().__init__(message or (type(self).__doc__ or type(self).__name__).strip().splitlines()[0])
+        told = message or (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+        super().__init__(_loggable(told))
         self.sqlstate = sqlstate
         self.constraint = constraint
         self.table = table
@@ -45,6 +50,21 @@ class DatabaseHandlerError(Exception):
         self.driver_error: BaseException | None = None
         if retryable is not None:
             self.retryable = retryable
+
+
+def shown(value: object) -> str:
+    """Name in a message what a caller gave as a name: text in quotes, its beginning if it is long."""
+    if isinstance(value, int) and abs(value) < 2**63:
+        return str(value)
+    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def _loggable(text: str) -> str:
+    """Write out what a terminal would obey or a log could not hold: a message may name what a caller gave."""
+    text = _ENDLESS.sub(lambda found: f"{found[0][:60]}...", text)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 class ConfigurationError(DatabaseHandlerError):

@@ -7,12 +7,13 @@ rules match, the one that says more wins, and among equals the one that was regi
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from database_handler.utils.choices import Choice
 from database_handler.utils.errors import InvalidValue
+from database_handler.utils.text import plain_text
 
 __all__ = [
     "LINK_RULES",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class LinkKind(StrEnum):
+class LinkKind(Choice):
     """What a link leads to."""
 
     WEBSITE = "website"
@@ -231,8 +232,14 @@ def link_rules() -> tuple[LinkRule, ...]:
 
 def link_kind(url: str) -> LinkKind:
     """Return what a normalised URL leads to, by its host and path; a website where no rule matches."""
-    parts = urlsplit(url)
-    return _best(_matching(parts.hostname or "", parts.path))
+    try:
+        parts = urlsplit(plain_text(url))
+        host = parts.hostname or ""
+    except ValueError as error:
+        refusal = error if isinstance(error, InvalidValue) else InvalidValue("a URL cannot be taken apart")
+    else:
+        return _best(_matching(host, parts.path))
+    raise refusal
 
 
 def _matching(host: str, path: str) -> Iterable[LinkRule]:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from database_handler.utils.addresses import LINK_REL, SCHEMES, safe_attribute
+from database_handler.utils.arguments import checked
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.markdown import (
     HIDDEN_TAGS,
@@ -17,7 +18,7 @@ from database_handler.utils.markdown import (
     markdown_pass,
     markdown_text,
 )
-from database_handler.utils.text import count_words, unescaped, verbatim
+from database_handler.utils.text import count_words, plain_text, unescaped, verbatim
 
 if TYPE_CHECKING:
     import nh3
@@ -52,6 +53,7 @@ _BREAKS: Final = str.maketrans("\x0b\x0c\x85", "\n\n\n")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
+@checked
 def clean_markup(text: object, content_format: str) -> str:
     """Give a text without what its format must not carry.
 
@@ -65,6 +67,8 @@ def clean_markup(text: object, content_format: str) -> str:
         It is no text, holds half a surrogate pair, is longer than `MARKUP_CHARS`, or does not settle.
     """
     bare = _without_controls(text)
+    if content_format not in _RULES:
+        raise InvalidValue(f"content_format: one of {', '.join(_RULES)} is wanted")
     return _settled(bare, _RULES[content_format])
 
 
@@ -151,6 +155,7 @@ _TAG: Final = re.compile(r"</?([a-z][a-z0-9]*)(?:[^<>\"]|\"[^\"]*\")*>")
 
 def visible_text(content: str, content_format: str) -> str:
     """Return the words of a cleaned text that a reader sees, without its marks."""
+    content = plain_text(content)
     if content_format == "html":
         return unescaped(_TAG.sub(lambda tag: "" if tag[1] in _WITHIN_WORDS else "\n", content))
     return markdown_text(content) if content_format == "markdown" else content
@@ -163,6 +168,7 @@ def count_visible_words(content: str, content_format: str) -> int:
 
 def count_items(content: str, content_format: str) -> int:
     """Count the items of a cleaned text's lists; a text without a list has one a line."""
+    content = plain_text(content)
     if content_format == "markdown":
         return markdown_items(content)
     lines = sum(1 for line in visible_text(content, content_format).split("\n") if line.strip())

@@ -16,6 +16,7 @@ __all__ = [
     "KEY_BYTES",
     "NOT_IN_LINE",
     "count_words",
+    "counted",
     "label",
     "length_in_words",
     "letters_a_word",
@@ -152,7 +153,7 @@ def count_words(text: str) -> int:
     by a point or comma between digits. Scripts written without spaces (Han, kana, Thai, Lao, Khmer, Burmese)
     count each letter as one word: as word processors do for the first two, an upper bound for the others.
     """
-    return sum(1 for _ in _word().finditer(text))
+    return sum(1 for _ in _word().finditer(plain_text(text)))
 
 
 @cache
@@ -181,6 +182,7 @@ def length_in_words(text: str) -> int:
 
     Two letters of Han or kana, or five of Thai, Lao, Burmese or Khmer, make about what one such word says.
     """
+    text = plain_text(text)
     by_two, by_five = len(_LETTERS_OF_TWO.findall(text)), len(_LETTERS_OF_FIVE.findall(text))
     return count_words(text) - by_two - by_five + -(-by_two // 2) + -(-by_five // 5)
 
@@ -190,8 +192,17 @@ def letters_a_word(language: str) -> int:
 
     A script in the tag decides first: ``zh-Latn`` is written with spaces.
     """
-    primary, *subtags = language.lower().split("-")
+    primary, *subtags = plain_text(language).lower().split("-")
     scripts = [subtag for subtag in subtags if len(subtag) == 4 and subtag.isalpha()]
     if scripts and scripts[0] not in _WITHOUT_SPACES:
         return 1
     return 2 if primary in _TWO else 5 if primary in _FIVE else 1
+
+
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    >>> counted(1, "row"), counted(2_000, "row"), counted(0, "batch", "batches")
+    ('1 row', '2,000 rows', '0 batches')
+    """
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"

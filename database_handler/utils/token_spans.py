@@ -24,7 +24,6 @@ import binascii
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from itertools import accumulate, chain, repeat
 from operator import le, lt, sub
 from typing import Annotated, Any, Final, NamedTuple, NoReturn, Self, overload
@@ -32,6 +31,8 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn, Self, overload
 from annotated_types import MinLen
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
+from database_handler.utils.arguments import checked
+from database_handler.utils.choices import Choice
 from database_handler.utils.errors import InvalidValue
 
 __all__ = [
@@ -62,7 +63,7 @@ _GAPS: Final = bytes(code >> 6 for code in range(256))
 _LENGTHS: Final = bytes(code & 63 for code in range(256))
 
 
-class TokenKind(StrEnum):
+class TokenKind(Choice):
     """What a token is, by its characters."""
 
     WORD = "word"
@@ -116,6 +117,7 @@ class Tokens(Sequence[Token]):
 
     __slots__ = ("_ends", "_starts", "content", "first", "offset")
 
+    @checked
     def __init__(self, content: str, spans: Iterable[Span | Token]) -> None:
         if not isinstance(content, str):
             raise InvalidValue(f"tokens are of a text, not of a {type(content).__name__}")
@@ -137,6 +139,7 @@ class Tokens(Sequence[Token]):
         return tokens
 
     @classmethod
+    @checked
     def unpacked(cls, content: str, packed: bytes) -> Self:
         """Read the packed form back; one that does not fit the content is refused as spans are."""
         starts, ends = _part(bytes(packed)).spans()
@@ -401,6 +404,8 @@ def _damaged() -> NoReturn:
 
 def number_of_tokens(packed: bytes | None) -> int | None:
     """Give the number of tokens that a packed value says, None for none."""
+    if not isinstance(packed, bytes | None):
+        raise InvalidValue(f"packed tokens are bytes, not a {type(packed).__name__}")
     return None if packed is None else int.from_bytes(packed[1:5], "big")
 
 

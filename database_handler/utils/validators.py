@@ -25,6 +25,8 @@ from pydantic import (
     StringConstraints,
 )
 
+from database_handler.utils.arguments import checked
+from database_handler.utils.choices import Choice
 from database_handler.utils.errors import InvalidValue
 from database_handler.utils.json_schemas import metadata_schemas
 from database_handler.utils.json_values import json_object
@@ -54,6 +56,7 @@ __all__ = [
     "MIME_PATTERN",
     "SLUG_PATTERN",
     "Checksum",
+    "Choice",
     "Count",
     "Description",
     "Duration",
@@ -156,6 +159,7 @@ def tags(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label(tag) for tag in given))
 
 
+@checked
 def utc(value: datetime) -> datetime:
     """Give an aware time in UTC; one without a zone, or outside the years 1 to 9999 in UTC, is refused."""
     if value.utcoffset() is None:

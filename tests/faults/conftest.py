@@ -89,7 +89,8 @@ class Server:
 
     def sessions(self, config: DatabaseConfig) -> int:
         """Count the sessions that the pool of this configuration has on the server."""
-        statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        # While it writes, a transaction's id stands behind the name.
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE split_part(application_name, ' xid ', 1) = %s"
         return int(query(self.config, statement, config.application_name)[0][0])
 
     def terminate(self, *processes: int) -> None:

@@ -260,6 +260,23 @@ def test_health_tells_of_a_folder_that_is_not_there(
     assert "nowhere" in str(found.error)
 
 
+def test_init_goes_on_for_an_application_that_has_no_versions_yet(
+    package: str,
+    database: Database,
+    versions: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
+    versions.rename(versions.with_name("elsewhere"))
+    assert main(["--app", f"{package}:Wired", "init"]) == 0
+    assert f"{versions} is not there yet: `database-handler migrations generate" in capsys.readouterr().out
+    assert main(["--app", f"{package}:Wired", "migrations", "generate", "-m", "own", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] is True
+    assert main(["--app", f"{package}:Wired", "init", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["migrations"]["applied"] == ["0001_own"]
+
+
 def test_one_call_makes_the_library_s_schema_and_the_application_s(
     pending: NewsroomDatabase,
 ) -> None:

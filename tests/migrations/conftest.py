@@ -1,8 +1,10 @@
-"""A server of these tests' own, and a fresh database and a fresh versions folder for each test."""
+"""A server of their own or each that is found, and a fresh database and versions folder for each test."""
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -10,16 +12,26 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
-from database_handler.embedded import EmbeddedServer
 from database_handler.migrations import MigrationManager
-
-_numbers = count(1)
+from tests.support.servers import OWN, Server, running
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer.start(tmp_path_factory.mktemp("migrations-pg") / "pg", durable=False) as started:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Each server by its name, started when first asked for and kept to the end, whatever the order."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(name: str) -> Server:
+            return stack.enter_context(running(name, tmp_path_factory.mktemp("migrations-pg") / "pg"))
+
         yield started
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+    """The tests' own server, and another where a test names it: see `on_each_server`."""
+    return servers(getattr(request, "param", OWN))
 
 
 def run_alone(config: DatabaseConfig, text: str) -> None:
@@ -27,8 +39,8 @@ def run_alone(config: DatabaseConfig, text: str) -> None:
 
 
 @pytest.fixture
-def config(server: EmbeddedServer) -> Iterator[DatabaseConfig]:
-    name = f"migrations_{next(_numbers)}"
+def config(server: Server) -> Iterator[DatabaseConfig]:
+    name = f"migrations_{uuid4().hex}"  # several runs may share a server that they were given
     run_alone(server.config, f"CREATE DATABASE {name} STRATEGY file_copy")
     yield server.config.model_copy(update={"name": name})
     run_alone(server.config, f"DROP DATABASE {name} WITH (FORCE)")

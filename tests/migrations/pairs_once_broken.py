@@ -1,7 +1,19 @@
 """Small pairs of schemas that introspection or comparison once got wrong, found by chance and reduced.
 
-Each is turned into the other both ways.
+Each is turned into the other both ways; those with renamings keep their rows.
 """
+
+from database_handler.migrations.schema.schema_diff import Rename
+from database_handler.migrations.schema.snapshot import Kind, ObjectId
+
+_PARTED = (
+    "CREATE TABLE t (a integer, b integer) PARTITION BY LIST (a);"
+    "CREATE TABLE part PARTITION OF t FOR VALUES IN (1);"
+    "CREATE TABLE wide PARTITION OF t FOR VALUES IN (2) PARTITION BY LIST (a);"
+    "CREATE TABLE deep PARTITION OF wide FOR VALUES IN (2)"
+)
+_EXCLUDED = "ALTER TABLE t ADD CONSTRAINT x EXCLUDE USING btree (a WITH =, b WITH =)"
+_CALLS_ITSELF = "FUNCTION f(a integer) RETURNS integer RETURN CASE WHEN a > 0 THEN f(a - 1) END"
 
 ONCE_BROKEN: list[tuple[str, str]] = [
     # An enum made anew under its own name: the old type is dropped last.
@@ -270,5 +282,209 @@ ONCE_BROKEN: list[tuple[str, str]] = [
     (
         "CREATE TABLE t (a text); ALTER TABLE t ALTER a SET STORAGE PLAIN",
         "CREATE TABLE t (a date)",
+    ),
+    # A part goes, and the reference that it shares with its whole stays there.
+    (
+        "CREATE TABLE a (id uuid PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE t (id uuid REFERENCES a)"
+        " PARTITION BY HASH (id); CREATE TABLE part PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 0)"
+        " PARTITION BY HASH (id); CREATE TABLE below PARTITION OF part FOR VALUES WITH"
+        " (MODULUS 8, REMAINDER 0)",
+        "CREATE TABLE a (id uuid PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE t (id uuid REFERENCES a)"
+        " PARTITION BY HASH (id)",
+    ),
+    # A column that a table has from another stands in a circle with a function, and both tables stay or go.
+    (
+        "CREATE TABLE t (a integer, k integer); CREATE TABLE c () INHERITS (t);"
+        "CREATE FUNCTION f(r c) RETURNS integer LANGUAGE sql IMMUTABLE RETURN 1;"
+        "ALTER TABLE c ALTER a SET DEFAULT f(NULL), ALTER k SET DEFAULT f(NULL)",
+        "CREATE TABLE t (a integer, k integer)",
+    ),
+    (
+        "CREATE TABLE t (a integer, k integer) PARTITION BY LIST (k);"
+        "CREATE TABLE part PARTITION OF t FOR VALUES IN (1);"
+        "CREATE FUNCTION f(r part) RETURNS integer LANGUAGE sql IMMUTABLE RETURN 1;"
+        "ALTER TABLE part ALTER a SET DEFAULT f(NULL)",
+        "CREATE TABLE t (a integer, k integer) PARTITION BY LIST (k)",
+    ),
+    # A table keeps a column that its parent loses, and not what came with it: NOT NULL, a check.
+    (
+        "CREATE TABLE t (a integer, b integer NOT NULL CHECK (b > 0)); CREATE TABLE child () INHERITS (t)",
+        "CREATE TABLE t (a integer); CREATE TABLE child (b integer) INHERITS (t)",
+    ),
+    (
+        "CREATE TABLE t (a integer PRIMARY KEY, b integer); CREATE TABLE u (a integer);"
+        "CREATE TABLE child () INHERITS (t, u)",
+        "CREATE TABLE t (b integer); CREATE TABLE u (a integer); CREATE TABLE child () INHERITS (t, u)",
+    ),
+    # A parent gets a column that a child has, of another type, NOT NULL; or the child's becomes generated.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE child (b text) INHERITS (t)",
+        "CREATE TABLE t (a integer, b integer NOT NULL DEFAULT 3);"
+        "CREATE TABLE child (b integer) INHERITS (t)",
+    ),
+    (
+        "CREATE TABLE t (a integer);"
+        "CREATE TABLE child (b text GENERATED ALWAYS AS ('x') STORED) INHERITS (t)",
+        "CREATE TABLE t (a integer, b text); CREATE TABLE child () INHERITS (t)",
+    ),
+    # A parent's column may be NULL from now on, a child's may not.
+    (
+        "CREATE TABLE t (b text NOT NULL); CREATE TABLE child () INHERITS (t);"
+        "CREATE TABLE grandchild () INHERITS (child)",
+        "CREATE TABLE t (b text); CREATE TABLE child (b text NOT NULL) INHERITS (t);"
+        "CREATE TABLE grandchild () INHERITS (child)",
+    ),
+    # A table takes its sequences along as it becomes unlogged, and these stay (or are) otherwise.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE u (a integer); CREATE SEQUENCE r OWNED BY t.a;"
+        "CREATE SEQUENCE q OWNED BY t.a",
+        "CREATE UNLOGGED TABLE t (a integer); CREATE UNLOGGED TABLE u (a integer);"
+        "CREATE SEQUENCE r OWNED BY t.a; CREATE SEQUENCE q OWNED BY u.a; CREATE SEQUENCE s OWNED BY t.a;"
+        "ALTER SEQUENCE r SET LOGGED; ALTER SEQUENCE q SET LOGGED; ALTER SEQUENCE s SET LOGGED",
+    ),
+    # A name passes to what something stands on that is changed in place: it is made again.
+    (
+        "CREATE TABLE a (x integer CONSTRAINT k PRIMARY KEY, z integer); CREATE TABLE t (q integer);"
+        "CREATE VIEW v AS SELECT z FROM a GROUP BY x; CREATE VIEW w AS SELECT z FROM v;"
+        "CREATE POLICY p ON t USING (EXISTS (SELECT z FROM a GROUP BY x));"
+        "CREATE RULE r AS ON DELETE TO t DO ALSO SELECT z FROM a GROUP BY x;"
+        "CREATE FUNCTION f() RETURNS integer BEGIN ATOMIC SELECT z FROM a GROUP BY x; END",
+        "CREATE TABLE b (x integer CONSTRAINT k PRIMARY KEY, z integer); CREATE TABLE t (q integer);"
+        "CREATE VIEW v AS SELECT z FROM b GROUP BY x; CREATE VIEW w AS SELECT z FROM v;"
+        "CREATE POLICY p ON t USING (EXISTS (SELECT z FROM b GROUP BY x));"
+        "CREATE RULE r AS ON DELETE TO t DO ALSO SELECT z FROM b GROUP BY x;"
+        "CREATE FUNCTION f() RETURNS integer BEGIN ATOMIC SELECT z FROM b GROUP BY x; END",
+    ),
+    # A part is attached when the whole has lost the column that the part never had.
+    (
+        "CREATE TABLE t (a integer, b integer) PARTITION BY LIST (a); CREATE VIEW v AS SELECT a FROM t"
+        " WHERE b > 0",
+        "CREATE TABLE t (a integer) PARTITION BY LIST (a); CREATE VIEW v AS SELECT a FROM t;"
+        "CREATE TABLE part PARTITION OF t FOR VALUES IN (1)",
+    ),
+    # The exclusion constraint of a whole, and those of its parts under names of their own (PostgreSQL 17).
+    (
+        f"{_PARTED}; ALTER TABLE part ADD CONSTRAINT own EXCLUDE USING btree (a WITH =, b WITH =)",
+        f'{_PARTED}; {_EXCLUDED}; ALTER TABLE part RENAME CONSTRAINT part_a_b_excl TO "the % one";'
+        "ALTER TABLE deep RENAME CONSTRAINT deep_a_b_excl TO part_a_b_excl",
+    ),
+    ("", f"{_PARTED}; {_EXCLUDED}"),
+    (
+        f"{_PARTED.replace('IN (1)', 'IN (1, 5)')}; {_EXCLUDED}",
+        f"{_PARTED}; {_EXCLUDED.replace(')', ') WHERE (b > 0)')}",
+    ),
+    # A part's own key becomes one with that of the whole, which others refer to then.
+    (
+        f"{_PARTED}; ALTER TABLE part ADD CONSTRAINT part_a_b_key UNIQUE (a, b)",
+        f"{_PARTED}; ALTER TABLE t ADD UNIQUE (a, b);"
+        "CREATE TABLE u (a integer, b integer, FOREIGN KEY (a, b) REFERENCES t (a, b))",
+    ),
+    # Circles of parsed functions with themselves, with what is changed in place, by defaults of arguments.
+    ("", "CREATE FUNCTION f(a integer) RETURNS integer RETURN 1; CREATE OR REPLACE " + _CALLS_ITSELF),
+    (
+        "CREATE FUNCTION f(a integer) RETURNS integer RETURN 1",
+        "CREATE FUNCTION f(a integer DEFAULT 1) RETURNS integer RETURN 1;"
+        "CREATE FUNCTION g(a integer) RETURNS integer RETURN f();"
+        "CREATE OR REPLACE FUNCTION f(a integer DEFAULT 1) RETURNS integer RETURN g(1)",
+    ),
+    (
+        "",
+        "CREATE FUNCTION f(a integer) RETURNS integer RETURN 1;"
+        "CREATE FUNCTION g(a integer DEFAULT f(1)) RETURNS integer RETURN f(a);"
+        "CREATE OR REPLACE FUNCTION f(a integer) RETURNS integer RETURN g()",
+    ),
+    (
+        "CREATE TABLE t (a integer, b integer); CREATE VIEW v AS SELECT 1 AS a",
+        "CREATE TABLE t (a integer, b integer); CREATE VIEW v AS SELECT 1 AS a;"
+        "CREATE FUNCTION g() RETURNS bigint BEGIN ATOMIC SELECT count(b) FROM t; END;"
+        "ALTER TABLE t ALTER b SET DEFAULT g(); CREATE FUNCTION f() RETURNS integer RETURN 1;"
+        "CREATE OR REPLACE VIEW v AS SELECT 1 AS a, f() AS b;"
+        "CREATE OR REPLACE FUNCTION f() RETURNS integer BEGIN ATOMIC SELECT b FROM v; END",
+    ),
+    # Circles by names in texts, and with what calls the function as it is made.
+    (
+        "",
+        "CREATE TABLE t (a integer, b integer); CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS"
+        " 'SELECT count(b) FROM t'; ALTER TABLE t ALTER b SET DEFAULT f(), ADD CHECK (f() > b)",
+    ),
+    (
+        "",
+        "CREATE FUNCTION f(a integer) RETURNS bigint IMMUTABLE RETURN 1;"
+        "CREATE TABLE t (a integer, b bigint GENERATED ALWAYS AS (f(a)) STORED); CREATE OR REPLACE"
+        " FUNCTION f(a integer) RETURNS bigint IMMUTABLE BEGIN ATOMIC SELECT sum(b) FROM t; END",
+    ),
+    (
+        "",
+        "CREATE FUNCTION f() RETURNS bigint RETURN 1; CREATE FUNCTION g() RETURNS SETOF bigint RETURN 1;"
+        "CREATE MATERIALIZED VIEW m AS SELECT f() AS n, g() AS k;"
+        "CREATE OR REPLACE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT n FROM m; END;"
+        "CREATE OR REPLACE FUNCTION g() RETURNS SETOF bigint BEGIN ATOMIC SELECT k FROM m; END",
+    ),
+    # The server names a column after the type that it has written to it.
+    (
+        "",
+        "CREATE TABLE t (a integer); CREATE POLICY p ON t USING (EXISTS (SELECT 'x', ARRAY['y'] FROM t));"
+        "CREATE FUNCTION f() RETURNS SETOF text BEGIN ATOMIC SELECT 'x' UNION SELECT 'y'; END",
+    ),
+]
+
+
+def _table(old: str, new: str) -> Rename:
+    return Rename(ObjectId(Kind.TABLE, old), ObjectId(Kind.TABLE, new))
+
+
+def _column(table: str, old: str, new: str) -> Rename:
+    return Rename(ObjectId(Kind.COLUMN, table, old), ObjectId(Kind.COLUMN, table, new))
+
+
+RENAMED_ONCE_BROKEN: list[tuple[str, str, str, tuple[Rename, ...]]] = [
+    # A table takes the name of one that is renamed itself, onto a third that is there and goes.
+    (
+        "CREATE TABLE a (x integer); CREATE TABLE b (x integer); CREATE TABLE c (x integer)",
+        "CREATE TABLE b (x integer); CREATE TABLE c (x integer)",
+        "INSERT INTO a VALUES (1); INSERT INTO b VALUES (2), (3); INSERT INTO c VALUES (4), (5), (6)",
+        (_table("a", "b"), _table("b", "c")),
+    ),
+    # A parent's column gets the name of a child's, which goes, or stays, or is of another type.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE child (b text) INHERITS (t)",
+        "CREATE TABLE t (b integer); CREATE TABLE child () INHERITS (t)",
+        "INSERT INTO t VALUES (1); INSERT INTO child VALUES (2, 'x')",
+        (_column("t", "a", "b"),),
+    ),
+    # The child's column is renamed at the same time; they change names; a grandchild has it too.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE child (b integer) INHERITS (t)",
+        "CREATE TABLE t (b integer); CREATE TABLE child (d integer) INHERITS (t)",
+        "INSERT INTO t VALUES (1); INSERT INTO child VALUES (2, 3)",
+        (_column("t", "a", "b"), _column("child", "b", "d")),
+    ),
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE child (b integer) INHERITS (t);"
+        "CREATE TABLE grandchild () INHERITS (child)",
+        "CREATE TABLE t (b integer); CREATE TABLE child (a integer) INHERITS (t);"
+        "CREATE TABLE grandchild () INHERITS (child)",
+        "INSERT INTO t VALUES (1); INSERT INTO child VALUES (2, 3); INSERT INTO grandchild VALUES (4, 5)",
+        (_column("t", "a", "b"), _column("child", "b", "a")),
+    ),
+    # What a table has from two parents is renamed in one of them, or gets the name of what the other gives.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE u (a integer); CREATE TABLE child () INHERITS (t, u)",
+        "CREATE TABLE t (b integer); CREATE TABLE u (a integer); CREATE TABLE child () INHERITS (t, u)",
+        "INSERT INTO t VALUES (1); INSERT INTO u VALUES (2); INSERT INTO child VALUES (3)",
+        (_column("t", "a", "b"),),
+    ),
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE u (b integer); CREATE TABLE child () INHERITS (t, u)",
+        "CREATE TABLE t (b integer); CREATE TABLE u (b integer); CREATE TABLE child () INHERITS (t, u)",
+        "INSERT INTO t VALUES (1); INSERT INTO u VALUES (2); INSERT INTO child VALUES (3, 4)",
+        (_column("t", "a", "b"),),
+    ),
+    # A child's own renaming of what it has from its parent, which keeps its name there.
+    (
+        "CREATE TABLE t (a integer); CREATE TABLE child () INHERITS (t)",
+        "CREATE TABLE t (a integer); CREATE TABLE child (b integer) INHERITS (t)",
+        "INSERT INTO t VALUES (1); INSERT INTO child VALUES (2)",
+        (_column("child", "a", "b"),),
     ),
 ]

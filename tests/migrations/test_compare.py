@@ -37,7 +37,8 @@ def test_versions_and_schemas_are_compared(
     folder.write("0003_owner", "ALTER TABLE notes ADD COLUMN owner text;")
     here.migrate()
     there.run("CREATE INDEX by_hand ON notes (mood)")
-    there.run("UPDATE application_migrations SET token_hash = 'other' WHERE number = 2")
+    there.run("UPDATE application_migrations SET token_hash = 'another way down'")
+    there.run("UPDATE application_migrations SET up_hash = 'another' WHERE number = 2")
     found = here.compare(other)
     assert [(version.name, version.here, version.there) for version in found.versions] == [
         ("0002_mood", "changed", "changed"),

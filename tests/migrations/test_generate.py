@@ -19,7 +19,6 @@ from database_handler.core.base_model import Record
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Backfill, Check, Index, References, RenamedFrom, SqlType, Table
 from database_handler.core.session import Session, Statement
-from database_handler.embedded import EmbeddedServer
 from database_handler.migrations.errors import DecisionNeeded, DuplicateMigration, ProofFailed
 from database_handler.migrations.files.chain import Chain, Folder
 from database_handler.migrations.files.file_writing import message_line, next_name, rendered, write_version
@@ -27,7 +26,11 @@ from database_handler.migrations.files.migration import parse, read_folder
 from database_handler.migrations.generation.checking import check
 from database_handler.migrations.generation.generating import Generated, generate
 from database_handler.migrations.migration_manager import MigrationManager
+from database_handler.migrations.safety.lint import lint
+from database_handler.migrations.schema.introspection import introspect
+from database_handler.migrations.scratch.place import copy_of
 from database_handler.models import ENTITIES
+from tests.support.servers import Server, on_each_server
 
 OWN = Path(sys.modules[MigrationManager.__module__].__file__ or "").parent / "versions"
 
@@ -49,7 +52,19 @@ class App:
     def generate(
         self, *models: type[Record], message: str = "change", drop: dict[str, str] | None = None
     ) -> Generated:
-        return generate(self.config, self.chain(*models), message, drop=drop)
+        found = generate(self.config, self.chain(*models), message, drop=drop)
+        if found.path is not None:
+            self.check_lint(found.path)
+        return found
+
+    def check_lint(self, path: Path) -> None:
+        """Lint the file that was written: it waits for nothing in vain, and allows nothing in vain."""
+        versions = (*self.chain().all,)
+        with copy_of(self.config, versions[:-1], then=versions[-1:]) as session:
+            before = introspect(session)
+        found = lint(parse(path, path.read_bytes()), before=before).findings
+        wrong = [each for each in found if each.fails or each.rule == "allow-unused"]
+        assert wrong == [], path.read_text("utf-8")
 
     def start(self, *models: type[Record]) -> None:
         """Have a first version for these models, proven once for all tests."""
@@ -68,7 +83,7 @@ class App:
 
 
 @pytest.fixture
-def app(server: EmbeddedServer, tmp_path: Path) -> App:
+def app(server: Server, tmp_path: Path) -> App:
     """In a database that these tests share: generating leaves nothing in it."""
     return App(server.config, tmp_path / "an app" / "versions")
 
@@ -105,6 +120,7 @@ def up_of(found: Generated) -> str:
     return text_of(found).partition("-- migrate: down")[0]
 
 
+@on_each_server
 def test_a_first_version_makes_the_table_and_a_second_has_nothing_to_do(live: App, session: Session) -> None:
     found = live.generate(Note, message="Notes, at last")
     assert found.name == "0001_notes_at_last"
@@ -133,6 +149,7 @@ def test_a_nullable_field_is_a_column_added_for_a_moment_only(app: App) -> None:
     assert "-- locks: notes ACCESS EXCLUSIVE (no rewrite, no scan)" in found.text
 
 
+@on_each_server
 def test_a_field_with_a_default_fills_the_rows_that_are_there(live: App, session: Session) -> None:
     live.start(Note)
     live.migrate()
@@ -203,12 +220,17 @@ def test_a_field_that_is_gone_needs_a_reason_and_comes_back_with_the_way_back(ap
         app.generate(Short, drop={"notes.body": "  "})
     found = app.generate(Short, drop={"notes.body": "never read\n-- migrate: down"})
     assert "-- data lost: notes.body (never read -- migrate: down)\n" in found.text
-    assert "reversible: yes" in found.text
+    assert (
+        "-- reversible: yes, without the values of notes.body   "
+        "proof: up ok, down ok, data kept but for notes.body\n"
+    ) in found.text
+    assert "--drop 'notes.body=the reason'   (drop={" in str(caught.value)
     assert re.search(r"ADD COLUMN body text .*NOT NULL", found.text.partition("-- migrate: down\n")[2])
     assert found.proof is not None
     assert found.proof.kept == ("notes",)
 
 
+@on_each_server
 def test_a_renamed_field_keeps_its_values_both_ways(live: App, session: Session) -> None:
     live.start(Note)
     live.migrate()
@@ -258,6 +280,7 @@ def test_a_renamed_table_takes_its_keys_and_indexes_along(app: App) -> None:
     assert not app.generate(Remark).changed
 
 
+@on_each_server
 def test_another_type_is_set_and_a_view_over_it_made_again(app: App) -> None:
     class Rated(Note, frozen=True):
         stars: int = Field(default=0, le=5)
@@ -278,6 +301,7 @@ def test_another_type_is_set_and_a_view_over_it_made_again(app: App) -> None:
     assert "CREATE VIEW starred" in found.text
 
 
+@on_each_server
 def test_a_new_index_is_built_beside_the_traffic_and_verified(live: App) -> None:
     live.start(Note)
 
@@ -412,6 +436,10 @@ def test_what_was_made_by_hand_is_kept(app: App) -> None:
         app.generate(Note)
     assert 'by_hand=["legacy"]' in str(caught.value)
     assert 'by_hand=["notes_log"]' in str(caught.value)
+    assert {each for each in check(app.config, app.chain(Note)).statements if each.startswith("DROP")} == {
+        "DROP TABLE notes_log",
+        "DROP INDEX notes_by_hand",
+    }
 
     class Kept(Note, frozen=True):
         owner: str | None = None
@@ -432,6 +460,11 @@ def test_what_needs_a_column_that_goes_is_named(app: App) -> None:
         status: Status = Status.OPEN
         table: ClassVar[Table] = Table("notes", key=("title",))
 
+    found = check(app.config, app.chain(Short))
+    assert found.broken == (
+        "view bodies needs notes.body, which goes: write a migration by hand before this one that changes or "
+        "drops it",
+    )
     with pytest.raises(DecisionNeeded, match=r"view bodies needs notes\.body"):
         app.generate(Short, drop={"notes.body": "never read"})
 
@@ -451,6 +484,7 @@ def test_an_application_refers_to_the_librarys_tables_and_leaves_them_alone(app:
     assert not app.generate(Remark).changed
 
 
+@on_each_server
 def test_the_librarys_own_models_and_versions_agree(config: DatabaseConfig) -> None:
     chain = Chain((Folder(OWN, "database_handler_migrations", ENTITIES),))
     assert check(config, chain).statements == ()
@@ -502,27 +536,28 @@ def test_a_message_without_words_is_refused(app: App, message: str) -> None:
 
 
 def test_without_models_there_is_nothing_to_compare_with(app: App) -> None:
-    with pytest.raises(InvalidValue, match="models="):
-        app.generate()
+    app.start(Note)
+    for ask in (app.generate, lambda: check(app.config, app.chain())):
+        with pytest.raises(InvalidValue, match="models="):
+            ask()
 
 
-def test_a_failed_proof_leaves_nothing(app: App) -> None:
+class Remark(Record, frozen=True):
+    title: Annotated[str, MaxLen(100)]
+    table: ClassVar[Table] = Table("remarks", key=("title",))
+
+
+@pytest.mark.parametrize(("forbidden", "way"), [("CREATE TABLE", "up"), ("DROP TABLE", "down")])
+def test_a_failed_proof_leaves_nothing(app: App, forbidden: str, way: str) -> None:
     app.start(Note)
     app.by_hand(
         "CREATE FUNCTION never() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never'; END $$;\n"
         "CREATE EVENT TRIGGER never ON ddl_command_start\n"
-        "    WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION never();"
+        f"    WHEN TAG IN ('{forbidden}') EXECUTE FUNCTION never();"
     )
     before = {path.name: path.read_bytes() for path in app.folder.iterdir()}
-
-    class Owned(Note, frozen=True):
-        owner: str | None = None
-        table: ClassVar[Table] = Table("notes", key=("title",))
-
-    with pytest.raises(
-        ProofFailed, match=r"the way up failed, and nothing was written: ALTER TABLE notes ADD"
-    ):
-        app.generate(Owned)
+    with pytest.raises(ProofFailed, match=f"the way {way} failed, and nothing was written: {forbidden}"):
+        app.generate(Note, Remark)
     assert {path.name: path.read_bytes() for path in app.folder.iterdir()} == before
 
 
@@ -538,6 +573,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from database_handler.migrations.files import file_writing
+from tests.support.servers import Server, on_each_server
 real = file_writing._replace
 def killed(path, content):
     os.kill(os.getpid(), signal.SIGKILL)

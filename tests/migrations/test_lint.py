@@ -328,6 +328,36 @@ def test_a_down_keeps_nobody_waiting_either(before: SchemaSnapshot) -> None:
     assert (finding.rule, finding.line) == ("index-not-concurrent", 4)
 
 
+@pytest.mark.parametrize(
+    ("up", "down", "told"),
+    [
+        ("ALTER code TYPE text", "ALTER code TYPE int USING code::int", True),
+        ("RENAME code TO w;\nALTER TABLE notes ALTER w TYPE text", "ALTER w TYPE int USING w::int", True),
+        ("ALTER code TYPE text", "ALTER code TYPE varchar", False),
+        ("ALTER code TYPE bigint USING 1", "ALTER code TYPE varchar(10)", True),
+    ],
+)
+def test_the_way_back_of_a_type_is_seen_from_what_the_up_made_of_it(
+    up: str, down: str, told: bool, before: SchemaSnapshot
+) -> None:
+    """What the way back changes is what the way up has made of a column, and not what it was."""
+    text = f"{UP}ALTER TABLE notes {up};\n-- migrate: down\nALTER TABLE notes {down};\n"
+    found = lint(migration(text), before=before).findings
+    last = text.count("\n")
+    assert [each.rule for each in found if each.line == last] == ["type-change-rewrite"] * told
+
+
+def test_what_is_lost_is_told_with_its_size(before: SchemaSnapshot) -> None:
+    report = lint(
+        migration("ALTER TABLE notes DROP COLUMN body;\nDROP TABLE notes;"),
+        before=before,
+        sizes={"notes": 20_000},
+    )
+    column, table = (each for each in report.findings if each.rule == "drop-data")
+    assert (column.what, column.why[:19]) == ("notes.body (about 20,000 rows)", "its values are gone")
+    assert (table.what, table.why[:17]) == ("notes (about 20,000 rows)", "the rows are gone")
+
+
 def test_tables_are_known_under_the_names_that_the_file_gives_them(before: SchemaSnapshot) -> None:
     text = "ALTER TABLE notes RENAME TO notices;\nALTER TABLE notices RENAME n TO number;\n"
     text += "ALTER TABLE notices ALTER number SET NOT NULL, ALTER code TYPE text;\n"
@@ -506,8 +536,9 @@ def test_reports_are_values_that_are_json(before: SchemaSnapshot) -> None:
 
 
 def test_the_first_version_is_clean_and_the_second_is_told_honestly() -> None:
-    first, second = read_folder(VERSIONS)
+    first, second, third = read_folder(VERSIONS)
     assert lint(first).findings == ()
+    assert not any(finding.fails for finding in lint(third).findings)
     found = {finding.rule for finding in lint(second).findings}
     assert found == {
         "constraint-validated-at-once",

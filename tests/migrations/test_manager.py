@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 from database_handler import Draft, Record, Table
 from database_handler.config.database import DatabaseConfig
@@ -167,10 +168,22 @@ def test_every_schema_of_a_pattern_is_migrated(folder: Folder, manager: Make, se
 def test_every_answer_is_json(folder: Folder, manager: Make, tmp_path: Path) -> None:
     folder.write("0001_t", "CREATE TABLE t (id int);", "DROP TABLE t;")
     made = manager()
-    answers = [made.migrate(dry_run=True), made.preflight(), made.lint(), made.migrate(), made.status()]
-    answers += [made.drift(), made.compare(made.config), made.adopt("nothing"), made.verify()]
-    for answer in answers:
-        assert isinstance(json.loads(answer.model_dump_json()), dict), type(answer)
+    answers: list[tuple[BaseModel, dict[str, object]]] = [
+        (made.migrate(dry_run=True), {"changed": False}),
+        (made.preflight(), {"violated": False}),
+        (made.lint(), {"failed": False}),
+        (made.migrate(), {"changed": True}),
+        (made.status(), {"at_head": True, "pending": []}),
+        (made.drift(), {"drifted": False}),
+        (made.compare(made.config), {"same": True}),
+        (made.adopt("nothing"), {}),
+        (made.verify(), {"holds": True}),
+    ]
+    for answer, verdicts in answers:
+        written = answer.model_dump_json()
+        told = json.loads(written)
+        assert {name: told[name] for name in verdicts} == verdicts
+        assert type(answer).model_validate_json(written) == answer
 
 
 def test_a_rollback_of_what_cannot_be_rolled_back_is_refused_also_dry(folder: Folder, manager: Make) -> None:

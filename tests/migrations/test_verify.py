@@ -15,13 +15,13 @@ from database_handler.migrations.files.chain import Chain, Folder
 from database_handler.migrations.files.migration import parse
 from database_handler.migrations.files.migration_values import Migration
 from database_handler.migrations.generation.checking import Verified, verify
-from database_handler.migrations.migration_manager import MigrationManager
+from database_handler.migrations.migration_manager import OWN_VERSIONS
 from database_handler.migrations.scratch.place import copy_of, scratch_database, scratch_schema
 from database_handler.models import ENTITIES
 from tests.migrations.conftest import Folder as Versions
 
 TABLE = ("CREATE TABLE t (id int PRIMARY KEY, a text);", "DROP TABLE t;")
-OWN = Path(MigrationManager.__init__.__code__.co_filename).parent / "versions"
+OWN = OWN_VERSIONS
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_sound_chain_holds(folder: Versions, verified: Callable[[], Verified])
             "had 3 rows",
         ),
         ("ALTER TABLE t ADD COLUMN id int;", None, "already exists"),
-        ("CREATE TABLE (id int);", None, "0002_b.sql:3: on a scratch copy"),
+        ("CREATE TABLE (id int);", None, "0002_b.sql:3:14: on a scratch copy"),
         (
             "ALTER TABLE t RENAME a TO b;",
             "ALTER TABLE t DROP COLUMN b; ALTER TABLE t ADD COLUMN a varchar;",
@@ -133,6 +133,41 @@ def test_labels_that_are_added_and_used_are_tried_in_a_database_if_need_be(
     folder.write("0002_e", "ALTER TYPE e ADD VALUE 'b';")
     folder.write("0003_e", "ALTER TABLE t ALTER x SET DEFAULT 'b';", "ALTER TABLE t ALTER x DROP DEFAULT;")
     assert verified().holds
+
+
+def test_a_label_that_is_used_too_early_is_a_problem_and_no_end(
+    folder: Versions, verified: Callable[[], Verified]
+) -> None:
+    folder.write("0001_e", "CREATE TYPE e AS ENUM ('a'); CREATE TABLE t (x e);", "DROP TABLE t; DROP TYPE e;")
+    folder.write("0002_e", "ALTER TYPE e ADD VALUE 'b';\nALTER TABLE t ALTER x SET DEFAULT 'b';")
+    first, second = verified().versions
+    assert not first.problems
+    [problem] = second.problems
+    assert problem.splitlines()[1:3] == ["    4 | ALTER TABLE t ALTER x SET DEFAULT 'b';", "      | ^"]
+    assert problem.count("usable once that is committed") == 1
+
+
+def test_a_label_that_a_later_section_uses_is_no_problem(
+    folder: Versions, verified: Callable[[], Verified]
+) -> None:
+    folder.write("0001_e", "CREATE TYPE e AS ENUM ('a'); CREATE TABLE t (x e);", "DROP TABLE t; DROP TYPE e;")
+    folder.write(
+        "0002_e",
+        "-- migrate: up\nALTER TYPE e ADD VALUE 'b';\n"
+        "-- migrate: up\nALTER TABLE t ALTER x SET DEFAULT 'b';\n",
+    )
+    folder.write("0003_c", "ALTER TABLE t ADD c int;", "ALTER TABLE t DROP c;")
+    found = verified()
+    assert found.holds
+    assert "a later section" in found.versions[1].unproven["t"]
+
+
+def test_a_python_version_that_fails_is_a_problem_too(
+    folder: Versions, verified: Callable[[], Verified]
+) -> None:
+    (folder.path / "0001_p.py").write_text("def up(session):\n    raise ValueError('no')\n")
+    [version] = verified().versions
+    assert "0001_p.py:2:5: on a scratch copy: ValueError: no" in version.problems[0]
 
 
 def test_the_librarys_own_versions_hold(server: EmbeddedServer) -> None:
@@ -216,7 +251,7 @@ def read(config: DatabaseConfig, up: str) -> list[str]:
 
 def test_a_statement_that_fails_is_named_with_its_line(server: EmbeddedServer) -> None:
     with (
-        pytest.raises(MigrationFailed, match=r"0001_x\.sql:3: on a scratch copy") as caught,
+        pytest.raises(MigrationFailed, match=r"0001_x\.sql:3:\d+: on a scratch copy") as caught,
         copy_of(server.config, [version("SELECT 1;\nALTER TABLE nowhere ADD a int;")]),
     ):
         pass

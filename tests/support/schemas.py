@@ -8,7 +8,7 @@ import random
 import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,14 @@ from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import statements as spans
 from database_handler.core.sql_text import tokens
-from database_handler.core.transaction import Transaction
+from database_handler.core.transaction import Autocommit, Transaction
 from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.introspection.settled import settled
 from database_handler.migrations.schema.schema_diff import diff
-from database_handler.migrations.schema.schema_diff.statement import Rename, SchemaDiff, SchemaStatement
+from database_handler.migrations.schema.schema_diff.loosening import ties
+from database_handler.migrations.schema.schema_diff.retelling import copies, renamed_id
+from database_handler.migrations.schema.schema_diff.side import Side
+from database_handler.migrations.schema.schema_diff.statement import Action, Rename, SchemaDiff
 from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId, SchemaSnapshot
 from tests.support.schema_model import ROLES, SCHEMA
 from tests.support.schema_random import Pair
@@ -282,7 +285,8 @@ class Kept:
     def __init__(
         self, scratch: Scratch, old: SchemaSnapshot, new: SchemaSnapshot, renames: Iterable[Rename]
     ) -> None:
-        self._new_names = {each.old: each.new for each in renames}
+        given = {each.old: each.new for each in renames}
+        self._new_names = dict(_along(old, renames)) | given
         self._parts = [(old, new) for old, new in self._new_names.items() if old.kind is Kind.COLUMN]
         tables = [
             each.id for each in old if each.id.kind is Kind.TABLE and self._renamed(each.id) in new.objects
@@ -347,8 +351,23 @@ class Kept:
                 raise told.broken(f"values of {column} changed, unsaid: {values} {found}", way.script)
 
 
-def _lost(way: Iterable[SchemaStatement]) -> set[ObjectId]:
-    return {statement.object for statement in way if statement.loses is not None}
+def _along(old: SchemaSnapshot, renames: Iterable[Rename]) -> Iterator[Rename]:
+    """Give the renamings of what is inherited: with its parent's, unless another parent gives it too."""
+    side = Side(old)
+    for rename in renames:
+        if rename.old in side:
+            tied = {child for child, _ in ties(side, rename.old)}
+            yield from (copy for copy in copies(side, rename) if copy.old.name not in tied)
+
+
+def _lost(way: SchemaDiff) -> set[ObjectId]:
+    """Return what a difference says to lose, by the names that it had before and has when it goes."""
+    lost = {statement.object for statement in way if statement.loses is not None}
+    for statement in reversed(way):
+        if statement.action is Action.RENAME and statement.produces:  # else a column's sequence, beside it
+            [old], [new] = statement.destroys, statement.produces
+            lost |= {renamed_id(id, Rename(new, old)) for id in lost}
+    return lost
 
 
 # ---------------------------------------------------------------------------------------------------- dumps
@@ -406,6 +425,71 @@ def dump(config: DatabaseConfig, bin_dir: Path, schema: str) -> str:
     return done.stdout
 
 
+def check_dumps(config: DatabaseConfig, bin_dir: Path, pair: Pair) -> None:
+    """Prove that each side of a pair, turned into the other for good, dumps as that one does.
+
+    Each statement runs by itself, as in a session of its own; both schemas are gone afterwards.
+
+    Raises
+    ------
+    Broken
+        With the seed, both schemas and the difference.
+    """
+    alone = Autocommit(lambda: dedicated(config)).session
+    alone.script(_BOTH_GONE)
+    try:
+        made = Scratch(config)
+        told = Told(pair, made.make(OLD, pair.old), made.make(NEW, pair.new))
+        made.keep()
+        sides = {schema: introspect(alone, schema) for schema in (OLD, NEW)}
+        dumps = {schema: _dumped(config, bin_dir, alone, schema) for schema in (OLD, NEW)}
+        renames = applicable(pair.renames, sides[OLD], sides[NEW])
+        for here, there, named in ((OLD, NEW, renames), (NEW, OLD, inverted(renames))):
+            difference = diff(sides[here], sides[there], renames=named)
+            for statement in difference:
+                alone.script(f"SET search_path TO {here}, public; {statement.sql}")
+            found, wanted = _dumped(config, bin_dir, alone, here), dumps[there]
+            if found != wanted:
+                only = "\n".join(sorted({*found} - {*wanted})), "\n".join(sorted({*wanted} - {*found}))
+                raise told.broken("the dumps differ", difference.script, "\n-- wanted\n".join(only))
+    finally:
+        alone.script(_BOTH_GONE)
+
+
+# Of columns and of constraints: what takes the mark of a declaration away, and what puts it back.
+_DECLARED = [
+    (
+        "UPDATE pg_attribute SET attislocal = false WHERE attislocal AND attinhcount > 0 AND attrelid IN"
+        " (SELECT oid FROM pg_class WHERE relnamespace = %s::regnamespace)"
+        " RETURNING attrelid::bigint, attnum::int",
+        "UPDATE pg_attribute SET attislocal = true WHERE attrelid = %s AND attnum = %s",
+    ),
+    (
+        "UPDATE pg_constraint SET conislocal = false WHERE conislocal AND coninhcount > 0"
+        " AND connamespace = %s::regnamespace RETURNING oid::bigint",
+        "UPDATE pg_constraint SET conislocal = true WHERE oid = %s",
+    ),
+]
+
+
+def _dumped(config: DatabaseConfig, bin_dir: Path, session: Session, schema: str) -> list[str]:
+    """Dump a schema as if no child declared what it inherits.
+
+    A table that comes to inherit has declared it all, and no statement takes that back.
+    """
+    taken = [
+        (back, session.all(Statement(away, "test.declared", writes=True), [schema]))
+        for away, back in _DECLARED
+    ]
+    try:
+        return normalised(dump(config, bin_dir, schema), schema)
+    finally:
+        for back, places in taken:
+            for place in places:
+                session.run(Statement(back, "test.declared", writes=True), place)
+
+
+_BOTH_GONE = f"DROP SCHEMA IF EXISTS {OLD} CASCADE; DROP SCHEMA IF EXISTS {NEW} CASCADE"
 _SKIPPED = re.compile(r"SET |SELECT pg_catalog\.set_config|CREATE SCHEMA|\\|ALTER .* OWNER TO ", re.S)
 _META = re.compile(r"^\\\w+ .*$", re.M)
 _STATISTICS = re.compile(r"(CREATE STATISTICS .*?) ON (.*) FROM (.*)", re.S)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
-from database_handler.cli import migration_tables
+from database_handler.cli import migration_tables, version_tables
 from database_handler.cli.commands import Found, Hit, Imported, Initialised, Sampled, to_roll_back
 from database_handler.cli.endings import DecisionNeeded, Ending, ending, tell
 from database_handler.cli.options import Chosen
@@ -24,11 +24,13 @@ from database_handler.content.folder import FileReport, Outcome
 from database_handler.core.connection import PoolStats
 from database_handler.core.exceptions import ConfigurationError, LockTimeout, RecordNotFound, SchemaMismatch
 from database_handler.migrations import MigrationLockTimeout, MigrationReport, MigrationStatus
+from database_handler.migrations.errors import MigrationFailed, MigrationGap
 from database_handler.migrations.files.planning import State
+from database_handler.migrations.generation.checking import Checked, Verified, VerifiedVersion
 from database_handler.migrations.reports import MigrationItem, PlannedMigration
 from database_handler.operations.health import Health
 
-assert migration_tables.__all__  # loaded for the layouts that it brings
+assert migration_tables.__all__ + version_tables.__all__  # loaded for the layouts that they bring
 
 POOL = PoolStats(size=1, max_size=15, in_use=0, idle=1, connecting=0, waiting=0, opened=1, closed=0)
 WELL = Health(ok=True, server_version="18.6", head="0002_b", expected_head="0002_b", pool=POOL)
@@ -259,3 +261,40 @@ sys.exit(main(["health"]))
         "",
         "MissingExtra: the command line needs: pip install 'database-handler[cli]'\n",
     )
+
+
+def test_an_error_gives_its_facts_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = MigrationFailed("it failed", "0002_b", Path("versions/0002_b.sql"), 3, 8)
+    failed.sqlstate = "42601"
+    failed.after(["0001_a"], [])
+    failed.others = (MigrationGap("a gap", ["0004_d"]),)
+    tell(failed, as_json=True, verbose=False, misuse=1)
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("error").startswith("MigrationFailed: it failed\nThis run has applied 0001_a before")
+    assert told == {
+        "path": "versions/0002_b.sql",
+        "line": 3,
+        "column": 8,
+        "versions": ["0002_b"],
+        "sqlstate": "42601",
+        "applied": ["0001_a"],
+        "others": [{"error": "MigrationGap: a gap", "versions": ["0004_d"]}],
+    }
+
+
+def shown_of(value: BaseModel, capsys: pytest.CaptureFixture[str]) -> str:
+    show(Console(force_terminal=False, color_system=None, width=10_000, highlight=False), value)
+    return capsys.readouterr().out
+
+
+def test_what_cannot_run_is_not_told_as_if_it_could(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Checked(statements=("DROP VIEW v",), broken=("view v needs t.a, which goes",))
+    told = shown_of(found, capsys)
+    assert "the models have 1 change that no version makes:" in told
+    assert "it cannot run as it stands: view v needs t.a" in told
+    assert "generate" not in told
+
+
+def test_problems_of_a_version_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    version = VerifiedVersion(name="0001_a", reversible=False, problems=("a.sql:1:1: no\n    1 | SELEC\n",))
+    assert "0001_a: a.sql:1:1: no\n    1 | SELEC\n" in shown_of(Verified(versions=(version,)), capsys)

@@ -48,6 +48,7 @@ def test_every_promised_variable_is_read() -> None:
         "DB_REPLICA_URLS": "postgresql://r/d,postgresql://a,b/d", "DB_PGBOUNCER": "true",
         "DB_MIGRATION_URL": "postgresql://m/d", "DB_POOL_MAX_WAITING": "9", "DB_DEADLINE": "10",
         "DB_CONNECT_TIMEOUT": "1", "DB_MAX_PARAMETER_BYTES": "1MiB", "DB_SLOW_STATEMENT": "0",
+        "DB_REPEATED_STATEMENT": "20", "DB_POOL_HOLD_WARNING": "none",
         "FILE_STORE_URL": "s3://films/originals", "MEDIA_ROOT": "/srv/media",
         "LOG_LEVEL": "warning", "LOG_FORMAT": "json", "DEBUG": "off", "ENVIRONMENT": "production",
         "DATABASE_CLASS": "films.data:FilmsDatabase",
@@ -67,6 +68,7 @@ def test_every_promised_variable_is_read() -> None:
     assert (config.statement_timeout, config.lock_timeout, config.deadline) == (0.5, 120, 10)
     assert (len(config.replica_urls), config.pgbouncer, config.pool_max_waiting) == (2, True, 9)
     assert (config.max_parameter_bytes, config.slow_statement, config.connect_timeout) == (2**20, 0, 1)
+    assert (config.repeated_statement, config.pool_hold_warning) == (20, None)
     assert (settings.files.store_url, settings.files.media_root) == (
         "s3://films/originals",
         Path("/srv/media"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from database_handler.migrations.files.migration import Direction
+from database_handler.utils.text import counted
 
 __all__ = ["NO_BATCH", "Applied", "BatchProgress", "Origin", "Progress", "State"]
 
@@ -28,7 +29,8 @@ class BatchProgress:
     @property
     def told(self) -> str:
         """Say it to a person."""
-        return f"{self.batches:,} batches" + (f", {self.rows:,} rows" if self.rows else "")
+        rows = f", {counted(self.rows, 'row')}" if self.rows else ""
+        return f"{counted(self.batches, 'batch', 'batches')}{rows}"
 
 
 NO_BATCH = BatchProgress()
@@ -57,8 +59,7 @@ class Progress:
     def told(self) -> str:
         """Say it to a person: ``2 parts are done``."""
         batches = f", then {self.batch.told}" if self.batch.batches else ""
-        done = "1 part is done" if self.parts == 1 else f"{self.parts} parts are done"
-        return f"{done}{batches}"
+        return f"{counted(self.parts, 'part')} {'is' if self.parts == 1 else 'are'} done{batches}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Applied:
         versions that a squashed file replaces.
     folds : tuple of str
         The rows that this one stands for, where it is not written down itself.
+    up_hash : str, optional
+        The hash without the way down; None where an earlier release wrote the row.
     """
 
     number: int
@@ -84,3 +87,8 @@ class Applied:
     progress: Progress | None = None
     origin: Origin = "run"
     folds: tuple[str, ...] = ()
+    up_hash: str | None = None
+
+    def did_as(self, token_hash: str, up_hash: str | None) -> bool:
+        """Whether what was run is what these are the hashes of; the way down, not run yet, may be another."""
+        return self.token_hash == token_hash or (self.up_hash is not None and self.up_hash == up_hash)

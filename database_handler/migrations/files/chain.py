@@ -7,7 +7,8 @@ from pathlib import Path
 
 from database_handler.core.base_model import Record
 from database_handler.core.schema import Table
-from database_handler.migrations.files.migration import Migration, read_folder
+from database_handler.migrations.errors import LockFileMismatch, MalformedMigration
+from database_handler.migrations.files.migration import Migration, read_files, read_folder
 from database_handler.migrations.files.planning import check_files, read_lock
 
 __all__ = ["LOCK_FILE", "Chain", "Folder"]
@@ -31,10 +32,29 @@ class Folder:
         MigrationError
             A file is malformed, a number is missing or taken twice, or a file is not what was recorded.
         """
-        found = read_folder(self.versions)
+        found, unread = read_files(self.versions)
         lock = self.versions / LOCK_FILE
-        check_files(found, read_lock(lock, lock.read_text("utf-8")) if lock.exists() else None)
+        known, problems = None, list[MalformedMigration | LockFileMismatch](unread)
+        try:
+            known = read_lock(lock, lock.read_text("utf-8")) if lock.exists() else None
+        except LockFileMismatch as wrong:
+            problems.append(wrong)
+        check_files(found, known, problems)
         return found
+
+    @property
+    def note(self) -> str | None:
+        """What to know of a folder whose files are sound: that nothing says which there have to be.
+
+        No refusal: a folder that was written by hand works without, and so does an application that was
+        packed without it.
+        """
+        if (self.versions / LOCK_FILE).exists() or not read_folder(self.versions):
+            return None
+        return (
+            f"{self.versions} has no {LOCK_FILE}: nobody would notice a version that is lost, or changed, "
+            f"before it is applied. Put it back, or have it written anew: `database-handler migrations lock`"
+        )
 
     @property
     def tables(self) -> tuple[Table, ...]:

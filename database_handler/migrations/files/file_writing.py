@@ -20,6 +20,8 @@ __all__ = ["message_line", "next_name", "rendered", "replace_versions", "write_v
 _LONGEST_SLUG = 60
 _LONGEST_MESSAGE = 200
 
+_BLANKS = " \t\n\r\f\v"  # what SQL takes for white space; Python takes more, and a name may end in that
+
 
 def next_name(folder: Path, message: str) -> str:
     """Return the name of the folder's next version: the next number, and the words of the message.
@@ -61,7 +63,7 @@ def rendered(name: str, sections: Iterable[str], header: Sequence[str] = ()) -> 
         Each with its marker.
     """
     comments = "".join(f"-- {line}\n" for line in (name, *header))
-    return comments + "".join(f"{section.rstrip()}\n" for section in sections)
+    return comments + "".join(f"{section.rstrip(_BLANKS)}\n" for section in sections)
 
 
 # -------------------------------------------------------------------------------------------------- writing

@@ -34,10 +34,15 @@ def _replaced_rows(migration: Migration, rows: Sequence[Applied]) -> list[Applie
 
 
 def _covers(migration: Migration, mine: Sequence[Applied]) -> bool:
-    known = {(replaced.name, replaced.token_hash) for replaced in migration.replaces}
-    whole = all(row.progress is None and (row.name, row.token_hash) in known for row in mine)
+    whole = all(row.progress is None and _is_known(migration, row) for row in mine)
     # A row of an earlier squash reaches back to the first number by itself.
     return whole and max(row.number for row in mine) == migration.number
+
+
+def _is_known(migration: Migration, row: Applied) -> bool:
+    return any(
+        each.name == row.name and row.did_as(each.token_hash, each.up_hash) for each in migration.replaces
+    )
 
 
 def _one_row(migration: Migration, mine: Sequence[Applied]) -> Applied:
@@ -52,6 +57,7 @@ def _one_row(migration: Migration, mine: Sequence[Applied]) -> Applied:
         last.library_version,
         origin="replaced",
         folds=tuple(row.name for row in mine),
+        up_hash=migration.up_hash,
     )
 
 
@@ -63,8 +69,7 @@ def half_replaced(
         mine = _replaced_rows(migration, history)
         if not mine or _covers(migration, mine):
             continue
-        known = {replaced.name: replaced.token_hash for replaced in migration.replaces}
-        changed = [row for row in mine if not row.progress and known[row.name] != row.token_hash]
+        changed = [row for row in mine if not row.progress and not _is_known(migration, row)]
         yield from (
             ChangedMigration(
                 f"{row.name} was applied with other SQL than the one that {migration.name} replaces: "

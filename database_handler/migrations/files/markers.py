@@ -153,7 +153,9 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def read_replaces(path: Path, number: int, text: str, found: Iterable[Token]) -> tuple[Replaced, ...]:
-    """Return the versions that the lines ``-- replaces: NAME HASH`` before the first marker name.
+    """Return the versions that the lines ``-- replaces: NAME HASH UP_HASH`` before the first marker name.
+
+    Earlier releases wrote them without the last.
 
     Raises
     ------
@@ -178,9 +180,13 @@ def read_replaces(path: Path, number: int, text: str, found: Iterable[Token]) ->
 
 
 def _replaced(path: Path, line: int, words: list[str]) -> Replaced:
-    if len(words) != 2 or not FILE_NAME.fullmatch(words[0]) or not _HASH.fullmatch(words[1]):
+    well = len(words) in {2, 3} and FILE_NAME.fullmatch(words[0]) and all(map(_HASH.fullmatch, words[1:]))
+    if not well:
         raise MalformedMigration(
-            path, line, "after `-- replaces:` stand a version's name and its hash, as in versions.lock"
+            path,
+            line,
+            "after `-- replaces:` stand a version's name and its hash, as in versions.lock, and the hash of "
+            "its up",
         )
     return Replaced(*words)
 

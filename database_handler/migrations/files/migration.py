@@ -3,6 +3,7 @@
 A migration is an SQL file with sections, or a Python file with functions; neither is run to be read.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,9 +30,12 @@ __all__ = [
     "SectionKind",
     "SqlStatement",
     "parse",
+    "read_file",
+    "read_files",
     "read_folder",
 ]
 
+_LINE_END = re.compile(r"\r+\n")  # also one that was converted twice: read again, the text stays as it is
 _NAME_RULE = (
     "a migration is called NNNN_words_in_small_letters.sql (or .py), such as 0007_add_project_owner.sql"
 )
@@ -47,24 +51,45 @@ def read_folder(folder: Path) -> tuple[Migration, ...]:
     MalformedMigration
         For the first file with a problem, with the problems of all files in the message.
     """
+    found, problems = read_files(folder)
+    raise_first(problems)
+    return found
+
+
+def read_files(folder: Path) -> tuple[tuple[Migration, ...], tuple[MalformedMigration, ...]]:
+    """Read what can be read of a folder, in the order of the names; and what is wrong with the rest.
+
+    Raises
+    ------
+    NoVersionsFolder
+        There is none.
+    """
     if not folder.is_dir():
         raise NoVersionsFolder(folder)
     found: list[Migration] = []
     problems: list[MalformedMigration] = []
     for path in sorted(filter(_is_version, folder.iterdir())):
         try:
-            found.append(parse(path, path.read_bytes()))
+            found.append(read_file(path))
         except MalformedMigration as problem:
             problems.append(problem)
-        except OSError as error:
-            problems.append(MalformedMigration(path, 1, f"it cannot be read ({error.strerror})"))
-    raise_first(problems)
-    return tuple(sorted(found, key=lambda migration: (migration.number, migration.name)))
+    return tuple(sorted(found, key=lambda migration: (migration.number, migration.name))), tuple(problems)
 
 
 def _is_version(path: Path) -> bool:
     suffix = path.suffix.lower()
     return suffix == ".sql" or (suffix == ".py" and path.name[0].isdigit())
+
+
+def read_file(path: Path) -> Migration:
+    """Read one migration; `MalformedMigration` also where the file cannot be read."""
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair, in the path
+        told = error.strerror if isinstance(error, OSError) else "its path is none"
+    else:
+        return parse(path, content)
+    raise MalformedMigration(path, 1, f"it cannot be read ({told})")
 
 
 def parse(path: Path, content: bytes) -> Migration:
@@ -105,7 +130,7 @@ def _decode(path: Path, content: bytes) -> str:
     # A byte order mark means nothing in UTF-8 and some editors add it; the server would take it for a name.
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        return content.decode("utf-8").replace("\r\n", "\n")
+        return _LINE_END.sub("\n", content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise MalformedMigration(

@@ -50,6 +50,8 @@ class Section:
         Whether it is run again and again, each time in a transaction of its own, until nothing is left.
     function : str, optional
         ``up``, ``down`` or ``verify`` of a Python file; it has no statements then.
+    apart_hash : str
+        Of a Python file, whose functions share what stands beside them: its hash without ``down``.
     """
 
     kind: SectionKind
@@ -59,6 +61,7 @@ class Section:
     token_hash: str
     batched: bool = False
     function: str | None = None
+    apart_hash: str = ""
 
     @property
     def marker(self) -> str:
@@ -96,10 +99,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A version whose place a squashed file takes, and the hash that it had."""
+    """A version whose place a squashed file takes, and the hash that it had; `up_hash` is of its way up."""
 
     name: str
     token_hash: str
+    up_hash: str | None = None
 
     @property
     def number(self) -> int:
@@ -133,9 +137,18 @@ class Migration:
         """SHA-256 over the markers and the significant tokens: comments and line endings do not count."""
         return hash_tokens(self._significant())
 
+    @cached_property
+    def up_hash(self) -> str:
+        """The same without the way down, which may still be put right once the version is applied."""
+        kept = (section for section in self.sections if section.kind is not SectionKind.DOWN)
+        return hash_tokens(
+            token for section in kept for token in (section.marker, section.apart_hash or section.token_hash)
+        )
+
     def _significant(self) -> Iterator[str]:
         for replaced in self.replaces:
             yield from (f"-- replaces: {replaced.name}", replaced.token_hash)
+            yield from filter(None, [replaced.up_hash])
         for section in self.sections:
             yield from (section.marker, section.token_hash)
 

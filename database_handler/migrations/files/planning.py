@@ -1,5 +1,6 @@
 """Files and history turned into steps, or into what is wrong with them; nothing here touches a database."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from database_handler.migrations.errors import (
     DuplicateMigration,
     IrreversibleMigration,
     LockFileMismatch,
+    MalformedMigration,
     MigrationGap,
     MissingMigration,
     OutOfOrderMigration,
@@ -27,6 +29,9 @@ from database_handler.migrations.files.applied import (
 )
 from database_handler.migrations.files.folding import folded, half_replaced
 from database_handler.migrations.files.migration import Direction, Migration
+from database_handler.utils.arguments import checked
+from database_handler.utils.errors import shown
+from database_handler.utils.text import counted
 
 __all__ = [
     "NO_BATCH",
@@ -39,6 +44,7 @@ __all__ = [
     "check_files",
     "check_history",
     "folded",
+    "has_another_down",
     "lock_text",
     "plan_down",
     "plan_up",
@@ -63,16 +69,28 @@ class Step:
 # ---------------------------------------------------------------------------------------------------- checks
 
 
-def check_files(migrations: Sequence[Migration], lock: dict[str, str] | None = None) -> None:
+def check_files(
+    migrations: Sequence[Migration],
+    lock: dict[str, str] | None = None,
+    before: Sequence[MalformedMigration | LockFileMismatch] = (),
+) -> None:
     """Refuse two files of one number, a missing number, and files that `versions.lock` does not know.
+
+    Parameters
+    ----------
+    before : sequence of MalformedMigration or LockFileMismatch
+        What is known to be wrong already: it is told with the rest.
 
     Raises
     ------
     DuplicateMigration, MigrationGap, LockFileMismatch
+        The first of all problems, with the texts of all.
     """
-    raise_first([*_duplicates(migrations), *_gaps(migrations)])
+    unread = [each.path.stem for each in before if isinstance(each, MalformedMigration)]
+    problems = [*before, *_duplicates(migrations), *_gaps(migrations, unread)]
     if lock is not None:
-        raise_first(list(_lock_problems(migrations, lock)))
+        problems += _lock_problems(migrations, lock, unread)
+    raise_first(problems)
 
 
 def _duplicates(migrations: Sequence[Migration]) -> Iterable[DuplicateMigration]:
@@ -88,10 +106,11 @@ def _duplicates(migrations: Sequence[Migration]) -> Iterable[DuplicateMigration]
             )
 
 
-def _gaps(migrations: Sequence[Migration]) -> Iterable[MigrationGap]:
+def _gaps(migrations: Sequence[Migration], unread: Iterable[str]) -> Iterable[MigrationGap]:
     numbers = {
         number for migration in migrations for number in range(migration.first_number, migration.number + 1)
     }
+    numbers |= {int(found[0]) for name in unread if (found := _NUMBER.match(name))}
     for number in sorted(set(range(1, max(numbers, default=0))) - numbers):
         after = [migration.name for migration in migrations if migration.number > number][:1]
         yield MigrationGap(
@@ -101,6 +120,10 @@ def _gaps(migrations: Sequence[Migration]) -> Iterable[MigrationGap]:
         )
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@checked
 def lock_text(migrations: Iterable[Migration]) -> str:
     """Return `versions.lock`: a line a version with its name, its token hash and the name before it.
 
@@ -139,7 +162,9 @@ def read_lock(path: Path, text: str) -> dict[str, str]:
 _WRITE_ANEW = "have the file written anew: `database-handler migrations lock`"
 
 
-def _lock_problems(migrations: Sequence[Migration], lock: dict[str, str]) -> Iterable[LockFileMismatch]:
+def _lock_problems(
+    migrations: Sequence[Migration], lock: dict[str, str], unread: Sequence[str]
+) -> Iterable[LockFileMismatch]:
     for line, migration in zip(lock_text(migrations).splitlines(), migrations, strict=True):
         name = migration.name
         if name not in lock:
@@ -148,11 +173,12 @@ def _lock_problems(migrations: Sequence[Migration], lock: dict[str, str]) -> Ite
             )
         elif lock[name] != migration.token_hash:
             yield LockFileMismatch(
-                f"{name} is not what versions.lock recorded: put its SQL back, or, if it was never applied "
-                f"to its end anywhere, {_WRITE_ANEW}; its line is then\n{line}",
+                f"{name} is not what versions.lock recorded: put its SQL back, or, if only its way down was "
+                f"changed, or it was never applied to its end anywhere, {_WRITE_ANEW}; its line is then\n"
+                f"{line}",
                 [name],
             )
-    for name in lock.keys() - {migration.name for migration in migrations}:
+    for name in sorted(lock.keys() - {migration.name for migration in migrations} - {*unread}):
         yield LockFileMismatch(
             f"versions.lock names {name}, and there is no such file: put it back, or, if it was never "
             f"applied anywhere, {_WRITE_ANEW}",
@@ -192,11 +218,27 @@ def _missing(row: Applied, migrations: Sequence[Migration]) -> MissingMigration:
 
 
 def _changed(row: Applied) -> ChangedMigration:
-    done = f" in the first {row.progress.parts} parts, which are done" if row.progress else ""
+    done = row.progress.parts if row.progress else 0
+    where = f" in what is done of it, {counted(done, 'part')}," if row.progress else ""
     return ChangedMigration(
-        f"{row.name} was changed{done} after it was applied at {row.applied_at:%Y-%m-%d %H:%M}Z: "
-        "only comments, blanks and line endings may change; put its SQL back, and write a new version",
+        f"{row.name} was changed{where} after it was applied at {row.applied_at:%Y-%m-%d %H:%M}Z: "
+        f"{_what_may_change(row)}",
         [row.name],
+    )
+
+
+def _what_may_change(row: Applied) -> str:
+    if row.progress:
+        return "only comments, blanks, line endings and what comes after may change; put that SQL back"
+    if row.up_hash:
+        return (
+            "only comments, blanks, line endings and its way down may change; put the rest of its SQL back, "
+            "and write a new version"
+        )
+    return (
+        "only comments, blanks and line endings may change; put its SQL back, and write a new version. (An "
+        "earlier release recorded the way up and down as one. To change the way down alone: put it back, run "
+        "`database-handler migrations lock`, which records them apart, and change it then)"
     )
 
 
@@ -204,7 +246,12 @@ def _is_changed(migration: Migration, row: Applied) -> bool:
     # What an interrupted run has not come to yet may be put right.
     if progress := row.progress:
         return migration.hash_of(progress.direction, progress.parts) != progress.parts_hash
-    return migration.token_hash != row.token_hash
+    return not row.did_as(migration.token_hash, migration.up_hash)
+
+
+def has_another_down(migration: Migration, row: Applied) -> bool:
+    """Whether a version that is applied as a whole has another way down by now; that is allowed, and told."""
+    return row.progress is None and migration.token_hash != row.token_hash and not _is_changed(migration, row)
 
 
 def _out_of_order(
@@ -280,7 +327,7 @@ def _number_of(migrations: Sequence[Migration], target: str | int) -> int:
     if len(found) != 1:
         known = ", ".join(migration.name for migration in migrations[-5:]) or "none"
         raise UnusableTarget(
-            f"there is no version {target!r}: a target is a version's name or number; "
+            f"there is no version {shown(target)}: a target is a version's name or number; "
             f"the last ones are {known}"
         )
     return found[0].number
@@ -324,7 +371,11 @@ def _last(applied: list[Migration], steps: int) -> list[Migration]:
     if type(steps) is not int or steps < 1:
         raise InvalidValue("steps is a whole number of versions, 1 or more")
     if steps > len(applied):
-        raise UnusableTarget(f"{steps} versions were to be rolled back, {len(applied)} are applied")
+        lies = "is" if len(applied) == 1 else "are"
+        raise UnusableTarget(
+            f"{shown(steps)} versions were to be rolled back, and {counted(len(applied), 'version')} {lies} "
+            "applied: ask for as many or fewer (`--steps`), or for target 0, which undoes all"
+        )
     return applied[:steps]
 
 

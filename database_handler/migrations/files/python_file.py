@@ -35,7 +35,7 @@ def read_functions(path: Path, text: str) -> tuple[Section, ...]:
     functions = {node.name: node for node in tree.body if isinstance(node, Function)}
     if "up" not in functions:
         raise MalformedMigration(path, 1, f"no function `up`; {_ALLOWED}")
-    found = python_hash(text)
+    found, apart = python_hash(text), python_hash(_without_down(text, functions.get("down")))
     return tuple(
         Section(
             kind,
@@ -45,10 +45,20 @@ def read_functions(path: Path, text: str) -> tuple[Section, ...]:
             token_hash=found,
             batched=_is_batched(path, functions[kind.value]),
             function=kind.value,
+            apart_hash=apart,
         )
         for kind in SectionKind
         if kind.value in functions
     )
+
+
+def _without_down(text: str, down: Function | None) -> str:
+    """Return the file without its way down, which may be put right when the rest was run."""
+    if down is None or down.end_lineno is None:
+        return text
+    first = min((each.lineno for each in down.decorator_list), default=down.lineno)
+    lines = text.split("\n")
+    return "\n".join([*lines[: first - 1], *lines[down.end_lineno :]])
 
 
 def _tree(path: Path, text: str) -> ast.Module:

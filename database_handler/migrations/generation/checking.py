@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from database_handler.core.sql_text import first_words
 from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.files.chain import Chain
 from database_handler.migrations.files.migration_values import Direction, Migration
+from database_handler.migrations.generation.decisions import broken, refuse_without_models
 from database_handler.migrations.generation.wanted import difference, versions_and_models
 from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.schema_diff import diff
@@ -22,11 +24,12 @@ from database_handler.migrations.scratch.ladder import Ladder, climb
 from database_handler.migrations.scratch.place import UNSAFE_USE, guard
 from database_handler.migrations.scratch.seeding import seed
 from database_handler.migrations.scratch.surviving import Rows, lost_values, read_rows
+from database_handler.migrations.verdicts import Judged
 
 __all__ = ["Checked", "Verified", "VerifiedVersion", "check", "verify", "writes_rows"]
 
 
-class Checked(BaseModel, frozen=True):
+class Checked(Judged, frozen=True):
     """What the models ask for and no version does.
 
     Attributes
@@ -35,12 +38,17 @@ class Checked(BaseModel, frozen=True):
         What is pending; none where models and versions agree.
     loses : tuple of str
         What of that would lose values, in words.
+    broken : tuple of str
+        Why the statements cannot run as they stand, and what to write before: one for each thing in the way.
     unmodelled : tuple of str
         Objects that were not compared.
     """
 
+    verdicts: ClassVar = ("agrees",)
+
     statements: tuple[str, ...] = ()
     loses: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
     unmodelled: tuple[str, ...] = ()
 
     @property
@@ -50,7 +58,14 @@ class Checked(BaseModel, frozen=True):
 
 
 def check(config: DatabaseConfig, chain: Chain) -> Checked:
-    """Compare what the chain's own models ask for with what its versions make, on scratch copies."""
+    """Compare what the chain's own models ask for with what its versions make, on scratch copies.
+
+    Raises
+    ------
+    InvalidValue
+        There are no models.
+    """
+    refuse_without_models(chain)
     chain = chain.again()
     with versions_and_models(config, chain) as (session, head, overlay):
         found = difference(session, head, overlay)
@@ -58,6 +73,7 @@ def check(config: DatabaseConfig, chain: Chain) -> Checked:
     return Checked(
         statements=found.statements,
         loses=tuple(statement.loses for statement in found.plan if statement.loses),
+        broken=tuple(broken(found.old, found.new, overlay)),
         unmodelled=tuple(f"{kind} {name}" for kind, name in head.unmodelled),
     )
 
@@ -91,7 +107,7 @@ class VerifiedVersion(BaseModel, frozen=True):
     seconds: float = 0.0
 
 
-class Verified(BaseModel, frozen=True):
+class Verified(Judged, frozen=True):
     """What became of the whole chain, from empty.
 
     Attributes
@@ -100,6 +116,8 @@ class Verified(BaseModel, frozen=True):
         Whether the end is what the models ask for; None where the chain did not come to its end, or where
         there are no models.
     """
+
+    verdicts: ClassVar = ("holds",)
 
     versions: tuple[VerifiedVersion, ...] = ()
     models: Checked | None = None
@@ -129,21 +147,54 @@ def _verified(ladder: Ladder, chain: Chain) -> Iterator[VerifiedVersion]:
         before = introspect(session)
     for migration in chain.migrations:
         started = time.monotonic()
-        try:
-            with ladder.trial() as session:
-                build(session, [migration])
-                after = introspect(session)
-        except MigrationFailed as failure:
-            if failure.sqlstate == UNSAFE_USE:
-                raise
-            yield VerifiedVersion(
-                name=migration.name, reversible=migration.reversible, problems=(str(failure),)
-            )
-            return
-        found = _Version(ladder, migration, before, after).verified()
+        found, after = _tried(ladder, migration, before)
         yield found.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
-        ladder.advance([migration])
+        if after is None:
+            return
         before = after
+
+
+def _tried(
+    ladder: Ladder, migration: Migration, before: SchemaSnapshot
+) -> tuple[VerifiedVersion, SchemaSnapshot | None]:
+    """Try one version; where it cannot be gone on from, there is no schema after it."""
+    try:
+        return _step(ladder, migration, before)
+    except MigrationFailed as failure:
+        if failure.sqlstate == UNSAFE_USE and not ladder.in_sections:
+            raise  # it is tried again where sections are transactions
+        return _result(migration, problems=(str(failure),)), None
+
+
+def _step(
+    ladder: Ladder, migration: Migration, before: SchemaSnapshot
+) -> tuple[VerifiedVersion, SchemaSnapshot]:
+    """Try one version and go on to it; return what was found, and the schema after it."""
+    try:
+        with ladder.trial() as session:
+            build(session, [migration])
+            after = introspect(session)
+    except MigrationFailed as failure:
+        if failure.sqlstate != UNSAFE_USE or not ladder.in_sections:
+            raise
+        return _in_sections(ladder, migration, before)
+    found = _Version(ladder, migration, before, after).verified()
+    ladder.advance([migration])
+    return found, after
+
+
+def _in_sections(
+    ladder: Ladder, migration: Migration, before: SchemaSnapshot
+) -> tuple[VerifiedVersion, SchemaSnapshot]:
+    """Go on to a version that no one transaction takes, and try its way back from there."""
+    ladder.advance([migration])
+    with ladder.trial() as session:
+        after = introspect(session)
+    return _Version(ladder, migration, before, after).undone(), after
+
+
+def _result(migration: Migration, **found: Any) -> VerifiedVersion:
+    return VerifiedVersion(name=migration.name, reversible=migration.reversible, **found)
 
 
 @dataclass(frozen=True)
@@ -162,18 +213,28 @@ class _Version:
                 return self._round(session, self._touched())
         except MigrationFailed as failure:
             if not (failure.sqlstate or "").startswith(("22", "23")):
-                return self._result(problems=(str(failure),))
-            told = f"a valid row can fail: {failure}"
+                return _result(self.migration, problems=(str(failure),))
+            told = f"a valid row can fail: {str(failure).splitlines()[0]}"
         try:
             with self.ladder.trial() as session:
                 found = self._round(session, frozenset())
         except MigrationFailed as failure:
-            return self._result(problems=(str(failure),))
+            return _result(self.migration, problems=(str(failure),))
         return found.model_copy(update={"unproven": dict.fromkeys(sorted(self._touched()), told)})
 
-    def _result(self, problems: tuple[str, ...]) -> VerifiedVersion:
-        return VerifiedVersion(
-            name=self.migration.name, reversible=self.migration.reversible, problems=problems
+    def undone(self) -> VerifiedVersion:
+        """Try its way back alone, without rows, from a copy that it was applied to for good."""
+        problems: tuple[str, ...] = ()
+        try:
+            with self.ladder.trial() as session:
+                if self.migration.reversible:
+                    unbuild(session, self.migration)
+                    problems = (*self._residue(introspect(session)),)
+        except MigrationFailed as failure:
+            problems = (str(failure),)
+        told = "a label that it adds is used in a later section of it, which was tried without rows"
+        return _result(
+            self.migration, problems=problems, unproven=dict.fromkeys(sorted(self._touched()), told)
         )
 
     def _round(self, session: Session, tables: frozenset[str]) -> VerifiedVersion:
@@ -188,9 +249,8 @@ class _Version:
             problems += residue
             wrong += [] if residue else self._differences(session, rows, self.before)
         writes = writes_rows(self.migration)
-        return VerifiedVersion(
-            name=self.migration.name,
-            reversible=self.migration.reversible,
+        return _result(
+            self.migration,
             kept=tuple(sorted(table for table in rows if not wrong)),
             changed=tuple(dict.fromkeys(wrong)) if writes else (),
             unproven=dict(seeded.refused),

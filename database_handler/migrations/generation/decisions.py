@@ -7,13 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from database_handler.core.base_model import Record
+from database_handler.core.exceptions import InvalidValue
 from database_handler.core.quoting import unquoted
 from database_handler.migrations.errors import BackfillNeeded, DecisionNeeded
+from database_handler.migrations.files.chain import Chain
 from database_handler.migrations.generation.model_schema import Overlay
 from database_handler.migrations.schema.schema_diff.statement import Rename, SchemaDiff
 from database_handler.migrations.schema.snapshot import Kind, ObjectId, SchemaSnapshot
 
-__all__ = ["Deciding", "Drops", "called"]
+__all__ = ["Deciding", "Drops", "broken", "called", "refuse_without_models"]
+
+
+def refuse_without_models(chain: Chain) -> None:
+    """Refuse to compare versions with no model at all: every table would be one too many."""
+    if not chain.own.models:
+        raise InvalidValue(
+            "there are no models to compare the versions with: MigrationManager(..., models=[Note, ...]) "
+            "says which they are; without any, write versions by hand"
+        )
 
 
 def called(thing: ObjectId) -> str:
@@ -40,12 +51,14 @@ class Drops:
         """
         there = {called(thing) for thing in lost}
         wrong = [
-            f"drop names {name!r}, and nothing of that name would lose its values; those that would: "
-            f"{', '.join(sorted(there)) or 'none'}"
+            f"--drop (drop=) names {name!r}, and nothing of that name would lose its values; those that "
+            f"would: {', '.join(sorted(there)) or 'none'}"
             for name in self.reasons.keys() - there
         ]
         empty = [
-            f"drop[{name!r}] is the reason, in words" for name, why in self.reasons.items() if not why.strip()
+            f"--drop '{name}=...' (drop[{name!r}]) is the reason, in words"
+            for name, why in self.reasons.items()
+            if not why.strip()
         ]
         if wrong or empty:
             raise DecisionNeeded([*sorted(wrong), *sorted(empty)])
@@ -77,7 +90,7 @@ class Deciding:
             for thing, loses in losing.items()
             if called(thing) not in self.drops.reasons
         ]
-        decisions += _broken(head, wanted, self.overlay)
+        decisions += broken(head, wanted, self.overlay)
         if decisions:
             raise DecisionNeeded(decisions)
 
@@ -92,7 +105,7 @@ class Deciding:
             )
         else:
             lines.append(f'Table(..., renamed_from="{name}")   of the model that it belongs to now')
-        lines.append(f"drop={{'{name}': 'the reason'}}   or --drop '{name}=the reason', to lose it")
+        lines.append(f"--drop '{name}=the reason'   (drop={{'{name}': 'the reason'}}), to lose it")
         lines.append(self._by_hand(thing))
         return "\n    ".join(lines)
 
@@ -136,7 +149,7 @@ def _narrowing(thing: ObjectId, loses: str) -> str:
     name = called(thing)
     lines = [
         f"{name}: its new type would lose {loses}. Write one of",
-        f"drop={{'{name}': 'the reason'}}   or --drop '{name}=the reason', to lose that",
+        f"--drop '{name}=the reason'   (drop={{'{name}': 'the reason'}}), to lose that",
         "a type for the field that keeps them",
     ]
     return "\n    ".join(lines)
@@ -160,7 +173,7 @@ def _field_source(model: type, name: str) -> tuple[str, str] | None:
     return None
 
 
-def _broken(head: SchemaSnapshot, wanted: SchemaSnapshot, overlay: Overlay) -> Iterator[str]:
+def broken(head: SchemaSnapshot, wanted: SchemaSnapshot, overlay: Overlay) -> Iterator[str]:
     """Name what stays, and needs a table or column that goes: only its author knows what it is to be."""
     kinds = (Kind.TABLE, Kind.COLUMN)
     gone = {key for key in head.objects if key.kind in kinds and key not in wanted.objects}

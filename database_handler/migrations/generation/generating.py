@@ -5,17 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import ClassVar
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.exceptions import InvalidValue
 from database_handler.core.quoting import literal
 from database_handler.core.sql_text import significant_tokens
 from database_handler.migrations.files.chain import Chain
 from database_handler.migrations.files.file_writing import message_line, next_name, rendered, write_version
 from database_handler.migrations.files.migration import parse
-from database_handler.migrations.generation.decisions import Deciding, Drops, called
+from database_handler.migrations.generation.decisions import (
+    Deciding,
+    Drops,
+    called,
+    refuse_without_models,
+)
 from database_handler.migrations.generation.proof import Proof, Proven, prove
 from database_handler.migrations.generation.rehearsal import rehearse, stage
 from database_handler.migrations.generation.wanted import (
@@ -27,11 +30,12 @@ from database_handler.migrations.generation.wanted import (
 )
 from database_handler.migrations.safety.safe_way import PlannedSection
 from database_handler.migrations.scratch.place import guard
+from database_handler.migrations.verdicts import Judged
 
 __all__ = ["Generated", "generate"]
 
 
-class Generated(BaseModel, frozen=True):
+class Generated(Judged, frozen=True):
     """What `generate` wrote: nothing where nothing changed.
 
     Attributes
@@ -47,6 +51,8 @@ class Generated(BaseModel, frozen=True):
     unmodelled : tuple of str
         Objects of the schema that were not compared.
     """
+
+    verdicts: ClassVar = ("changed",)
 
     name: str | None = None
     path: Path | None = None
@@ -85,11 +91,8 @@ def generate(
         The version does not do on a scratch copy what it is there for; nothing was written.
     """
     started = time.monotonic()
-    if not chain.own.models and not drop:
-        raise InvalidValue(
-            "there are no models to compare the versions with: MigrationManager(..., models=[Note, ...]) "
-            "says which they are; without any, write versions by hand"
-        )
+    if not drop:
+        refuse_without_models(chain)
     name = next_name(chain.own.versions, message)
     written = _Generating(config, chain.again(), drop or {}, name, message).run()
     return written.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -151,8 +154,7 @@ class _Generating:
 
     def _header(self, proven: Proven, locks: str) -> Iterator[str]:
         proof = proven.proof
-        way_back = f"no ({_one_line(proof.irreversible)})" if proof.irreversible else "yes"
-        yield f"reversible: {way_back}   proof: {proof.line}"
+        yield f"reversible: {_one_line(proof.way_back)}   proof: {proof.line}"
         for table, why in proof.unproven.items():
             yield f"data not proven: {table} ({_one_line(why)})"
         if proof.unfit:

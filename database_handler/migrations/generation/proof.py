@@ -43,22 +43,35 @@ class Proof(BaseModel, frozen=True):
         Tables whose rows nothing is claimed of, and why.
     unfit : str, optional
         The statement that fails for some row which was valid before; `preflight` counts such rows.
+    lost : tuple of str
+        The tables whose rows, and the columns whose values go on purpose: no way back knows them.
     """
 
     irreversible: str | None = None
     kept: tuple[str, ...] = ()
     unproven: dict[str, str] = {}
     unfit: str | None = None
+    lost: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
         """The proof as the header tells it."""
         told = ["up ok", *([] if self.irreversible else ["down ok"])]
-        if self.kept and not self.unproven:
-            told.append("data kept")
-        elif self.kept:
-            told.append(f"data kept in {', '.join(self.kept)}")
+        if self.kept:
+            where = f" in {', '.join(self.kept)}" if self.unproven else ""
+            told.append(f"data kept{where}{f' but for {self._all_lost}' if self.lost else ''}")
         return ", ".join(told)
+
+    @property
+    def way_back(self) -> str:
+        """Whether there is a way back, as the header tells it: one that brings no values back says so."""
+        if self.irreversible:
+            return f"no ({self.irreversible})"
+        return f"yes, without the values of {self._all_lost}" if self.lost else "yes"
+
+    @property
+    def _all_lost(self) -> str:
+        return ", ".join(self.lost)
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,7 @@ class _Proving:
                 sorted(unquoted(key) for key in before if ObjectId(Kind.TABLE, key) not in self._gone)
             ),
             unproven={unquoted(found.table_before(table)): why for table, why in seeded.refused.items()},
+            lost=tuple(called(statement.object) for statement in found.plan if statement.loses),
         )
         return Proven(self._change, down, made, proof)
 

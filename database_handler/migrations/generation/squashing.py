@@ -28,6 +28,7 @@ from database_handler.migrations.schema.snapshot import Extension, SchemaSnapsho
 from database_handler.migrations.scratch.building import build, look, unbuild
 from database_handler.migrations.scratch.content_rows import Content, read_content
 from database_handler.migrations.scratch.place import copy_of, guard
+from database_handler.utils.errors import shown
 
 __all__ = ["Squashed", "squash"]
 
@@ -95,11 +96,13 @@ def squash(config: DatabaseConfig, chain: Chain, upto: str | int) -> Squashed:
 
 def _chosen(chain: Chain, upto: str | int) -> tuple[Migration, ...]:
     """Return the versions up to one, named or numbered."""
-    last = next((each for each in chain.migrations if str(upto) in {each.name, str(each.number)}), None)
+    last = next(
+        (each for each in chain.migrations if upto in (each.name, each.number, str(each.number))), None
+    )
     if last is None:
         known = ", ".join(each.name for each in chain.migrations[-5:]) or "none"
         raise UnusableTarget(
-            f"there is no version {upto!r} in {chain.own.versions}; the last ones are {known}"
+            f"there is no version {shown(upto)} in {chain.own.versions}; the last ones are {known}"
         )
     versions = tuple(each for each in chain.migrations if each.number <= last.number)
     if len(versions) < 2:
@@ -149,8 +152,8 @@ class _Draft:
         """Give a line for each version that a history may name: those of earlier squashes too."""
         for version in self.versions:
             for old in version.replaces:
-                yield f"replaces: {old.name} {old.token_hash}"
-            yield f"replaces: {version.name} {version.token_hash}"
+                yield f"replaces: {old.name} {old.token_hash} {old.up_hash or ''}".rstrip()
+            yield f"replaces: {version.name} {version.token_hash} {version.up_hash}"
 
 
 def _sections(direction: str, old: SchemaSnapshot, new: SchemaSnapshot) -> list[str]:

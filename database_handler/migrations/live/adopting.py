@@ -158,8 +158,7 @@ def _version(
         forth = safe_sections(up, old, new, backfill=values, reasons=reasons)
     except BackfillNeeded as needed:
         raise DecisionNeeded([_value_of(column) for column in needed.missing]) from None
-    lost = {statement.object: "it was made by the up" for statement in down if statement.loses}
-    back = safe_sections(down, new, old, backfill=dict(_placeholders(old)), reasons=lost)
+    back = safe_sections(down, new, old, backfill=dict(_placeholders(old)))
     name = next_name(folder, message)
     sections = [each.text("up") for each in forth] + [each.text("down") for each in back]
     header = [message_line(message), "adopted: found in a database, and made part of the files"]
@@ -171,7 +170,7 @@ def _value_of(column: ObjectId) -> str:
     name = f"{column.name}.{column.part}"
     return (
         f"{name} is NOT NULL and has no default, and in other databases rows are there without a value for "
-        f"it: give backfill={{'{name}': 'SQL over the row'}} (--backfill '{name}=...')"
+        f"it: give --backfill '{name}=SQL over the row' (backfill={{'{name}': 'SQL over the row'}})"
     )
 
 
@@ -188,7 +187,7 @@ def _refuse_undecided(up: SchemaDiff, wishes: Wishes) -> None:
     decisions = [_lookalike(old, new) for old, new in similar.items() if old not in wishes.drop]
     losing = {_told(each.object): each.loses for each in up if each.loses}
     decisions += [
-        f"elsewhere {loses} would be lost: say why with drop={{'{name}': 'reason'}} (--drop '{name}=reason')"
+        f"elsewhere {loses} would be lost: say why with --drop '{name}=reason' (drop={{'{name}': 'reason'}})"
         for name, loses in losing.items()
         if name not in wishes.drop and name not in similar
     ]
@@ -203,8 +202,8 @@ def _told(id: ObjectId) -> str:
 def _lookalike(old: str, new: Sequence[str]) -> str:
     return (
         f"{old} is gone, and {' and '.join(new)} could be it: if it was renamed, "
-        f"give renamed={{'{old}': '{new[0]}'}} (--renamed '{old}={new[0]}'); if not, say why it goes with "
-        f"drop={{'{old}': 'reason'}} (--drop '{old}=reason')"
+        f"give --renamed '{old}={new[0]}' (renamed={{'{old}': '{new[0]}'}}); if not, say why it goes with "
+        f"--drop '{old}=reason' (drop={{'{old}': 'reason'}})"
     )
 
 

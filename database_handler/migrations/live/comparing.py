@@ -1,6 +1,7 @@
 """Two environments told apart: the versions that each has, and the difference of their schemas."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -9,6 +10,7 @@ from database_handler.migrations.files.planning import Applied
 from database_handler.migrations.live.standing import Live, look_live
 from database_handler.migrations.runner.running import FolderRun
 from database_handler.migrations.schema.differences import Differences, differences
+from database_handler.migrations.verdicts import Judged
 
 __all__ = ["ComparedVersion", "Comparison", "compare"]
 
@@ -29,7 +31,7 @@ class ComparedVersion(BaseModel, frozen=True):
     there: str
 
 
-class Comparison(BaseModel, frozen=True):
+class Comparison(Judged, frozen=True):
     """How another database differs from this one.
 
     Attributes
@@ -39,6 +41,8 @@ class Comparison(BaseModel, frozen=True):
     schema_differences : Differences
         `expected` is here, `found` is there; `statements` would turn that schema into this one.
     """
+
+    verdicts: ClassVar = ("same",)
 
     here: str
     there: str
@@ -76,7 +80,7 @@ def _versions(here: Live, there: Live) -> list[ComparedVersion]:
         for name in sorted({*files, *mine, *yours}):
             states = [_state(name, rows, files) for rows in (mine, yours)]
             both = mine.get(name), yours.get(name)
-            if both[0] and both[1] and both[0].token_hash != both[1].token_hash:
+            if both[0] and both[1] and not both[0].did_as(both[1].token_hash, both[1].up_hash):
                 states = ["changed", "changed"]
             if states[0] != states[1] or states == ["changed", "changed"]:
                 compared.append(

@@ -15,7 +15,7 @@ from database_handler.migrations.schema.requirements import (
 )
 from database_handler.migrations.scratch.place import build, copy_of
 
-__all__ = ["Demand", "demands", "names_in"]
+__all__ = ["Demand", "Loss", "demands", "names_in"]
 
 _CHANGING = {"UPDATE", "DELETE", "INSERT", "MERGE", "WITH", "COPY", "TRUNCATE"}
 _OPAQUE = {"DO", "SELECT", "CALL"}  # what runs in a body is not read
@@ -49,6 +49,24 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A table or column, by its live name, that goes with what it holds; of a table `column` is None.
+
+    Attributes
+    ----------
+    emptied : bool
+        Whether the table stays, and only its rows go.
+    """
+
+    migration: Migration
+    line: int
+    statement: str
+    table: str
+    column: str | None = None
+    emptied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """One statement, or one function of a Python file, as a version of its own."""
 
@@ -66,11 +84,16 @@ class _Piece:
         """Whether it can ask something of rows that are there."""
         return self.opaque or self.words[0] in {"ALTER", "WITH"} or self.words[:2] == ("CREATE", "UNIQUE")
 
+    @property
+    def removing(self) -> bool:
+        """Whether a table or column may be gone after it."""
+        return self.opaque or self.words[0] in {"ALTER", "DROP"}
+
 
 def demands(
     config: DatabaseConfig, applied: Sequence[Migration], pending: Sequence[Migration]
-) -> Iterator[Demand]:
-    """Give what the pending versions ask of rows that are there, in the order of their statements.
+) -> Iterator[Demand | Loss]:
+    """Give what the pending versions ask of rows that are there, and take of them, statement by statement.
 
     Raises
     ------
@@ -109,10 +132,34 @@ class _Run:
         self._known = self._last = read_requirements(session, self._before)
         self._changed: dict[str, str] = {}
         self._opaque: str | None = None
+        self._gone: set[object] = set()
 
-    def after(self, piece: _Piece) -> Iterator[Demand]:
-        """Run a piece, and give what it asks."""
+    def after(self, piece: _Piece) -> Iterator[Demand | Loss]:
+        """Run a piece, and give what it asks, and what goes with it."""
         build(self._session, [piece.migration])
+        yield from self._lost(piece)
+        yield from self._asked(piece)
+        self._note(piece)
+
+    def _lost(self, piece: _Piece) -> Iterator[Loss]:
+        """Give what was there before the pending versions and is gone since this piece."""
+        of = (piece.migration, piece.line, piece.text)
+        before = self._before
+        if piece.words[:1] == ("TRUNCATE",):
+            for name in sorted(names_in(piece.text) & {*before.names.values()}):
+                yield Loss(*of, name, emptied=True)
+        if not piece.removing:
+            return
+        now = read_tables(self._session)
+        tables = before.names.keys() - now.names.keys() - self._gone
+        columns = before.columns.keys() - now.columns.keys() - self._gone
+        yield from (Loss(*of, before.names[table]) for table in sorted(tables))
+        for table, number in sorted(columns):
+            if table in now.names:
+                yield Loss(*of, before.names[table], before.columns[table, number])
+        self._gone |= tables | columns
+
+    def _asked(self, piece: _Piece) -> Iterator[Demand]:
         if piece.imposing:
             now = read_tables(self._session)
             found = read_requirements(self._session, self._before)
@@ -121,7 +168,6 @@ class _Run:
                 yield Demand(piece.migration, piece.line, piece.text, each, self._before, now, mended)
             self._known |= found
             self._last = found
-        self._note(piece)
 
     def _new(self, found: frozenset[Requirement]) -> Iterator[Requirement]:
         """Give what was not asked before; an index that only a changed type spells anew was."""

@@ -5,18 +5,18 @@ scratch copy where there is none for the heads that the database stands at.
 """
 
 from collections.abc import Sequence
-
-from pydantic import BaseModel
+from typing import ClassVar
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.migrations.live.standing import Source, expected_of, look_live
 from database_handler.migrations.runner.running import FolderRun
 from database_handler.migrations.schema.differences import Differences, differences
+from database_handler.migrations.verdicts import Judged
 
 __all__ = ["DriftReport", "drift"]
 
 
-class DriftReport(BaseModel, frozen=True):
+class DriftReport(Judged, frozen=True):
     """How the live schema differs from what it should be.
 
     Attributes
@@ -28,6 +28,8 @@ class DriftReport(BaseModel, frozen=True):
     differences : Differences
         `statements` put the live schema right.
     """
+
+    verdicts: ClassVar = ("drifted",)
 
     heads: dict[str, str | None]
     source: Source

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import ClassVar
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import ConnectionLost, DatabaseUnavailable
 from database_handler.core.transaction import Transaction
 from database_handler.migrations.errors import ScratchUnavailable
-from database_handler.migrations.files.migration import Migration, parse
+from database_handler.migrations.files.migration import Migration, read_file
 from database_handler.migrations.live.standing import Live, look_live
 from database_handler.migrations.live.traffic import read_sizes
 from database_handler.migrations.runner.running import FolderRun, connected
@@ -18,11 +17,12 @@ from database_handler.migrations.safety.measuring import measure
 from database_handler.migrations.safety.planned import build_in
 from database_handler.migrations.schema.introspection import take_snapshot
 from database_handler.migrations.scratch.place import scratch_database
+from database_handler.migrations.verdicts import Judged
 
 __all__ = ["LintReports", "lint_versions"]
 
 
-class LintReports(BaseModel, frozen=True):
+class LintReports(Judged, frozen=True):
     """What lint found, a report a file.
 
     Attributes
@@ -30,6 +30,8 @@ class LintReports(BaseModel, frozen=True):
     unmeasured : str or None
         Why the files were only read: no server answers, or no copy can be had.
     """
+
+    verdicts: ClassVar = ("failed",)
 
     reports: tuple[LintReport, ...] = ()
     unmeasured: str | None = None
@@ -82,7 +84,14 @@ def _chosen(runs: Sequence[FolderRun], paths: Sequence[Path], live: Live | None)
         pending = None if live is None else {each.name for each in live.pending}
         return [each for each in own if pending is None or each.name in pending]
     known = {each.path.resolve(): each for each in own}
-    return [known.get(path.resolve()) or parse(path, path.read_bytes()) for path in paths]
+    return [known.get(_resolved(path)) or read_file(path) for path in paths]
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError):
+        return path  # reading it says why
 
 
 def _measured(

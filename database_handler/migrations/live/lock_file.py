@@ -27,6 +27,8 @@ class Locked(BaseModel, frozen=True):
 def renew_lock(config: DatabaseConfig, run: FolderRun) -> Locked:
     """Write the lines of a folder's files as they are.
 
+    Rows of an earlier release, which hold one hash over all, get that of the way up by itself as well.
+
     Raises
     ------
     ChangedMigration, MissingMigration
@@ -39,12 +41,16 @@ def renew_lock(config: DatabaseConfig, run: FolderRun) -> Locked:
     migrations = read_folder(folder)
     check_files(migrations)
     with connected(config) as lease:
-        check_history(migrations, run.rows(Autocommit(lambda: lease).session))
+        rows = run.rows(Autocommit(lambda: lease).session)
+        check_history(migrations, rows)
     before = _recorded(path)
     after = {migration.name: migration.token_hash for migration in migrations}
     text = lock_text(migrations)
     if not path.exists() or path.read_text("utf-8") != text:
         _write(path, text)
+    if any(row.up_hash is None for row in rows):
+        with connected(config) as lease:
+            run.settle(lease)
     return Locked(
         path=path,
         added=tuple(name for name in after if name not in before),

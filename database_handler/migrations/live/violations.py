@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from database_handler.core.quoting import literal
 from database_handler.migrations.schema.requirements import Asked, Requirement, Tables
 
-__all__ = ["Question", "question_of"]
+__all__ = ["Question", "question_of", "what_goes"]
 
 _HAS_INPUT_CHECK = 160_000  # pg_input_is_valid
 _TAKES_ALL = ("text", "character varying")
@@ -26,6 +26,14 @@ class Question:
     message: str
     sql: str | None = None
     problem: str | None = None
+
+
+def what_goes(table: str, column: str | None, *, emptied: bool) -> Question:
+    """Return what to count of a table or column that goes: rows of its own, for its parts are told apart."""
+    if column is None:
+        message = f"{table} is emptied" if emptied else f"table {table} goes"
+        return Question(table, message, f"SELECT count(*) FROM ONLY {table}")
+    return Question(table, f"{table}.{column} goes", f"SELECT count({column}) FROM ONLY {table}")
 
 
 def question_of(asked: Requirement, before: Tables, now: Tables, server: int) -> Question | None:

@@ -36,6 +36,7 @@ from database_handler.migrations.runner.probing import Before
 from database_handler.migrations.runner.python_migration import PythonFile
 from database_handler.migrations.runner.run_context import RunContext, StepRecord
 from database_handler.utils.logger import get_logger
+from database_handler.utils.text import counted
 
 __all__ = ["Applier", "LockRetries", "run_inside"]
 
@@ -266,28 +267,28 @@ class _PartRun:
     def _again(self) -> str:
         return "migrate()" if self._step.direction is Direction.UP else "rollback()"
 
+    @property
+    def _mend(self) -> str:
+        if self._step.direction is Direction.UP:
+            return f"Put it right and call {self._again}"
+        return (
+            "Put its way down right, which alone may change (`database-handler migrations lock` puts it on "
+            f"record), and call {self._again}"
+        )
+
     def _what_stands(self) -> str:
-        before = f"what came before it stands ({self._place} parts, on record)"
+        before = f"what came before it stands ({counted(self._place, 'part')}, on record)"
         if self._alone is not None:
-            return (
-                f"{self._of_outside()}; {before}. "
-                f"Put it right and call {self._again}: it goes on with this statement."
-            )
+            return f"{self._of_outside()}; {before}. {self._mend}: it goes on with this statement."
         if self._batch.batches:
             return (
                 f"This batch was rolled back; those before it stand ({self._batch.told}, on record). "
-                f"Put it right and call {self._again}: it goes on where it stopped."
+                f"{self._mend}: it goes on where it stopped."
             )
         if self._place or not self._part.transactional:
             what = "section" if self._part.transactional else "statement"
-            return (
-                f"This {what} was rolled back; {before}. "
-                f"Put the rest of the file right and call {self._again}: it goes on with this {what}."
-            )
-        return (
-            "It was rolled back as a whole; earlier versions stand. "
-            f"Put it right and call {self._again} again."
-        )
+            return f"This {what} was rolled back; {before}. {self._mend}: it goes on with this {what}."
+        return f"It was rolled back as a whole; earlier versions stand. {self._mend} again."
 
     def _of_outside(self) -> str:
         told = "The statement ran outside of a transaction"

@@ -5,7 +5,7 @@ author of the migration wrote; of a Python error only what the file itself raise
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from unicodedata import combining, east_asian_width
@@ -36,6 +36,8 @@ class Failure:
     ----------
     alone : bool
         Whether it ran outside of a transaction, under a deadline of the run's own.
+    where : str
+        Where it was run, if that is not the database itself: ``on a scratch copy``.
     """
 
     migration: Migration
@@ -44,6 +46,7 @@ class Failure:
     blockers: str = ""
     stands: str = ""
     alone: bool = False
+    where: str = ""
 
 
 def failure(of: Failure, error: DatabaseHandlerError) -> MigrationFailed:
@@ -53,12 +56,12 @@ def failure(of: Failure, error: DatabaseHandlerError) -> MigrationFailed:
     hidden = of.statement is not None and _SECRETS.search(of.statement.text) is not None
     reason = _reason(error, secret=secret)
     path = of.migration.path
-    text = f"{path}:{place.line}:{place.column}: {reason}"
+    text = f"{path}:{place.line}:{place.column}: {f'{of.where}: ' if of.where else ''}{reason}"
     if of.blockers and error.sqlstate in {"55P03", "57014", "40P01"}:
         text += f"; in the way: {of.blockers}"
     if advice := _advice(of, error, reason):
         text += f"; {advice}"
-    excerpt = _excerpt(place, _masked(place.text) if hidden else place.text)
+    excerpt = _excerpt(place, _beginning(of), _masked if hidden else str)
     failed = MigrationFailed(
         f"{text}\n{excerpt}\n{of.stands}", of.migration.name, path, place.line, place.column
     )
@@ -81,11 +84,17 @@ _ADVICE = {
     "2D000": "a DO or CALL that commits by itself stands in a section `-- migrate: up, no transaction`",
     "42501": "run migrations as the role that owns the tables (migration_url), or GRANT what is missing",
 }
+_DEPENDENTS = (
+    "drop what depends on it by name before this statement, and make again after it what is to stay; "
+    "`database-handler migrations drift` shows what was made by hand and stands in no file"
+)
 
 
 def _advice(of: Failure, error: DatabaseHandlerError, reason: str) -> str | None:
     if reason.endswith(_BY_STATEMENT_TIMEOUT) and not of.alone:
         return _TIMED_OUT
+    if error.sqlstate in {"2BP01", "0A000"} and _detail(error):
+        return _DEPENDENTS
     return _ADVICE.get(error.sqlstate or "")
 
 
@@ -130,6 +139,9 @@ def _offset(statement: SqlStatement, error: DatabaseHandlerError) -> int:
 
 # Their primary messages name objects, or are the author's own RAISE; the values stand in the detail.
 _SAFE_HERE = ("23", "P0001", "22012")
+# Of these the detail names objects too, such as the views that depend on a column.
+_OF_OBJECTS = ("2BP01", "0A000", "42", "55006")
+_DETAILS = 10  # lines
 
 
 def _reason(error: DatabaseHandlerError, *, secret: bool) -> str:
@@ -139,9 +151,18 @@ def _reason(error: DatabaseHandlerError, *, secret: bool) -> str:
     primary = getattr(getattr(error.driver_error, "diag", None), "message_primary", None)
     if secret:
         return f"{type(error).__doc__} [{error.sqlstate}]"
-    if error.sqlstate and error.sqlstate.startswith(_SAFE_HERE) and primary:
+    if error.sqlstate.startswith(_SAFE_HERE) and primary:
         return f"{primary} [{error.sqlstate}]"
+    if error.sqlstate.startswith(_OF_OBJECTS) and primary and (detail := _detail(error)):
+        return f"{primary}: {detail} [{error.sqlstate}]"
     return told
+
+
+def _detail(error: DatabaseHandlerError) -> str:
+    """Return what the server says beside its message, on one line; its end, where it is long, is left out."""
+    lines = (getattr(getattr(error.driver_error, "diag", None), "message_detail", None) or "").splitlines()
+    more = f" and {len(lines) - _DETAILS} more" if len(lines) > _DETAILS else ""
+    return f"{'; '.join(lines[:_DETAILS]).rstrip('.')}{more}"
 
 
 def _masked(line: str) -> str:
@@ -157,16 +178,31 @@ def _masked(line: str) -> str:
 _WIDTH = 100
 
 
-def _excerpt(place: Location, line: str) -> str:
+def _beginning(of: Failure) -> Location | None:
+    """Return where the statement begins."""
+    return None if of.statement is None else locate(of.migration.text, of.statement.start)
+
+
+def _excerpt(place: Location, first: Location | None, shown: Callable[[str], str]) -> str:
+    """Show the line with a caret, below the first one of its statement."""
     cut = max(0, place.column - 1 - _WIDTH)
-    before, shown = line[cut : place.column - 1], line[cut : place.column - 1 + _WIDTH]
-    margin = f"{place.line:>5} | "
-    return f"{margin}{shown}\n{' ' * (len(margin) - 2)}| {''.join(map(_blank, before))}^"
+    line = shown(place.text).replace("\t", " ")
+    before = "".join(map(_blank, line[cut : place.column - 1]))
+    told = [_numbered(place.line, line[cut : place.column - 1 + _WIDTH]), f"{_MARGIN}{before}^"]
+    if first is not None and first.line < place.line:
+        above = [_numbered(first.line, shown(first.text).replace("\t", " ")[:_WIDTH])]
+        told = above + [f"{_MARGIN}..."] * (first.line + 1 < place.line) + told
+    return "\n".join(told)
+
+
+_MARGIN = "      | "
+
+
+def _numbered(line: int, text: str) -> str:
+    return f"{line:>5} | {text}"
 
 
 def _blank(character: str) -> str:
-    if character == "\t":
-        return "\t"
     if combining(character):
         return ""
     return "  " if east_asian_width(character) in "WF" else " "

@@ -95,10 +95,11 @@ class History:
 
     def read(self, session: Session) -> tuple[Applied, ...] | None:
         """Return every row in the order of numbers, in one round trip; None where there is no table."""
-        # A table of an earlier release lacks the last column; asked for in this way it is NULL there.
+        # A table of an earlier release lacks the last columns; asked for in this way they are NULL there.
         text = (
             "SELECT number, name, token_hash, applied_at, applied_by, duration, library_version, progress, "
-            f"to_jsonb(h) ->> 'origin' FROM {self.qualified} h ORDER BY number"
+            f"to_jsonb(h) ->> 'origin', to_jsonb(h) ->> 'up_hash', to_jsonb(h) ? 'up_hash' "
+            f"FROM {self.qualified} h ORDER BY number"
         )
         try:
             with self._allowed("GRANT SELECT ON it to this role"):
@@ -107,7 +108,7 @@ class History:
             if error.sqlstate != _UNDEFINED_TABLE:
                 raise
             return None
-        self._current = bool(rows) and all(row[-1] is not None for row in rows)
+        self._current = bool(rows) and all(row[-1] for row in rows)
         return tuple(map(_applied, rows))
 
     def create(self, session: Session) -> None:
@@ -124,8 +125,10 @@ class History:
     duration        interval NOT NULL,
     library_version text NOT NULL,
     progress        jsonb,
-    origin          text NOT NULL DEFAULT 'run'
-);ALTER TABLE {self.qualified} ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'run'"""
+    origin          text NOT NULL DEFAULT 'run',
+    up_hash         text
+);ALTER TABLE {self.qualified} ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'run',
+    ADD COLUMN IF NOT EXISTS up_hash text"""
         with self._allowed("GRANT USAGE, CREATE ON SCHEMA to this role for a new one"):
             session.run(Statement(text, "migrations.create_history", writes=True))
 
@@ -156,27 +159,43 @@ class History:
         for row in folded(migrations, rows):
             if row.folds:
                 self.fold(session, row, backend)
+        files = {migration.name: migration for migration in migrations}
+        same = [row.name for row in rows if row.up_hash is None and _is_of(row, files.get(row.name))]
+        if same:
+            self._tell_apart(session, [files[name] for name in same], backend)
+
+    def _tell_apart(self, session: Session, migrations: Sequence[Migration], backend: int) -> None:
+        """Write the hash without the way down for rows of an earlier release: from now on that may change."""
+        text = (
+            f"{_RESET}WITH told AS (UPDATE {self._bound} h SET up_hash = given.up_hash "
+            "FROM unnest(%s::text[], %s::text[]) AS given (name, up_hash) WHERE h.name = given.name) "
+            "SELECT pg_backend_pid()"
+        )
+        names, hashes = zip(*((each.name, each.up_hash) for each in migrations), strict=True)
+        self._write(session, text, [list(names), list(hashes)], backend)
 
     def insert(self, session: Session, recorded: Recorded, backend: int, *, origin: Origin = "run") -> None:
         """Write the first row of a version; a second one is a `DuplicateRecord`."""
         text = (
             f"{_RESET}INSERT INTO {self._bound} "
-            "(number, name, token_hash, duration, library_version, progress, origin) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
+            "(number, name, token_hash, up_hash, duration, library_version, progress, origin) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )
         migration = recorded.migration
-        values = [migration.number, migration.name, migration.token_hash, recorded.duration]
-        self._write(session, text, [*values, _library_version(), recorded.progress, origin], backend)
+        values = [migration.number, migration.name, migration.token_hash, migration.up_hash]
+        told = [recorded.duration, _library_version(), recorded.progress, origin]
+        self._write(session, text, [*values, *told], backend)
 
     def update(self, session: Session, recorded: Recorded, backend: int) -> None:
         """Write how far a version has come that has a row already."""
         text = (
-            f"{_RESET}UPDATE {self._bound} SET token_hash = %s, applied_at = clock_timestamp(), "
-            "applied_by = session_user, duration = duration + %s, library_version = %s, progress = %s "
-            "WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
+            f"{_RESET}UPDATE {self._bound} SET token_hash = %s, up_hash = %s, "
+            "applied_at = clock_timestamp(), applied_by = session_user, duration = duration + %s, "
+            "library_version = %s, progress = %s WHERE number = %s AND name = %s RETURNING pg_backend_pid()"
         )
         migration = recorded.migration
-        values = [migration.token_hash, recorded.duration, _library_version(), recorded.progress]
+        values: list[object] = [migration.token_hash, migration.up_hash, recorded.duration]
+        values += [_library_version(), recorded.progress]
         self._write(session, text, [*values, migration.number, migration.name], backend)
 
     def delete(self, session: Session, migration: Migration, backend: int) -> None:
@@ -194,11 +213,12 @@ class History:
         """Write the one row that stands for those of the versions that a squashed file replaces."""
         text = (
             f"{_RESET}DELETE FROM {self._bound} WHERE name = ANY (%s);INSERT INTO {self._bound} "
-            "(number, name, token_hash, applied_at, applied_by, duration, library_version, origin) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
+            "(number, name, token_hash, up_hash, applied_at, applied_by, duration, library_version, origin) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING pg_backend_pid()"
         )
-        values = [row.number, row.name, row.token_hash, row.applied_at, row.applied_by, row.duration]
-        self._write(session, text, [list(row.folds), *values, _library_version(), row.origin], backend)
+        values = [row.number, row.name, row.token_hash, row.up_hash, row.applied_at, row.applied_by]
+        told = [row.duration, _library_version(), row.origin]
+        self._write(session, text, [list(row.folds), *values, *told], backend)
 
     def _write(self, session: Session, text: str, values: list[object], backend: int) -> None:
         [found] = session.one(Statement(text, "migrations.record", writes=True), values)
@@ -218,7 +238,7 @@ def _library_version() -> str:
 
 
 def _applied(row: tuple[Any, ...]) -> Applied:
-    number, name, token_hash, applied_at, applied_by, duration, library_version, progress, origin = row
+    number, name, token_hash, applied_at, applied_by, duration, library_version, progress, origin = row[:9]
     return Applied(
         number,
         name,
@@ -229,7 +249,12 @@ def _applied(row: tuple[Any, ...]) -> Applied:
         library_version,
         _progress(progress),
         origin or "run",
+        up_hash=row[9],
     )
+
+
+def _is_of(row: Applied, migration: Migration | None) -> bool:
+    return migration is not None and migration.token_hash == row.token_hash
 
 
 def _progress(stored: dict[str, Any] | None) -> Progress | None:

@@ -54,10 +54,12 @@ class Kept:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.last_statement = ""
+        self.spoiled = False  # it is kept whatever happens: it holds the lock
         self.connection = lease.connection
         self.guard = lease.guard
         self.backend_pid = lease.backend_pid
         self.retire = lease.retire
+        self.trace = lease.trace
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set anything but `tainted`: the reset that it asks for would release the lock.

@@ -21,6 +21,7 @@ from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.errors import UnusableTarget
 from database_handler.migrations.runner.locking import Kept
+from database_handler.utils.errors import shown
 from database_handler.utils.logger import get_logger
 
 __all__ = ["SchemaConfig", "SchemaOutcome", "SchemasReport", "in_schema", "matching", "migrate_schemas"]
@@ -204,7 +205,7 @@ def _configs(config: DatabaseConfig, pattern: str) -> list[SchemaConfig]:
     found = matching(names, pattern)
     if not found:
         raise UnusableTarget(
-            f"no schema matches {pattern!r} (% or * for any characters, ? for one); there are "
+            f"no schema matches {shown(pattern)} (% or * for any characters, ? for one); there are "
             f"{', '.join(names[:20])}"
         )
     return [SchemaConfig.of(config, name, [each for each in beside if each != name]) for name in found]

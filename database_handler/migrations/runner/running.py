@@ -87,8 +87,8 @@ class FolderRun:
         """Read the history as it is stored; the files are not looked at."""
         return History(self.table, self._schema).read(session) or ()
 
-    def run(self, lease: Kept, plan: Plan) -> tuple[list[Step], str | None]:
-        """Do what `plan` finds to do; return the steps that were run, and the head afterwards.
+    def run(self, lease: Kept, plan: Plan, done: list[Step]) -> str | None:
+        """Do what `plan` finds to do, and put each step that was run to those `done`; return the head then.
 
         Nothing is locked where there is nothing to do.
         """
@@ -97,28 +97,35 @@ class FolderRun:
         history = self.history(session)
         steps = plan(migrations, history)
         if not steps:
-            return [], head_of(history)
+            return head_of(history)
         held, found = self.lock(lease)
         rows = found.read(session)
         steps = plan(migrations, rows or ())  # again: another run may have ended while this one waited
         if steps:
             found.settle(session, migrations, rows or (), held.backend)
-        self._apply(lease, held, found, steps)
-        return steps, head_of(found.read(session) or ())
+        self._apply(lease, held, found, steps, done)
+        return head_of(found.read(session) or ())
+
+    def settle(self, lease: Kept) -> None:
+        """Bring the history up to date, under the lock, as a run does before it writes."""
+        held, found = self.lock(lease)
+        session = Autocommit(lambda: lease).session
+        found.settle(session, self.files, found.read(session) or (), held.backend)
 
     def lock(self, lease: Kept) -> tuple[Held, History]:
         """Take the migrations' lock, which goes with the connection; give the history in its schema too."""
         if self._options.pooled:
             raise PoolerInTheWay(
-                "versions are pending, and its settings say that a pooler lies between, where no lock can "
-                "be held: set migration_url to the server's own address; nothing was run"
+                "the migrations' lock is wanted, and its settings say that a pooler lies between, where none "
+                "can be held: set migration_url to the server's own address; nothing was run"
             )
         held = acquire(lease, self.config, self.table, wait=self._options.lock_wait, schema=self._schema)
         return held, History(self.table, held.schema)
 
-    def _apply(self, lease: Kept, held: Held, history: History, steps: list[Step]) -> None:
+    def _apply(self, lease: Kept, held: Held, history: History, steps: list[Step], done: list[Step]) -> None:
         applier = Applier(lease, self.config, history, held, self._options.retries)
         applier.prepare(steps)
         with recording(lease, history, self.files) if steps else nullcontext():
             for step in steps:
                 applier.run(step)
+                done.append(step)

@@ -9,9 +9,7 @@ section) keeps a finding from failing the file.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import BaseModel
+from typing import ClassVar, Literal
 
 from database_handler.core.sql_text import SqlTextError, Token, TokenKind, locate, tokens
 from database_handler.migrations.files.migration_values import Migration, Section, SectionKind, SqlStatement
@@ -21,6 +19,8 @@ from database_handler.migrations.safety.lint_scene import Before, Scene
 from database_handler.migrations.safety.measuring import MigrationCost
 from database_handler.migrations.safety.statement_facts import StatementFacts, bare, facts_of
 from database_handler.migrations.schema.snapshot import SchemaSnapshot
+from database_handler.migrations.verdicts import Judged
+from database_handler.utils.text import counted
 
 __all__ = ["RULES", "SMALL_TABLE", "Finding", "LintReport", "RuleText", "lint"]
 
@@ -28,7 +28,7 @@ SMALL_TABLE = 10_000
 """Up to how many rows nobody waits long for a table, so that a rule about waiting only tells."""
 
 
-class Finding(BaseModel, frozen=True):
+class Finding(Judged, frozen=True):
     """What a rule found in one statement.
 
     Attributes
@@ -42,6 +42,8 @@ class Finding(BaseModel, frozen=True):
     allowed : str, optional
         The reason that the file gives; it fails nothing then.
     """
+
+    verdicts: ClassVar = ("fails",)
 
     rule: str
     line: int
@@ -58,8 +60,10 @@ class Finding(BaseModel, frozen=True):
         return self.level == "error" and self.allowed is None
 
 
-class LintReport(BaseModel, frozen=True):
+class LintReport(Judged, frozen=True):
     """What lint found in one migration, by line."""
+
+    verdicts: ClassVar = ("failed",)
 
     name: str
     path: str
@@ -273,14 +277,15 @@ class _Linting:
     def _finding(self, hit: Hit) -> Finding:
         start = self._statement.start
         rule = RULES[hit.rule]
-        rows = self._sizes.get(hit.table) if rule.locks else None
-        small = rows is not None and rows <= SMALL_TABLE
+        waiting = self._sizes.get(hit.table) if rule.locks else None
+        small = waiting is not None and waiting <= SMALL_TABLE
+        rows = waiting if small else self._sizes.get(hit.of_rows)
         return Finding(
             rule=rule.name,
             line=locate(self._migration.text, start + max(hit.start, 0)).line,
             statement=_excerpt(self._statement.text),
-            what=f"{hit.subject} (about {rows:,} rows)" if small else hit.subject,
-            why=rule.why,
+            what=hit.subject if rows is None else f"{hit.subject} (about {counted(rows, 'row')})",
+            why=hit.why or rule.why,
             instead=hit.instead or rule.instead,
             level="note" if rule.note or small else "error",
             allowed=self._allows.reason(rule.name, start),

@@ -34,6 +34,10 @@ class Hit:
         What it is about, in words: ``notes``, ``notes.body``.
     table : str
         The table that somebody would wait for; empty where nobody does.
+    of_rows : str
+        The table whose rows, or values, are lost.
+    why : str
+        Why it hurts, where that is not what the rule says.
     """
 
     rule: str
@@ -41,6 +45,8 @@ class Hit:
     start: int = 0
     table: str = ""
     instead: str = ""
+    of_rows: str = ""
+    why: str = ""
 
 
 Check = Callable[[Scene, StatementFacts, str], Iterator[Hit]]
@@ -231,10 +237,10 @@ def _is_serial(type_name: str) -> bool:
 def _change_type(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:
     if action.kind != "TYPE" or not scene.is_old(table):
         return
-    old = scene.before.columns.get((table, action.name))
+    old = scene.before.types.get((table, action.name))
     sorted_anew = action.collated and any(action.name in each for each in scene.before.indexed[table])
     made_anew = _type_name(action.type) in scene.created
-    if old is None or sorted_anew or made_anew or not keeps_storage(old.type, action.type):
+    if old is None or sorted_anew or made_anew or not keeps_storage(old, action.type):
         yield Hit("type-change-rewrite", f"{table}.{action.name}", action.start, table)
 
 
@@ -260,7 +266,10 @@ def _drop_column(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]
         yield Hit("drop-cascade", f"{table}.{action.name}", action.start)
     old = (table, action.name) not in scene.columns or (table, action.name) in scene.before.columns
     if action.kind == "DROP COLUMN" and scene.is_old(table) and old and not _is_derived(scene, table, action):
-        yield Hit("drop-data", f"{table}.{action.name}", action.start)
+        yield Hit("drop-data", f"{table}.{action.name}", action.start, of_rows=table, why=_VALUES_GONE)
+
+
+_VALUES_GONE = "its values are gone, and the release that runs meanwhile still uses it"
 
 
 def _is_derived(scene: Scene, table: str, action: AlterAction) -> bool:
@@ -281,7 +290,7 @@ def _drops(scene: Scene, facts: StatementFacts, sql: str) -> Iterator[Hit]:
     if rule == "drop-data" or _IN_USE.fullmatch(facts.verb):
         for name in facts.names:
             if name not in scene.created and name not in scene.made_here:
-                yield Hit(rule, name)
+                yield Hit(rule, name, of_rows=name if rule == "drop-data" else "")
 
 
 def _renames(scene: Scene, table: str, action: AlterAction) -> Iterator[Hit]:

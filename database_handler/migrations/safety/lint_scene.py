@@ -37,6 +37,7 @@ class Before:
         self.known = snapshot is not None
         self.steady = steady_functions(snapshot)
         self.columns: dict[tuple[str, str], Column] = {}
+        self.types: dict[tuple[str, str], str] = {}
         self.tables_of_indexes: dict[str, str] = {}
         self.indexed: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         self.not_null_checks: set[tuple[str, str]] = set()
@@ -48,6 +49,7 @@ class Before:
     def _take(self, each: object) -> None:
         if isinstance(each, Column):
             self.columns[bare(each.id.name), bare(each.id.part)] = each
+            self.types[bare(each.id.name), bare(each.id.part)] = each.type
         elif isinstance(each, Index):
             self.tables_of_indexes[bare(each.id.name)] = bare(each.table)
             if " WHERE " not in each.definition:
@@ -61,7 +63,7 @@ class Before:
 
     def rename_table(self, old: str, new: str) -> None:
         """Know a table and what it has under its new name."""
-        for found in (self.columns, self.not_null_checks):
+        for found in (self.columns, self.types, self.not_null_checks):
             for table, column in [key for key in found if key[0] == old]:
                 _move(found, (table, column), (new, column))
         self.tables_of_indexes = {
@@ -71,7 +73,7 @@ class Before:
 
     def rename_column(self, table: str, old: str, new: str) -> None:
         """Know a column under its new name."""
-        for found in (self.columns, self.not_null_checks):
+        for found in (self.columns, self.types, self.not_null_checks):
             _move(found, (table, old), (table, new))
         indexed = self.indexed.get(table, [])
         self.indexed[table] = [tuple(new if each == old else each for each in columns) for columns in indexed]
@@ -87,11 +89,13 @@ class Before:
 
 
 def _move(
-    found: dict[tuple[str, str], Column] | set[tuple[str, str]], old: tuple[str, str], new: tuple[str, str]
+    found: dict[tuple[str, str], Column] | dict[tuple[str, str], str] | set[tuple[str, str]],
+    old: tuple[str, str],
+    new: tuple[str, str],
 ) -> None:
     if isinstance(found, dict):
         if old in found:
-            found[new] = found.pop(old)
+            found[new] = found.pop(old)  # type: ignore[assignment]  # of one dictionary, so of one type
     elif old in found:
         found.remove(old)
         found.add(new)
@@ -213,6 +217,8 @@ class Scene:
             self._take_check(table, action.constraint)
         if action.kind == "VALIDATE CONSTRAINT" and (table, action.name) in self.checks:
             self.proven.add((table, self.checks[table, action.name]))
+        if action.kind == "TYPE":
+            self.before.types[table, action.name] = action.type
         if self.up and self.is_old(table):
             self._take_column(table, action, start)
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from database_handler.core.quoting import LONGEST_NAME, identifier, unquoted
 from database_handler.migrations.safety.key_text import key_parts
+from database_handler.migrations.safety.lint_rules import RULES
 from database_handler.migrations.schema.schema_diff.names import bare
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaDiff, SchemaStatement
 from database_handler.migrations.schema.snapshot import (
@@ -38,6 +39,7 @@ __all__ = [
     "is_put_aside",
     "renaming_allowed",
     "with_reason",
+    "without_idle_allows",
 ]
 
 DROPPED = "(dropped)"
@@ -177,7 +179,8 @@ class Change:
         """Return the index where nothing between its drop and its making takes away what it stands on."""
         stands_on = {index, *self.old.objects[index].needs}
         between = self.plan[first + 1 : last]
-        return set() if any(stands_on & (each.destroys | {each.object}) for each in between) else {index}
+        taken = {id for each in between for id in (*each.destroys, each.object, *self.below(each))}
+        return set() if stands_on & taken else {index}
 
     def table_of(self, statement: SchemaStatement) -> str | None:
         """Return the table, from before the plan, that a statement is about; None where there is none."""
@@ -228,6 +231,12 @@ class Change:
         for child in sorted(self._children.get(table, ())):
             yield child
             yield from self.descendants(child)
+
+    def below(self, statement: SchemaStatement) -> Iterator[ObjectId]:
+        """Give the columns of the tables that inherit a column: what changes it changes them."""
+        if statement.object.kind is Kind.COLUMN:
+            for table in self.descendants(statement.object.name):
+                yield statement.object._replace(name=table)
 
     def stored(self, table: str) -> tuple[str, ...]:
         """Return the tables that hold the rows of a table: itself, its partitions, what inherits from it."""
@@ -306,7 +315,8 @@ def with_reason(change: Change, statement: SchemaStatement) -> str:
     """Return a statement with the reason why it may lose data, or rename what is in use."""
     if statement.loses is not None:
         reason = change.reasons.get(statement.object)
-        return allow("drop-data", reason, statement.sql) if reason else statement.sql
+        found = statement.action is Action.DROP and statement.object.kind in (Kind.TABLE, Kind.COLUMN)
+        return allow("drop-data", reason, statement.sql) if reason and found else statement.sql
     return renaming_allowed(statement)
 
 
@@ -321,6 +331,19 @@ def renaming_allowed(statement: SchemaStatement) -> str:
 def allow(rule: str, reason: str, sql: str) -> str:
     """Return a statement with the comment that allows what a rule finds in it."""
     return f"-- lint: allow {rule} because {' '.join(reason.split())}\n{sql}"
+
+
+def without_idle_allows(sql: str) -> str:
+    """Return a statement of a way down without what allows a rule that no way down is held to."""
+    line, _, rest = sql.partition("\n")
+    found = _ALLOWED.match(line)
+    if found is None:
+        return sql
+    kept = f"{line}\n" if RULES[found[1]].both else ""
+    return kept + without_idle_allows(rest)
+
+
+_ALLOWED = re.compile(r"-- lint: allow (\S+) because ")
 
 
 def costly(change: Change, statement: SchemaStatement, table: str, rule: str, cost: str) -> Step:

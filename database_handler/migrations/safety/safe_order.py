@@ -51,16 +51,9 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
     } | statement.needs
     if statement.action in _LATE:
         return _Effects(frozenset(), frozenset[object](changed | needed))
-    changed |= {*_put_aside(change, statement), *_below(change, statement)}
+    changed |= {*_put_aside(change, statement), *change.below(statement)}
     names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
     return _Effects(frozenset[object](changed) | names, frozenset[object](needed - changed))
-
-
-def _below(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
-    """Give the columns of the tables that inherit a column: what changes it changes them."""
-    if statement.object.kind is Kind.COLUMN:
-        for table in change.descendants(statement.object.name):
-            yield statement.object._replace(name=table)
 
 
 def _put_aside(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:

@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from database_handler.migrations.errors import BackfillNeeded
-from database_handler.migrations.safety.safe_change import Change, Step, Way
+from database_handler.migrations.safety.safe_change import Change, Step, Way, without_idle_allows
 from database_handler.migrations.safety.safe_columns import filling, missing_backfills
 from database_handler.migrations.safety.safe_order import Node, ordered_steps
 from database_handler.migrations.schema.schema_diff import renamed
@@ -51,7 +51,8 @@ class PlannedSection:
     def text(self, direction: str) -> str:
         """Return the section as it stands in a file."""
         note = f"-- {self.note}\n" if self.note else ""
-        return f"{self.marker(direction)}\n{note}" + "".join(f"{each};\n" for each in self.statements)
+        told = map(without_idle_allows, self.statements) if direction == "down" else self.statements
+        return f"{self.marker(direction)}\n{note}" + "".join(f"{each};\n" for each in told)
 
 
 def safe_sections(

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import TypeAdapter, ValidationError
 
 from database_handler.core.exceptions import MigrationError
+from database_handler.utils.arguments import checked
 
 __all__ = [
     "Column",
@@ -513,11 +514,13 @@ class SchemaSnapshot:
         text = json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
+    @checked
     def without(self, unwanted: Callable[[SchemaObject], bool]) -> Self:
         """Return a snapshot that lacks the objects that `unwanted` says yes to, and all needs of them."""
         kept = {id: each for id, each in self.objects.items() if not unwanted(each)}
         return self._of({id: _needing(each, kept) for id, each in kept.items()})
 
+    @checked
     def overlaid(self, objects: Mapping[ObjectId, SchemaObject]) -> Self:
         """Return a snapshot that holds `objects` as well, in place of those of the same ids."""
         return self._of({**self.objects, **objects})

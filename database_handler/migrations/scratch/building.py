@@ -13,14 +13,23 @@ from contextlib import contextmanager, suppress
 from database_handler.core.exceptions import DatabaseError
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import Token, TokenKind, first_words, locate, tokens
-from database_handler.migrations.errors import MigrationFailed
 from database_handler.migrations.files.migration_values import Direction, Migration, Part, SqlStatement
 from database_handler.migrations.runner.applying import run_inside
+from database_handler.migrations.runner.failing import Failure, PythonRaised, failure
 from database_handler.migrations.runner.python_migration import PythonFile
 from database_handler.migrations.schema.introspection import introspect
 from database_handler.migrations.schema.snapshot import Kind, SchemaSnapshot
 
-__all__ = ["build", "confirm", "in_transaction", "look", "made_extensions", "needs_database", "unbuild"]
+__all__ = [
+    "build",
+    "build_part",
+    "confirm",
+    "in_transaction",
+    "look",
+    "made_extensions",
+    "needs_database",
+    "unbuild",
+]
 
 
 def build(session: Session, migrations: Iterable[Migration]) -> None:
@@ -51,22 +60,23 @@ def confirm(session: Session, migration: Migration) -> None:
     for statement in migration.verify:
         _send(session, migration, statement)
     if any(section.function == "verify" for section in migration.sections):
-        with _told(migration, 1):
+        with _told(migration, None):
             PythonFile(migration).call("verify", session)
 
 
 def _run(session: Session, migration: Migration, direction: Direction) -> None:
     for part in migration.parts(direction):
-        if part.function or part.batched:
-            with _told(migration, _line(migration, part)):
-                run_inside(session, migration, part)
-            continue
-        for statement in part.settings + part.statements:
-            _send(session, migration, statement)
+        build_part(session, migration, part)
 
 
-def _line(migration: Migration, part: Part) -> int:
-    return locate(migration.text, part.statements[0].start).line if part.statements else 1
+def build_part(session: Session, migration: Migration, part: Part) -> None:
+    """Run one part of a migration, as `build` runs all of one direction."""
+    if part.function or part.batched:
+        with _told(migration, part.statements[0] if part.statements else None):
+            run_inside(session, migration, part)
+        return
+    for statement in part.settings + part.statements:
+        _send(session, migration, statement)
 
 
 def _send(session: Session, migration: Migration, statement: SqlStatement) -> None:
@@ -74,21 +84,18 @@ def _send(session: Session, migration: Migration, statement: SqlStatement) -> No
     if text is None:
         return
     line = locate(migration.text, statement.start).line
-    with _told(migration, line):
+    with _told(migration, statement):
         _send_one(session, Statement(text, f"{migration.name}:{line}", writes=True))
 
 
 @contextmanager
-def _told(migration: Migration, line: int) -> Iterator[None]:
+def _told(migration: Migration, statement: SqlStatement | None) -> Iterator[None]:
     """Say of a failure where it was; the SQLSTATE stays on it."""
+    told = Failure(migration, statement, where="on a scratch copy", stands="Nothing of the copy stays")
     try:
         yield
-    except DatabaseError as error:
-        failed = MigrationFailed(
-            f"{migration.path}:{line}: on a scratch copy: {error}\nNothing of the copy stays",
-            migration.name, migration.path, line, 1,
-        )  # fmt: skip
-        failed.sqlstate, failed.driver_error = error.sqlstate, error.driver_error
+    except (DatabaseError, PythonRaised) as error:
+        failed = failure(told, error)
     else:
         return
     raise failed

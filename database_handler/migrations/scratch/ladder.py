@@ -26,7 +26,15 @@ T = TypeVar("T")
 
 
 class Ladder(Protocol):
-    """A copy at some version."""
+    """A copy at some version.
+
+    Attributes
+    ----------
+    in_sections : bool
+        Whether `advance` ends a transaction with each section, as a run does.
+    """
+
+    in_sections: bool
 
     def trial(self) -> AbstractContextManager[Session]:
         """Give a session whose work is undone when the block ends."""
@@ -61,6 +69,8 @@ def climb(config: DatabaseConfig, migrations: Sequence[Migration], work: Callabl
 
 
 class _InSchema:
+    in_sections = False
+
     def __init__(self, session: Session) -> None:
         self._session = session
 
@@ -72,6 +82,8 @@ class _InSchema:
 
 
 class _InDatabase:
+    in_sections = True
+
     def __init__(self, scratch: DatabaseConfig) -> None:
         self._scratch = scratch
 

@@ -21,9 +21,9 @@ from database_handler.core.quoting import literal
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit, Transaction, TransactionOptions
 from database_handler.migrations.errors import MigrationFailed, ScratchUnavailable
-from database_handler.migrations.files.migration import Migration
+from database_handler.migrations.files.migration import Direction, Migration
 from database_handler.migrations.runner.locking import Kept
-from database_handler.migrations.scratch.building import build, made_extensions, needs_database
+from database_handler.migrations.scratch.building import build, build_part, made_extensions, needs_database
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = [
@@ -176,13 +176,13 @@ def _copy_in_database(
 
 
 def build_for_good(scratch: DatabaseConfig, migrations: Sequence[Migration]) -> None:
-    """Run the up parts of migrations in a scratch database, each in a transaction that is committed."""
+    """Run the up parts of migrations in a scratch database, each part in a transaction that is committed."""
     lease = dedicated(scratch, purpose="scratch")
     try:
         kept = Kept(lease)
-        for migration in migrations:
+        for migration, part in ((each, part) for each in migrations for part in each.parts(Direction.UP)):
             with Transaction(lambda: kept) as session:
-                build(session, [migration])
+                build_part(session, migration, part)
     finally:
         lease.release()
 

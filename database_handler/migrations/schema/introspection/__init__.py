@@ -40,6 +40,7 @@ from database_handler.migrations.schema.snapshot import (
     SchemaObject,
     SchemaSnapshot,
 )
+from database_handler.utils.arguments import checked
 
 __all__ = ["introspect", "take_snapshot"]
 
@@ -71,6 +72,7 @@ _START = Statement(
 _PATH = Statement("SELECT pg_catalog.set_config('search_path', %s, true)", "introspection.path")
 
 
+@checked
 def introspect(session: Session, schema: str | Sequence[str] | None = None) -> SchemaSnapshot:
     """Return all that a schema holds, as the server tells it.
 
@@ -106,7 +108,7 @@ def _unknown(names: Sequence[str] | None, found: Iterable[str]) -> str:
     if names is None:
         return "no schema of the search path exists: name the schema to read"
     there = {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in found}
-    missing = ", ".join(sorted(set(names) - there))
+    missing = ", ".join(name[:63] for name in sorted(set(names) - there))
     return f"there is no schema {missing} in this database: give a schema's name as it is, without quotes"
 
 
@@ -179,6 +181,7 @@ def _made(draft: Draft) -> SchemaObject:
     return draft.type(id=draft.id, needs=tuple(sorted(draft.needs)), **draft.fields)
 
 
+@checked
 def take_snapshot(config: DatabaseConfig, schema: str | Sequence[str] | None = None) -> SchemaSnapshot:
     """Return all that a schema holds at one instant, over a connection of its own, which changes nothing.
 

@@ -14,8 +14,9 @@ _ENABLED = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE A
 _COMMANDS = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
 
 _TRIGGERS = """
-    SELECT t.oid, t.tgrelid, quote_ident(t.tgname), pg_get_triggerdef(t.oid), t.tgenabled, t.tgparentid <> 0
-    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+    SELECT t.oid, t.tgrelid, quote_ident(t.tgname), pg_get_triggerdef(t.oid), quote_ident(p.proname),
+           t.tgenabled, t.tgparentid <> 0
+    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
     WHERE c.relnamespace = ANY(%(schemas)s::oid[]) AND NOT t.tgisinternal
 """
 _RULES = """
@@ -52,13 +53,16 @@ def read_triggers(catalogue: Catalogue) -> None:
     """Draft every trigger that is no constraint's own."""
     if not catalogue.triggered:
         return
-    for oid, relation, name, definition, enabled, inherited in catalogue.rows(_TRIGGERS, "triggers"):
+    for oid, relation, name, definition, function, enabled, inherited in catalogue.rows(
+        _TRIGGERS, "triggers"
+    ):
         if relation in catalogue.places:
+            text = _relative(catalogue, definition, relation, f"TRIGGER {name} ", " ON ")
             catalogue.draft(
                 Trigger,
                 ObjectId(Kind.TRIGGER, catalogue.relations[relation], name),
                 (Class.TRIGGER, oid, 0),
-                definition=_relative(catalogue, definition, relation, f"TRIGGER {name} ", " ON "),
+                definition=_relative_call(catalogue, text, relation, function),
                 enabled=_ENABLED[enabled],
                 inherited=inherited,
             )
@@ -71,6 +75,16 @@ def _relative(catalogue: Catalogue, definition: str | None, relation: int, after
     if not found or not place:
         raise catalogue.moved()
     return f"{head}{found}{middle}{before}{catalogue.relations[relation]}{tail}"
+
+
+def _relative_call(catalogue: Catalogue, definition: str, relation: int, function: str) -> str:
+    """Take the schema off the function's name, which the server writes where others may be called so too.
+
+    It asks whether a call without arguments would find that function; CREATE TRIGGER takes no other.
+    """
+    schema = catalogue.places[relation].removesuffix(catalogue.relations[relation])
+    call = " EXECUTE FUNCTION "
+    return definition.replace(f"{call}{schema}{function}(", f"{call}{function}(", 1)
 
 
 def read_rules(catalogue: Catalogue) -> None:

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.lookalikes import lookalikes
-from database_handler.migrations.schema.schema_diff.planning import ordered_steps
+from database_handler.migrations.schema.schema_diff.planning import planned
 from database_handler.migrations.schema.schema_diff.renaming import renamed, renaming_steps
-from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.statement import (
     Action,
     Rename,
@@ -15,10 +13,12 @@ from database_handler.migrations.schema.schema_diff.statement import (
     script,
 )
 from database_handler.migrations.schema.snapshot import SchemaSnapshot
+from database_handler.utils.arguments import checked
 
 __all__ = ["Action", "Rename", "SchemaDiff", "SchemaStatement", "diff", "renamed", "script"]
 
 
+@checked
 def diff(old: SchemaSnapshot, new: SchemaSnapshot, *, renames: Iterable[Rename] = ()) -> SchemaDiff:
     """Return the statements that turn the old schema into the new one, in order; always the same ones.
 
@@ -28,7 +28,8 @@ def diff(old: SchemaSnapshot, new: SchemaSnapshot, *, renames: Iterable[Rename] 
         Both of one schema, or both of several.
     renames : iterable of Rename
         What keeps its contents under another name. One whose old name is not there, or whose new name is
-        taken already, is left alone.
+        taken already, is left alone; but what gives its old name to another takes the new one from whatever
+        has it, and that is dropped.
 
     Returns
     -------
@@ -37,8 +38,7 @@ def diff(old: SchemaSnapshot, new: SchemaSnapshot, *, renames: Iterable[Rename] 
         renaming that nobody declared, is reported with the plan.
     """
     first, before = renaming_steps(old, new, tuple(renames))
-    change = Change(Side(before), Side(new))
-    steps = ordered_steps(change)
+    change, steps = planned(before, new)
     unmodelled = tuple(sorted({*old.unmodelled, *new.unmodelled}))
     return SchemaDiff(
         (*(step.statement for step in first), *(step.statement for step in steps)),

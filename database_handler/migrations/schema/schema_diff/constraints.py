@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from database_handler.core.quoting import literal, unquoted
 from database_handler.migrations.schema.schema_diff.columns import options_changed
 from database_handler.migrations.schema.schema_diff.fates import Change
-from database_handler.migrations.schema.schema_diff.names import bare
+from database_handler.migrations.schema.schema_diff.names import bare, dollar_quoted, schema_of, with_schema
 from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step
@@ -25,16 +26,19 @@ __all__ = [
     "alter_index",
     "alter_statistics",
     "comes_later",
+    "comes_with_the_wholes",
     "create_constraint",
     "create_index",
     "create_statistics",
     "index_above",
+    "joins",
     "marks",
     "parent_of",
     "words_of",
 ]
 
 _RECURSE = (ConstraintType.FOREIGN_KEY, ConstraintType.CHECK)
+_WITH_PARTS = (*_RECURSE, ConstraintType.EXCLUSION)
 
 
 def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
@@ -46,9 +50,12 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
         return
     if each.inherited and each.type in _RECURSE and comes_later(each, change):
         return
+    if comes_with_the_wholes(each):
+        yield _named(each)
+        return
     late = "" if each.validated else " NOT VALID"
-    only = "ONLY " if each.type not in _RECURSE and _has_parts(each.id.name, change) else ""
-    sql = f"ALTER TABLE {only}{each.id.name} ADD CONSTRAINT {each.id.part} {words_of(each, change)}{late}"
+    front = f"ALTER TABLE {_only(each, change)}{each.id.name}"
+    sql = f"{front} ADD CONSTRAINT {each.id.part} {words_of(each, change)}{late}"
     made = _with_copies(each, change)
     part_of = index_above(each, change.new)
     later = [id.name for id in made - {each.id} if comes_later(change.new.objects[id], change)]
@@ -59,6 +66,45 @@ def create_constraint(each: Constraint, change: Change) -> Iterator[Step]:
     yield Step(sql, Action.CREATE, each.id, needs=needs, produces=made, takes=takes)
     if above is not None:
         yield _attached(each.id.part, above, each.id)
+
+
+def _only(each: Constraint, change: Change) -> str:
+    return "ONLY " if each.type not in _WITH_PARTS and _has_parts(each.id.name, change) else ""
+
+
+def comes_with_the_wholes(each: SchemaObject) -> bool:
+    """Whether it is a partition's exclusion constraint: PostgreSQL 17 can only make it with the whole's."""
+    return isinstance(each, Constraint) and each.inherited and each.type is ConstraintType.EXCLUSION
+
+
+_NAMING = """
+DECLARE
+    given name;
+BEGIN
+    SELECT part.conname INTO STRICT given FROM pg_constraint AS part JOIN pg_constraint AS whole
+        ON whole.oid = part.conparentid WHERE part.conrelid = {table}::regclass
+        AND whole.conrelid = {above}::regclass AND whole.conname = {name};
+    IF given <> {wanted} THEN
+        EXECUTE format({rename}, given);
+    END IF;
+END
+"""
+
+
+def _named(each: Constraint) -> Step:
+    """Return the step that gives a constraint its name, where the server has named it after its table."""
+    whole = next(need for need in each.needs if need.kind is Kind.CONSTRAINT)
+    rename = f"ALTER TABLE {each.id.name} RENAME CONSTRAINT %I TO {each.id.part.replace('%', '%%')}"
+    body = _NAMING.format(
+        table=literal(each.id.name),
+        above=literal(whole.name),
+        name=literal(unquoted(whole.part)),
+        wanted=literal(unquoted(each.id.part)),
+        rename=literal(rename),
+    )
+    names = frozenset({("relation", with_schema(schema_of(each.id.name), each.id.part))})
+    step = Step.alter(f"DO {dollar_quoted(body, 'do')}", each.id, needs=(whole,))
+    return replace(step, takes=names)
 
 
 def words_of(each: Constraint, change: Change) -> str:
@@ -76,12 +122,24 @@ def words_of(each: Constraint, change: Change) -> str:
 
 def _with_copies(each: Constraint, change: Change) -> frozenset[ObjectId]:
     """Return a constraint and those that the server makes of it for the tables that inherit."""
+    if each.type is ConstraintType.EXCLUSION:
+        return frozenset({each.id, *_below(each.id, change)})
     if each.type not in _RECURSE:
         return frozenset({each.id})
     children = (ObjectId(each.id.kind, table, each.id.part) for table in change.new.descendants(each.id.name))
     return frozenset(
         {each.id, *(child for child in children if change.is_made(child) and _inherited(child, change))}
     )
+
+
+def _below(whole: ObjectId, change: Change) -> Iterator[ObjectId]:
+    """Give the exclusion constraints of partitions that stay, near and far, which come with the whole's."""
+    for child in change.new.children.get(whole.name, ()):
+        for id in change.new.parts.get(child, ()) if change.linked(child, whole.name) else ():
+            each = change.new.objects[id]
+            if comes_with_the_wholes(each) and whole in each.needs:
+                yield id
+                yield from _below(id, change)
 
 
 def comes_later(each: SchemaObject, change: Change) -> bool:
@@ -136,6 +194,14 @@ def parent_of(each: Constraint | Index, change: Change) -> ObjectId | None:
     return None
 
 
+def joins(each: Constraint | Index, change: Change) -> bool:
+    """Whether it becomes a part of one that is made."""
+    if isinstance(each, Constraint) and each.type not in (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE):
+        return False
+    above = parent_of(each, change)
+    return above is not None and change.is_made(above)
+
+
 def index_above(each: Constraint, side: Side) -> ObjectId | None:
     """Return the index of the partitioned table of which a constraint's own index is a part."""
     table = side.table(each.id.name)
@@ -157,7 +223,9 @@ def _above(each: Constraint, parent: str, change: Change) -> ObjectId | None:
         return named[0]
     for id in change.new.parts.get(parent, ()):
         found = change.new.objects[id]
-        if isinstance(found, Constraint) and (found.type, found.definition) == (each.type, each.definition):
+        if not isinstance(found, Constraint) or (found.type, found.definition) != (each.type, each.definition):
+            continue
+        if id.part == each.id.part or each.type is not ConstraintType.CHECK:
             return id
     return None
 
@@ -184,6 +252,8 @@ def alter_constraint(before: Constraint, after: Constraint, change: Change) -> I
         yield Step.alter(f"{front} ALTER CONSTRAINT {id.part}{late}", id)
     if after.validated and not before.validated and above is None:
         yield Step.alter(f"{front} VALIDATE CONSTRAINT {id.part}", id, Action.VALIDATE)
+    if above is not None and joins(after, change):
+        yield _attached(id.part, above, id)
     yield from _unmarked(before, after, change)
     yield from marks(after, before)
 
@@ -246,7 +316,7 @@ def alter_index(before: Index, after: Index, change: Change) -> Iterator[Step]:
         yield Step.alter(f"ALTER INDEX {after.id.name} {changed}", after.id)
     yield from _statistics(before.statistics, after)
     above = parent_of(after, change)
-    if above is not None and (before.parent != after.parent or change.is_made(above)):
+    if above is not None and (before.parent != after.parent or joins(after, change)):
         yield _attached(after.id.name, above, after.id)
     yield from _unmarked(before, after, change)
     yield from marks(after, before)

@@ -2,7 +2,8 @@
 
 ``x IN ('a', 'b')`` over `character varying` is told as a cast of a whole array; read again, that becomes an
 array of casts, which is told otherwise. ``a BETWEEN 1 AND 2 AND b`` is told with brackets inside, which are
-gone once it is read again. So both are written as they were meant.
+gone once it is read again. ``SELECT 'x'`` is told with a cast, and a column of one is named after the type.
+So all are written as they were meant.
 """
 
 import re
@@ -19,6 +20,11 @@ _WHOLE_CAST = re.compile(
 )
 _IN = {"= ANY": "IN", "<> ALL": "NOT IN"}
 _RANGES = {"AND": (">=", "<=", "BETWEEN"), "OR": ("<", ">", "NOT BETWEEN")}
+_LIST_ENDS = frozenset(
+    {",", ")", "]", ";", "FROM", "WHERE", "GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT", "OFFSET", "FETCH"}
+    | {"FOR", "UNION", "INTERSECT", "EXCEPT"}
+)
+_OF_TYPES = frozenset({TokenKind.WORD, TokenKind.QUOTED_IDENTIFIER})
 _NOT_SEEN = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})
 
 
@@ -33,7 +39,40 @@ def as_meant(text: str) -> str:
         text = _WHOLE_CAST.sub(lambda found: f"{found[1]} {_IN[found[2]]} ({found[3]})", text)
     if (" >= " in text and " <= " in text) or (" < " in text and " > " in text):
         text = _with_ranges(text)
+    if "SELECT " in text and "::" in text:
+        text = _with_no_names(text)
     return text
+
+
+def _with_no_names(text: str) -> str:
+    try:
+        found = [token for token in tokens(text) if token.kind not in _NOT_SEEN]
+    except SqlTextError:  # a text in a language of its own
+        return text
+    for end in sorted(_nameless(found), reverse=True):
+        text = f'{text[:end]} AS "?column?"{text[end:]}'
+    return text
+
+
+def _nameless(found: Sequence[Token]) -> Iterator[int]:
+    """Give where each column of a SELECT ends that is a cast and has no name."""
+    lists = [-1]  # for each pair of brackets, where the column begins that stands there; -1 where none does
+    casts = [False]
+    for place, token in enumerate((*found, Token(TokenKind.PUNCTUATION, ";", 0, 0))):
+        if token.text in _LIST_ENDS and found[place - 1].text != "DISTINCT":
+            if lists[-1] >= 0 and casts[-1]:
+                yield found[place - 1].end
+            lists[-1] = place + 1 if token.text == "," and lists[-1] >= 0 else -1
+        if token.text in "([":
+            lists.append(-1)
+            casts.append(False)
+        elif token.text in ")]" and len(lists) > 1:
+            lists.pop()
+            casts.pop()
+        elif token.text == "SELECT":
+            lists[-1] = place + 1
+        elif token.text != "." and (token.kind not in _OF_TYPES or token.text == "AS"):
+            casts[-1] = token.text == "::"
 
 
 def _with_ranges(text: str) -> str:

@@ -12,6 +12,7 @@ from database_handler.migrations.schema.schema_diff.security import default_priv
 from database_handler.migrations.schema.schema_diff.side import PART_KINDS, Side
 from database_handler.migrations.schema.schema_diff.statement import Action
 from database_handler.migrations.schema.schema_diff.step import Step
+from database_handler.migrations.schema.schema_diff.tables import detached
 from database_handler.migrations.schema.schema_diff.types import moved_away
 from database_handler.migrations.schema.snapshot import (
     Column,
@@ -37,8 +38,12 @@ def drops(change: Change) -> Iterator[Step]:
     taken = {id: by for id in destroyed if (by := _taken_along(change.old.objects[id], change)) is not None}
     for id in [id for id in taken if _stands_in_the_way(id, change)]:
         _let_go(id, taken, change)
-    for id in apart({id: _root(id, taken) for id in destroyed}, change.old):
+    alone = apart({id: _root(id, taken) for id in destroyed}, change.old)
+    for id in alone:
         _let_go(id, taken, change)
+    for table in sorted({id.name for id in alone if _is_tied(change.old.objects[id], change)}):
+        found = change.old.objects[ObjectId(Kind.TABLE, table)]
+        yield from detached(found, change, found.parents) if isinstance(found, Table) else ()
     along: dict[ObjectId, list[ObjectId]] = {}
     for id in destroyed:
         along.setdefault(_root(id, taken), []).append(id)
@@ -58,11 +63,34 @@ def _stands_in_the_way(id: ObjectId, change: Change) -> bool:
 
 def _let_go(id: ObjectId, taken: dict[ObjectId, ObjectId], change: Change) -> None:
     """Let an object be dropped by itself, or with that of its parent table that it is a copy of."""
+    if _is_of_what_stays(change.old.objects[id], change):
+        return
     above = _parents_own(change.old.objects[id], change, linked=False)
     if above is None:
         taken.pop(id, None)
     else:
         taken[id] = above
+
+
+def _is_of_what_stays(each: SchemaObject, change: Change) -> bool:
+    """Whether it is a table's copy of a constraint that stays: it goes with its table only."""
+    if not isinstance(each, Constraint) or not each.inherited:
+        return False
+    table = change.old.table(each.id.name)
+    above = [change.old.objects[id] for id in _above(each, table.parents if table else (), change)]
+    return any(not change.is_destroyed(one.id) or _is_of_what_stays(one, change) for one in above)
+
+
+def _above(each: Column | Constraint | Trigger, parents: Iterable[str], change: Change) -> Iterator[ObjectId]:
+    return (above for parent in parents for above in _same_part(each, parent, change))
+
+
+def _is_tied(each: SchemaObject, change: Change) -> bool:
+    """Whether it is a column that cannot be dropped by itself: a parent has it too, and keeps it."""
+    table = change.old.table(each.id.name)
+    if not isinstance(each, Column) or not each.inherited or table is None or _linked(each.id.name, change):
+        return False
+    return any(not change.is_destroyed(id) for id in _above(each, table.parents, change))
 
 
 def _root(id: ObjectId, taken: Mapping[ObjectId, ObjectId]) -> ObjectId:
@@ -207,31 +235,32 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
         destroys=frozenset(members),
         releases=(releases | left) - frozenset(members),
         settles=left,
-        frees=_no_longer_referred_to(each),
+        frees=_freed(each),
         loses=_loss(each),
     )
 
 
-def _no_longer_referred_to(each: SchemaObject) -> frozenset[tuple[str, str]]:
+def _freed(each: SchemaObject) -> frozenset[tuple[str, str]]:
+    """Return what others wait for: that a table is not referred to, that it has no column that goes."""
+    if isinstance(each, Column):
+        return frozenset({("columns", each.id.name)})
     referred = each.references if isinstance(each, Constraint) else None
     return frozenset({("reference", referred)} if referred is not None else ())
 
 
 def _left_behind(each: SchemaObject, change: Change) -> list[ObjectId]:
-    """Return the columns of linked tables that came from this one, where one of them stays, and is theirs."""
-    if not isinstance(each, Column):
+    """Return the columns, or checks, of linked tables that come from this one: they stay, or go afterwards.
+
+    The server drops along what came from here only, and nobody can see to it that it came from elsewhere too:
+    a table that took its parent later has columns of its own. Partitions have none.
+    """
+    table = change.old.table(each.id.name)
+    is_check = isinstance(each, Constraint) and each.type is ConstraintType.CHECK
+    if not (is_check or isinstance(each, Column)) or table is None or table.partition_key is not None:
         return []
-    children = [
-        child for child in change.old.children.get(each.id.name, ()) if change.linked(child, each.id.name)
-    ]
-    copies = [each.id._replace(name=child) for child in children]
-    copies = [copy for copy in copies if copy in change.old]
-    return copies if any(change.stays(copy) and _is_inherited(copy, change) for copy in copies) else []
-
-
-def _is_inherited(id: ObjectId, change: Change) -> bool:
-    each = change.old.objects[id]
-    return isinstance(each, Column) and each.inherited
+    children = change.old.children.get(each.id.name, ())
+    copies = [each.id._replace(name=child) for child in children if change.linked(child, each.id.name)]
+    return [copy for copy in copies if copy in change.old]
 
 
 def _statement(each: SchemaObject, *, only: bool = False) -> str:
@@ -239,7 +268,7 @@ def _statement(each: SchemaObject, *, only: bool = False) -> str:
         case Kind.COLUMN:
             return f"ALTER TABLE {'ONLY ' if only else ''}{each.id.name} DROP COLUMN {each.id.part}"
         case Kind.CONSTRAINT:
-            return f"ALTER TABLE {each.id.name} DROP CONSTRAINT {each.id.part}"
+            return f"ALTER TABLE {'ONLY ' if only else ''}{each.id.name} DROP CONSTRAINT {each.id.part}"
         case Kind.DOMAIN_CONSTRAINT:
             return f"ALTER DOMAIN {each.id.name} DROP CONSTRAINT {each.id.part}"
         case _:

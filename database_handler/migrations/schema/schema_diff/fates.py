@@ -47,6 +47,8 @@ _REBUILT_BY_SERVER = (Constraint, Index, Statistics)
 class Change:
     """Two schemas, and the fate of every object that is not in both of them alike.
 
+    `anew` is made again, whatever else is found.
+
     Attributes
     ----------
     gone, added, changed : list of ObjectId
@@ -63,12 +65,12 @@ class Change:
     reattached : set of str
         Tables that let go of their parents and take them again.
     tied : set of str
-        Those of them whose parents stay.
+        Those of them whose parents stay, all of them.
     released : set of ObjectId
         Sequences whose column goes, and that stay.
     """
 
-    def __init__(self, old: Side, new: Side) -> None:
+    def __init__(self, old: Side, new: Side, anew: Iterable[ObjectId] = ()) -> None:
         self.old, self.new = old, new
         self.gone = [id for id in old.objects if id not in new.objects]
         self.added = [id for id in new.objects if id not in old.objects]
@@ -84,7 +86,7 @@ class Change:
         self.tied: set[str] = set()
         self.released: set[ObjectId] = set()
         self._queue: deque[ObjectId] = deque()
-        self._begin()
+        self._begin(anew)
         self._spread()
         self._park_above()
         self._make_from_above()
@@ -120,11 +122,13 @@ class Change:
             kept.append(one)
         return tuple(kept)
 
-    def _begin(self) -> None:
+    def _begin(self, anew: Iterable[ObjectId]) -> None:
         for id in self.gone:
             if id.kind in _TYPES and any(ObjectId(kind, id.name) in self.new for kind in _TYPES):
                 self._make_way(id)
         self._queue.extend(self.gone)
+        for id in sorted(anew):
+            self._make_again(id)
         for id in self.changed:
             before, after = self.old.objects[id], self.new.objects[id]
             if must_be_made_again(before, after, self.old, self.new):
@@ -168,8 +172,27 @@ class Change:
             for id in found:
                 self._make_again(id)
             self._spread()
-        self.tied = self._tied_parts()
+        self.tied = self._tied_parts() | self._tied_children()
         self.reattached |= self.tied
+        for id in sorted(self._exclusions_of_parts()):
+            self._make_again(id)
+        self._spread()
+
+    def _exclusions_of_parts(self) -> set[ObjectId]:
+        """Return those that stay while the whole's is made, or that are attached: they come from there."""
+        return {
+            each.id
+            for each in self.new.objects.values()
+            if isinstance(each, Constraint)
+            and each.type is ConstraintType.EXCLUSION
+            and each.inherited
+            and self.stays(each.id)
+            and any(
+                self.is_made(need) or not self.linked(each.id.name, need.name)
+                for need in each.needs
+                if need.kind is Kind.CONSTRAINT
+            )
+        }
 
     def _tied_parts(self) -> set[str]:
         """Return the parts with an index that goes, and that belongs to one of the whole, which stays.
@@ -183,6 +206,43 @@ class Change:
             elif isinstance(each, Constraint) and not each.inherited and self.is_destroyed(id):
                 found.update([id.name] if self._has_index_above(each) else [])
         return {table for table in found if self._is_attached(table)}
+
+    def _tied_children(self) -> set[str]:
+        """Return the tables that keep a column, or that it is not NULL, as a parent loses it.
+
+        What of it came from the parent (checks, NOT NULL) would stay behind, and nothing could take it off.
+        """
+        found = set[str]()
+        for each in self.old.objects.values():
+            if isinstance(each, Column) and each.id in self.new and self._parents_lose(each.id):
+                found.add(each.id.name)
+        return found
+
+    def _parents_lose(self, id: ObjectId) -> bool:
+        table = self.old.table(id.name)
+        if table is None or table.partition_bound is not None:
+            return False
+        return any(
+            self._loses(id._replace(name=parent), id)
+            for parent in table.parents
+            if self.linked(id.name, parent)
+        )
+
+    def _loses(self, above: ObjectId, id: ObjectId) -> bool:
+        """Whether a parent's column goes, or may become NULL, and a child's does not."""
+        before, after = self.old.column(above.name, above.part), self.new.column(above.name, above.part)
+        column = self.new.column(id.name, id.part)
+        if self.is_destroyed(above):
+            return self.stays(id) and self._is_bound(above)
+        nullable = before is not None and after is not None and before.not_null and not after.not_null
+        return nullable and column is not None and column.not_null
+
+    def _is_bound(self, column: ObjectId) -> bool:
+        """Whether what inherits a column has more from there: a check on it, or that it is not NULL."""
+        if getattr(self.old.objects[column], "not_null", False):
+            return True
+        found = (self.old.objects[id] for id in self.old.dependents.get(column, ()) if id.name == column.name)
+        return any(isinstance(each, Constraint) and each.type is ConstraintType.CHECK for each in found)
 
     def _has_index_above(self, each: Constraint) -> bool:
         indexes = (self.old.objects.get(need) for need in each.needs if need.kind is Kind.INDEX)

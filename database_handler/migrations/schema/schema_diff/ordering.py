@@ -173,8 +173,8 @@ def _names(each: SchemaObject | None) -> Iterator[tuple[str, str]]:
     return names_taken(each) if each is not None else iter(())
 
 
-def in_order(steps: list[Step], old: Finder, new: Finder) -> list[Step]:
-    """Return the steps in an order in which each can run.
+def in_order(steps: list[Step], old: Finder, new: Finder) -> tuple[list[Step], list[list[Step]]]:
+    """Return the steps in an order in which each can run, and the circles in which that is not so.
 
     Parameters
     ----------
@@ -192,11 +192,11 @@ def in_order(steps: list[Step], old: Finder, new: Finder) -> list[Step]:
             followers[first].append(place)
     ready = [(priorities[place], place) for place, firsts in enumerate(waiting) if not firsts]
     heapq.heapify(ready)
-    done: list[int] = []
+    done, circles = list[int](), list[list[int]]()
     finished = set[int]()
     while len(done) < len(steps):
         if not ready:
-            freed = _freed(waiting, finished, graph.soft, priorities)
+            freed = _freed(waiting, finished, graph.soft, priorities, circles)
             ready.append((priorities[freed], freed))
         _, place = heapq.heappop(ready)
         done.append(place)
@@ -206,13 +206,20 @@ def in_order(steps: list[Step], old: Finder, new: Finder) -> list[Step]:
                 waiting[follower].discard(place)
                 if not waiting[follower] and follower not in finished:
                     heapq.heappush(ready, (priorities[follower], follower))
-    return [steps[place] for place in done]
+    return [steps[place] for place in done], [[steps[place] for place in circle] for circle in circles]
 
 
 def _freed(
-    waiting: list[set[int]], finished: set[int], soft: set[tuple[int, int]], priorities: list[Priority]
+    waiting: list[set[int]],
+    finished: set[int],
+    soft: set[tuple[int, int]],
+    priorities: list[Priority],
+    circles: list[list[int]],
 ) -> int:
-    """Open a circle, at a wish where there is one, until a step waits for nothing; return that."""
+    """Open a circle, at a wish where there is one, until a step waits for nothing; return that.
+
+    One without a wish is noted in `circles`.
+    """
     while True:
         circle = _circle([place for place in range(len(waiting)) if place not in finished], waiting)
         edges = list(zip([*circle[1:], circle[0]], circle, strict=True))
@@ -220,6 +227,7 @@ def _freed(
         if edge is None:
             freed = min(circle, key=lambda place: priorities[place])
             waiting[freed].clear()
+            circles.append(circle)
             return freed
         first, place = edge
         waiting[place].discard(first)

@@ -18,6 +18,7 @@ from database_handler.migrations.schema.schema_diff.dropping import apart, drops
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.ordering import in_order
 from database_handler.migrations.schema.schema_diff.outlines import draw_outlines, filled
+from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.step import EXTRA, Step, chained
 from database_handler.migrations.schema.snapshot import (
     Column,
@@ -25,14 +26,17 @@ from database_handler.migrations.schema.snapshot import (
     ConstraintType,
     DefaultPrivileges,
     Domain,
+    Index,
     Kind,
     ObjectId,
     SchemaObject,
+    SchemaSnapshot,
+    Sequence,
     Table,
     Trigger,
 )
 
-__all__ = ["ordered_steps"]
+__all__ = ["planned"]
 
 Made = Callable[[Any, Change], Iterator[Step]]
 Altered = Callable[[Any, Any, Change], Iterator[Step]]
@@ -79,11 +83,33 @@ _ALTER: dict[Kind, Altered] = {
 }
 
 
-def ordered_steps(change: Change) -> list[Step]:
-    """Return all steps of a change, each where it can run."""
-    draw_outlines(change)
-    steps = [*drops(change), *_makings(change), *_changes(change)]
-    return in_order(steps, change.old.objects.get, change.new.objects.get)
+def planned(old: SchemaSnapshot, new: SchemaSnapshot) -> tuple[Change, list[Step]]:
+    """Return what changes between two schemas, and all steps of that, each where it can run.
+
+    What is changed in place, and could only be so while something stands that has to be gone by then (a name
+    passes from one table to the next), is made again: with each round of the loop there is more of that.
+    """
+    anew = set[ObjectId]()
+    while True:
+        change = Change(Side(old), Side(new), anew)
+        draw_outlines(change)
+        steps = [*drops(change), *_makings(change), *_changes(change)]
+        ordered, circles = in_order(steps, change.old.objects.get, change.new.objects.get)
+        more = {id for circle in circles for id in _opening(circle, change)}
+        if not more:
+            return change, ordered
+        anew |= more
+
+
+_REPLACEABLE = (Kind.POLICY, Kind.RULE, Kind.TRIGGER, Kind.VIEW, Kind.FUNCTION)
+
+
+def _opening(circle: list[Step], change: Change) -> list[ObjectId]:
+    """Return what opens a circle around a drop, when it is made again in place of changed."""
+    if not any(step.destroys for step in circle):
+        return []
+    found = {step.object for step in circle if step.object.kind in _REPLACEABLE and change.stays(step.object)}
+    return sorted(found, key=lambda id: (_REPLACEABLE.index(id.kind), id))[:1]
 
 
 def _makings(change: Change) -> Iterator[Step]:
@@ -134,7 +160,7 @@ def _column(each: Column, change: Change) -> Iterator[Step]:
     """Give the steps that add a column; one that comes from the parent's is only given what is its own."""
     name = each.id.name
     only = "ONLY " if any(change.linked(child, name) for child in change.new.children.get(name, ())) else ""
-    above = tables.made_above(each, change)
+    above = tables.made_above(each, change) or tables.made_with(each, change)
     if above:
         own = (*tables.own_value(each, change), *columns.column_settings(each, _altered(each, only)))
         yield from (replace(step, needs=step.needs | above) for step in own)
@@ -188,7 +214,7 @@ def _made_with(each: SchemaObject, change: Change) -> ObjectId | None:
         return None
     if isinstance(each, Column):
         return whole
-    if isinstance(each, Constraint):
+    if isinstance(each, Constraint) and not constraints.comes_with_the_wholes(each):
         return whole if each.validated and each.type is not ConstraintType.FOREIGN_KEY else None
     return None
 
@@ -196,7 +222,7 @@ def _made_with(each: SchemaObject, change: Change) -> ObjectId | None:
 def _changes(change: Change) -> Iterator[Step]:
     touched = {*change.changed, *change.retyped, *change.redefaulted, *change.released}
     touched |= {ObjectId(Kind.TABLE, name) for name in change.reattached}
-    touched |= set(_attachable(change))
+    touched |= {*_attachable(change), *_carried_along(change)}
     touched |= {id for name in _regranted(change) for id in change.new.parts.get(name, ())}
     for id in change.new.objects:
         if id in touched and change.stays(id):
@@ -210,13 +236,18 @@ def _regranted(change: Change) -> Iterator[str]:
             yield id.name
 
 
+def _carried_along(change: Change) -> Iterator[ObjectId]:
+    """Give the sequences whose table becomes unlogged, or logged."""
+    for id, each in change.old.objects.items():
+        if isinstance(each, Sequence) and each.owned_by and types.persistence_with(each.owned_by, change):
+            yield id
+
+
 def _attachable(change: Change) -> Iterator[ObjectId]:
-    """Give the indexes that stay while the one that they are a part of is made."""
-    for id in change.new.objects:
-        if id.kind is Kind.INDEX and change.stays(id):
-            parent = getattr(change.new.objects[id], "parent", None)
-            if parent is not None and change.is_made(ObjectId(Kind.INDEX, parent)):
-                yield id
+    """Give the indexes and keys that stay while the one that they are a part of is made."""
+    for id, each in change.new.objects.items():
+        if isinstance(each, Index | Constraint) and change.stays(id) and constraints.joins(each, change):
+            yield id
 
 
 def _change(before: SchemaObject, after: SchemaObject, change: Change) -> Iterator[Step]:
@@ -225,7 +256,8 @@ def _change(before: SchemaObject, after: SchemaObject, change: Change) -> Iterat
         yield from security.default_privileges(before, after)
         return
     if alter := _ALTER.get(id.kind):
-        yield from _in_turn(alter(before, after, change))
+        steps = alter(before, after, change)
+        yield from _in_turn(filled(after, steps, change) if id in change.new.outlined else steps)
     if isinstance(before, Table) and isinstance(after, Table):
         yield from tables.reparented(before, after, change)
     if before != after or (isinstance(after, Column) and after.grants):

@@ -5,8 +5,9 @@ their tokens, as the server would write them; where that goes wrong the text dif
 object is changed or made again: a needless statement, never a missed one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from database_handler.migrations.schema.schema_diff.loosening import loosened, ties, untied
 from database_handler.migrations.schema.schema_diff.names import (
     bare,
     callee,
@@ -16,7 +17,8 @@ from database_handler.migrations.schema.schema_diff.names import (
     with_schema,
 )
 from database_handler.migrations.schema.schema_diff.ordering import names_taken
-from database_handler.migrations.schema.schema_diff.retelling import renamed_id, told_again
+from database_handler.migrations.schema.schema_diff.retelling import copies, renamed_id, told_again
+from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.statement import Action, Rename
 from database_handler.migrations.schema.schema_diff.step import Step
 from database_handler.migrations.schema.snapshot import (
@@ -38,9 +40,9 @@ _INDEXED = (ConstraintType.PRIMARY_KEY, ConstraintType.UNIQUE, ConstraintType.EX
 
 def renamed(snapshot: SchemaSnapshot, renames: Iterable[Rename]) -> SchemaSnapshot:
     """Return the snapshot as it is after the renamings that apply to it."""
-    for rename in _in_turn(snapshot, tuple(renames)):
-        snapshot = told_again(snapshot, rename)
-    return snapshot
+    renaming = _Renaming(snapshot, {})
+    renaming.do_all(tuple(renames))
+    return renaming.snapshot
 
 
 def renaming_steps(
@@ -51,54 +53,141 @@ def renaming_steps(
     Constraints, indexes and sequences of columns that are alike but for their names are renamed too: nothing
     of theirs has to be built again.
     """
-    steps: list[Step] = []
-    wanted = tuple(rename for rename in renames if rename.new in new.objects)
-    for rename in _in_turn(old, wanted):
-        for one in (*_occupants(rename, old, new), rename):
-            steps.extend(_steps(old.objects[one.old], one))
-            old = told_again(old, one)
-    for rename in _same_but_named(old, new):
-        steps.extend(_steps(old.objects[rename.old], rename))
-        old = told_again(old, rename)
-    return steps, old
+    renaming = _Renaming(old, new.objects)
+    renaming.do_all(tuple(rename for rename in renames if rename.new in new.objects))
+    for rename in _same_but_named(renaming.snapshot, new):
+        renaming.do(rename)
+    return renaming.steps, renaming.snapshot
 
 
-def _in_turn(snapshot: SchemaSnapshot, renames: tuple[Rename, ...]) -> Iterator[Rename]:
-    """Give the renamings that apply, wholes before parts, in an order in which each name is free."""
-    there = set(snapshot.objects)
-    waiting = sorted(_applying(there, renames), key=lambda rename: (bool(rename.old.part), rename))
-    while waiting:
-        rename = next((each for each in waiting if each.new not in there), None)
-        if rename is None:  # they change places: one goes out of the way
-            rename = _away(waiting[0].new, there)
-        elif rename in waiting:
-            waiting.remove(rename)
-        yield rename
-        there = {renamed_id(id, rename) for id in there}
-        waiting = [Rename(renamed_id(each.old, rename), each.new) for each in waiting]
-        waiting = [each for each in waiting if each.old != each.new]
+class _Renaming:
+    """Renamings that are done one by one, each as its name is free.
+
+    Attributes
+    ----------
+    snapshot : SchemaSnapshot
+        As it is after those that are done.
+    steps : list of Step
+        Their statements.
+    """
+
+    def __init__(self, snapshot: SchemaSnapshot, new: Mapping[ObjectId, SchemaObject]) -> None:
+        self.steps: list[Step] = []
+        self._new = new
+        self._waiting: list[Rename] = []
+        self._tell(snapshot)
+
+    def do_all(self, renames: tuple[Rename, ...]) -> None:
+        """Do the renamings that apply, wholes before parts."""
+        applying = _applying(self._side, self._new, renames)
+        self._waiting = sorted(applying, key=lambda rename: (bool(rename.old.part), rename))
+        away = set[ObjectId]()
+        while self._waiting:
+            leaving = self._leaving()
+            rename = next((each for each in self._waiting if not self._waits(each, leaving)), None)
+            blockers = self._blockers(leaving) if rename is None else ()
+            blocker = next((each for each in blockers if each.new not in away), None)
+            if blocker is not None:  # they change places: one goes out of the way, and no one twice
+                away.add(blocker.new)
+                self._put_away(blocker.old)
+                continue
+            rename = rename or self._waiting[0]
+            self._waiting.remove(rename)
+            self._make_room(rename)
+            self.do(rename)
+
+    def _blockers(self, leaving: Mapping[ObjectId, Rename]) -> Iterator[Rename]:
+        return (leaving[id] for each in self._waiting for id in self._blocked(each, leaving))
+
+    def do(self, rename: Rename) -> None:
+        """Do one renaming, whose name is free."""
+        self.steps.extend(_steps(self.snapshot.objects[rename.old], rename))
+        for each in (rename, *copies(self._side, rename)):
+            self._waiting = [Rename(renamed_id(one.old, each), one.new) for one in self._waiting]
+        self._waiting = [each for each in self._waiting if each.old != each.new]
+        self._tell(told_again(self.snapshot, rename))
+
+    def _tell(self, snapshot: SchemaSnapshot) -> None:
+        self.snapshot, self._side = snapshot, Side(snapshot)
+        self._owners: dict[tuple[str, str], list[ObjectId]] = {}
+
+    def _owners_of(self, name: tuple[str, str]) -> list[ObjectId]:
+        if not self._owners:
+            for each in self.snapshot:
+                for taken in names_taken(each):
+                    self._owners.setdefault(taken, []).append(each.id)
+        return self._owners.get(name, [])
+
+    def _leaving(self) -> dict[ObjectId, Rename]:
+        """Return what gives its name up, with the renaming that does so: a parent's, for its children."""
+        along = {copy.old: each for each in self._waiting for copy in copies(self._side, each)}
+        return along | {each.old: each for each in self._waiting}
+
+    def _waits(self, rename: Rename, leaving: Mapping[ObjectId, Rename]) -> bool:
+        follows = any(rename.old == copy.old for each in self._waiting for copy in copies(self._side, each))
+        return follows or bool(self._blocked(rename, leaving))
+
+    def _blocked(self, rename: Rename, leaving: Mapping[ObjectId, Rename]) -> list[ObjectId]:
+        """Return what has a name that this one takes, and gives it up to another renaming."""
+        return [id for id in self._in_the_way(rename) if id in leaving and leaving[id] != rename]
+
+    def _in_the_way(self, rename: Rename) -> list[ObjectId]:
+        """Return what has a name that is taken: in the table, in those that inherit, or beside them."""
+        taken = [each.new for each in (rename, *copies(self._side, rename)) if each.new in self._side]
+        wanted = names_taken(self._new[rename.new]) if rename.new in self._new else ()
+        beside = [id for name in wanted for id in self._owners_of(name) if id != rename.old]
+        leaving = {each.old for each in self._waiting}
+        beside = [id for id in beside if id not in self._new or id in leaving]
+        return list(dict.fromkeys((*taken, *beside)))
+
+    def _make_room(self, rename: Rename) -> None:
+        """Make a name free: what is dropped later, or stands in a table that inherits, gets another."""
+        self._untie(rename.old)
+        for id in self._in_the_way(rename):
+            if id in self._in_the_way(rename):  # not moved along with its parent's
+                self._put_away(id)
+
+    def _put_away(self, id: ObjectId) -> None:
+        self._untie(id)
+        near = {id.name, *self._side.descendants(id.name)}
+        self.do(_away(id, {each for each in self.snapshot.objects if not id.part or each.name in near}))
+
+    def _untie(self, id: ObjectId) -> None:
+        """Take tables from parents that would not let them rename what they have from there."""
+        for child, parent in ties(self._side, id):
+            self.steps.append(untied(child, parent))
+            self._tell(loosened(self.snapshot, child, parent))
 
 
-def _occupants(rename: Rename, old: SchemaSnapshot, new: SchemaSnapshot) -> list[Rename]:
-    """Return the renamings of what is dropped later, and has a name that is taken now."""
-    wanted = set(names_taken(new.objects[rename.new])) if rename.new in new.objects else set()
-    there = set(old.objects)
-    return [
-        _away(each.id, there)
-        for each in old
-        if each.id != rename.old and each.id not in new.objects and not wanted.isdisjoint(names_taken(each))
-    ]
-
-
-def _applying(there: set[ObjectId], renames: tuple[Rename, ...]) -> list[Rename]:
-    """Return the renamings of what is there, to what is not there (or is renamed itself)."""
+def _applying(side: Side, new: Mapping[ObjectId, SchemaObject], renames: tuple[Rename, ...]) -> list[Rename]:
+    """Return the renamings of what is there, to a name that is free then or whose holder goes."""
+    there = set(side.objects)
     found = [rename for rename in dict.fromkeys(renames) if rename.old in there and rename.old != rename.new]
     while True:
-        leaving = {rename.old for rename in found}
-        left = [rename for rename in found if _before(rename, found) not in there - leaving]
+        leaving = {each.old for rename in found for each in (rename, *copies(side, rename))}
+        left = [
+            rename
+            for rename in found
+            if (_before(rename, found) not in there - leaving or _displaces(rename, new, found))
+            and not _is_the_wholes(rename.old, side, leaving)
+        ]
         if len(left) == len(found):
             return left
         found = left
+
+
+def _displaces(rename: Rename, new: Mapping[ObjectId, SchemaObject], others: list[Rename]) -> bool:
+    """Whether what holds the name has to go: what is renamed gives its own name to another."""
+    return rename.new in new and any(one.new == rename.old for one in others)
+
+
+def _is_the_wholes(id: ObjectId, side: Side, leaving: set[ObjectId]) -> bool:
+    """Whether it is a column of a partition, which has its name from the whole's, and that stays."""
+    table = side.table(id.name) if id.kind is Kind.COLUMN else None
+    if table is None or table.partition_bound is None:
+        return False
+    above = {id._replace(name=parent) for parent in table.parents}
+    return not above & leaving and any(each in side for each in above)
 
 
 def _before(rename: Rename, others: list[Rename]) -> ObjectId:
@@ -111,7 +200,7 @@ def _before(rename: Rename, others: list[Rename]) -> ObjectId:
 
 def _away(id: ObjectId, there: set[ObjectId]) -> Rename:
     if id.part:
-        taken = {each.part for each in there if each.name == id.name}
+        taken = {each.part for each in there}
         return Rename(id, id._replace(part=free_name(id.part, taken, "_before")))
     name, arguments = callee(id.name)
     spare = free_name(name, {callee(each.name)[0] for each in there}, "_before")

@@ -22,7 +22,7 @@ from database_handler.migrations.schema.snapshot import (
     View,
 )
 
-__all__ = ["renamed_id", "told_again"]
+__all__ = ["copies", "renamed_id", "told_again"]
 
 _TEXTS = (
     "arguments",
@@ -64,18 +64,18 @@ def renamed_id(id: ObjectId, rename: Rename) -> ObjectId:
 def told_again(snapshot: SchemaSnapshot, rename: Rename) -> SchemaSnapshot:
     """Return the snapshot after a renaming."""
     side = Side(snapshot)
-    copies = [rename, *_copies(side, rename)]
-    affected = {id for each in copies for id in _affected(side, each.old)}
+    along = [rename, *copies(side, rename)]
+    affected = {id for each in along for id in _affected(side, each.old)}
     objects: dict[ObjectId, SchemaObject] = {}
     for id, each in snapshot.objects.items():
         told = each
-        for one in copies:
+        for one in along:
             told = _told(told, one, texts=id in affected)
         objects[told.id] = told
     return replace(snapshot, objects=dict(sorted(objects.items())))
 
 
-def _copies(side: Side, rename: Rename) -> Iterator[Rename]:
+def copies(side: Side, rename: Rename) -> Iterator[Rename]:
     """Give the renamings of what the server renames along: in tables that inherit."""
     old, new = rename
     for table in side.descendants(old.name) if old.kind in (Kind.COLUMN, Kind.CONSTRAINT) else ():

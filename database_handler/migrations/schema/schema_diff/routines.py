@@ -1,8 +1,10 @@
 """Functions, triggers and rules: made, and replaced in place where the server allows that."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from database_handler.migrations.schema.schema_diff.deparsed import as_meant
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.names import callee, dollar_quoted
 from database_handler.migrations.schema.schema_diff.statement import Action
@@ -19,10 +21,12 @@ __all__ = [
     "alter_function",
     "alter_rule",
     "alter_trigger",
+    "body_of",
     "create_function",
     "create_rule",
     "create_trigger",
     "function_text",
+    "is_parsed",
     "wished",
 ]
 
@@ -42,9 +46,23 @@ def alter_function(before: Function, after: Function, change: Change) -> Iterato
         yield replace(step, wishes=wished(after, change))
 
 
+_BODY = re.compile(r"\n(?=AS |BEGIN ATOMIC\n|RETURN )")
+
+
+def body_of(each: Function) -> str:
+    """Return the body of a function, from the word that it begins with."""
+    return each.definition[match.end() :] if (match := _BODY.search(each.definition)) else ""
+
+
+def is_parsed(each: Function) -> bool:
+    """Whether the server keeps the body as it has understood it, and not as a text."""
+    return body_of(each).startswith(("BEGIN ATOMIC", "RETURN "))
+
+
 def function_text(each: Function, verb: str) -> str:
     """Return the statement that makes (or replaces) a function, in whatever schema it is run."""
-    sql = f"{verb} {each.type} {callee(each.id.name)[0]}{each.definition}"
+    definition = as_meant(each.definition) if is_parsed(each) else each.definition
+    sql = f"{verb} {each.type} {callee(each.id.name)[0]}{definition}"
     if SCHEMA_MARK not in sql:
         return sql
     text = sql.replace("%", "%%").replace(SCHEMA_MARK, "%1$I")

@@ -36,6 +36,7 @@ class Side:
         self._qualified = any(id.kind is Kind.SCHEMA for id in snapshot.objects)
         self._needs: dict[ObjectId, frozenset[ObjectId]] = {}
         self.outlined: dict[ObjectId, ObjectId] = {}
+        self.quiet: frozenset[ObjectId] = frozenset()
 
     def __contains__(self, id: object) -> bool:
         return id in self.objects
@@ -94,9 +95,20 @@ class Side:
             self._needs[id] = found
         return found
 
-    def outline(self, outlined: dict[ObjectId, ObjectId], needs: dict[ObjectId, frozenset[ObjectId]]) -> None:
-        """From now on let some objects have an outline (its id beside it), and some need other things."""
-        self.outlined = outlined
+    def outline(
+        self,
+        outlined: dict[ObjectId, ObjectId],
+        needs: dict[ObjectId, frozenset[ObjectId]],
+        quiet: frozenset[ObjectId],
+    ) -> None:
+        """From now on let some objects have an outline (its id beside it), and some need other things.
+
+        Parameters
+        ----------
+        quiet : frozenset of ObjectId
+            In circles with a materialised view: it calls the outlines as it is made, and is filled again.
+        """
+        self.outlined, self.quiet = outlined, quiet
         self._needs |= needs
 
     def _implied(self, each: SchemaObject) -> Iterator[ObjectId]:

@@ -9,7 +9,12 @@ from database_handler.migrations.schema.schema_diff.columns import (
     options_changed,
     options_listed,
 )
-from database_handler.migrations.schema.schema_diff.constraints import comes_later, marks, words_of
+from database_handler.migrations.schema.schema_diff.constraints import (
+    comes_later,
+    comes_with_the_wholes,
+    marks,
+    words_of,
+)
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.statement import Action
@@ -26,7 +31,7 @@ from database_handler.migrations.schema.snapshot import (
     Trigger,
 )
 
-__all__ = ["alter_table", "create_table", "made_above", "own_value", "reparented"]
+__all__ = ["alter_table", "create_table", "detached", "made_above", "made_with", "own_value", "reparented"]
 
 
 def create_table(each: Table, change: Change, inside: Iterable[SchemaObject]) -> Iterator[Step]:
@@ -115,27 +120,35 @@ def _made_so(each: Table, change: Change, parts: Iterable[SchemaObject]) -> Iter
 
 
 def made_above(each: Column, change: Change) -> frozenset[ObjectId]:
-    """Return the columns of parents with which an inherited one is made, in tables that stay related."""
+    """Return the columns of parents with which one is made, in tables that stay related."""
     table = change.new.table(each.id.name)
-    ids = {
-        ObjectId(Kind.COLUMN, parent, each.id.part)
-        for parent in (table.parents if table and each.inherited else ())
-        if change.linked(each.id.name, parent)
-    }
-    return frozenset(id for id in ids if change.is_made(id))
+    parents = [parent for parent in (table.parents if table else ()) if change.linked(each.id.name, parent)]
+    above = [column for parent in parents if (column := change.new.column(parent, each.id.part))]
+    alike = (column for column in above if each.inherited or column.expression == each.expression)
+    return frozenset(column.id for column in alike if change.is_made(column.id))
+
+
+def made_with(each: Column, change: Change) -> frozenset[ObjectId]:
+    """Return the table that a column comes with, where that is made and inherits it."""
+    table = change.new.table(each.id.name)
+    brought = each.inherited and table is not None and not table.partition_bound and change.is_made(table.id)
+    return frozenset({table.id} if table is not None and brought else ())
 
 
 def own_value(column: Column, change: Change) -> Iterator[Step]:
-    """Give the default of an inherited column, where it is not the parent's."""
+    """Give the default of an inherited column, where it is not the parent's, and a NOT NULL of its own."""
     table = change.new.table(column.id.name)
-    above = (change.new.column(parent, column.id.part) for parent in (table.parents if table else ()))
-    default = next((each.default for each in above if each is not None), None)
+    found = (change.new.column(parent, column.id.part) for parent in (table.parents if table else ()))
+    above = [each for each in found if each is not None]
+    default = next((each.default for each in above), None)
     front = f"ALTER TABLE {column.id.name} ALTER COLUMN {column.id.part}"
     if column.default != default and column.default is not None:
         needs = change.new.needs(column.id)
         yield Step.alter(f"{front} SET DEFAULT {column.default}", column.id, Action.SET_DEFAULT, needs)
     elif column.default != default:
         yield Step.alter(f"{front} DROP DEFAULT", column.id, Action.DROP_DEFAULT)
+    if column.not_null and not any(each.not_null for each in above):
+        yield Step.alter(f"{front} SET NOT NULL", column.id, Action.SET_NOT_NULL)
 
 
 def _attach(each: Table, change: Change) -> Step:
@@ -158,13 +171,14 @@ def _attach(each: Table, change: Change) -> Step:
 
 
 def _copies(each: Table, change: Change) -> frozenset[ObjectId]:
-    """Return what the server makes of the parent's for a table that is attached: references, triggers."""
+    """Return what the server makes of the parent's for a table that is attached: it takes none of its own."""
     found = (change.new.objects[id] for id in change.new.parts.get(each.id.name, ()) if change.is_made(id))
     return frozenset(
         part.id
         for part in found
         if (isinstance(part, Trigger) and part.inherited)
         or (isinstance(part, Constraint) and part.inherited and part.type is ConstraintType.FOREIGN_KEY)
+        or comes_with_the_wholes(part)
     )
 
 
@@ -182,10 +196,12 @@ def _waits_for_attaching(id: ObjectId, table: Table, change: Change) -> bool:
     found = change.new.objects.get(id)
     if isinstance(found, Constraint) and found.type is ConstraintType.FOREIGN_KEY:
         return True
-    return _brought_later(id, table.id.name, change)
+    return (
+        id.name == table.id.name and found is not None and comes_with_the_wholes(found)
+    ) or _brought_later(id, table.id.name, change)
 
 
-def _detached(before: Table, change: Change, parents: Iterable[str]) -> Iterator[Step]:
+def detached(before: Table, change: Change, parents: Iterable[str]) -> Iterator[Step]:
     """Give the statements that take a table from parents."""
     name = before.id.name
     for parent in parents:
@@ -226,17 +242,20 @@ def alter_table(before: Table, after: Table, change: Change) -> Iterator[Step]:
 def reparented(before: Table, after: Table, change: Change) -> Iterator[Step]:
     """Give what takes a table from its parents, and gives it to others."""
     left, joined = _parents_changed(before, after, change)
-    yield from _detached(before, change, left)
+    yield from detached(before, change, left)
     if after.partition_bound is not None and joined:
         yield _attach(after, change)
         return
+    before_it: tuple[Step, ...] = ()  # their order counts
     for parent in joined:
         needs = {ObjectId(Kind.TABLE, parent), after.id, *_whole(parent, change)}
         needs |= {part for part in change.new.parts.get(after.id.name, ()) if _comes_before(part)}
         needs = {need for need in needs if not _waits_for_attaching(need, after, change)}
         sql = f"ALTER TABLE {after.id.name} INHERIT {parent}"
         names = frozenset({("columns", parent)})
-        yield Step(sql, Action.ALTER, after.id, needs=frozenset(needs), takes=names)
+        last = Step(sql, Action.ALTER, after.id, needs=frozenset(needs), takes=names, after=before_it)
+        before_it = (last,)
+        yield last
 
 
 def _parents_changed(before: Table, after: Table, change: Change) -> tuple[list[str], list[str]]:

@@ -40,6 +40,7 @@ __all__ = [
     "create_sequence",
     "moved_away",
     "own_sequence",
+    "persistence_with",
     "sequence_changes",
     "sequence_options",
 ]
@@ -201,7 +202,7 @@ def create_sequence(each: Sequence, change: Change) -> Iterator[Step]:
     made = Step.create(sql, each.id, change.new.needs(each.id))
     yield replace(made, frees=frozenset({("type beside a sequence", each.id.name)}))
     if each.owned_by is not None:
-        yield own_sequence(each, made)
+        yield own_sequence(each, change, made)
         column = change.new.column(each.owned_by.name, each.owned_by.part)
         if column is not None and change.stays(column.id) and column.type in _LARGEST:
             yield counts_on(each.id, column.id, each.id.name, each.options)
@@ -216,13 +217,27 @@ def counts_on(id: ObjectId, column: ObjectId, sequence: str, options: SequenceOp
     return Step(sql, Action.ALTER, id, needs=frozenset({id}))
 
 
-def own_sequence(each: Sequence, *after: Step) -> Step:
+def own_sequence(each: Sequence, change: Change, *after: Step) -> Step:
     """Return the step that makes a sequence go with its column, or with none."""
     column = each.owned_by
     owner = f"{column.name}.{column.part}" if column else "NONE"
     sql = f"ALTER SEQUENCE {each.id.name} OWNED BY {owner}"
     needs = frozenset({each.id, column} if column else {each.id})
-    return Step(sql, Action.ALTER, each.id, needs=needs, after=after)
+    return Step(sql, Action.ALTER, each.id, needs=needs, after=after, takes=_persistence_told(column, change))
+
+
+def _persistence_told(column: ObjectId | None, change: Change) -> frozenset[tuple[str, str]]:
+    """Return what comes first: a table that becomes unlogged, or logged, makes its sequences so."""
+    changes = column is not None and persistence_with(column, change) is not None
+    return frozenset({("persistence", column.name)} if column is not None and changes else ())
+
+
+def persistence_with(column: ObjectId, change: Change) -> str | None:
+    """Return what the sequences of a column become with its table; None where that stays as it is."""
+    before, after = change.old.table(column.name), change.new.table(column.name)
+    if before is None or after is None or not change.stays(before.id):
+        return None
+    return after.persistence if before.persistence != after.persistence else None
 
 
 def alter_sequence(before: Sequence, after: Sequence, change: Change) -> Iterator[Step]:
@@ -230,22 +245,18 @@ def alter_sequence(before: Sequence, after: Sequence, change: Change) -> Iterato
     id, column = after.id, before.owned_by
     owned = column != after.owned_by or id in change.released
     let_go = column is not None and owned and change.is_destroyed(column)
+    told = _persistence_told(column, change)
     if column is not None and let_go:
         sql = f"ALTER SEQUENCE {id.name} OWNED BY NONE"
-        yield Step(sql, Action.ALTER, id, releases=frozenset({column}))
+        yield Step(sql, Action.ALTER, id, releases=frozenset({column}), takes=told)
     if changes := sequence_changes(before.options, after.options):
         yield Step.alter(f"ALTER SEQUENCE {id.name}{changes}", id)
-    moved = column is not None and _persists_otherwise(column, change)
-    if before.persistence != after.persistence and not moved:
+    along = persistence_with(column, change) if column is not None else None
+    if (along or before.persistence) != after.persistence:
         word = "UNLOGGED" if after.persistence == "unlogged" else "LOGGED"
-        yield Step.alter(f"ALTER SEQUENCE {id.name} SET {word}", id)
+        yield replace(Step.alter(f"ALTER SEQUENCE {id.name} SET {word}", id), takes=told)
     if owned and not (let_go and after.owned_by is None):
-        yield own_sequence(after)
-
-
-def _persists_otherwise(column: ObjectId, change: Change) -> bool:
-    before, after = change.old.table(column.name), change.new.table(column.name)
-    return before is not None and after is not None and before.persistence != after.persistence
+        yield own_sequence(after, change)
 
 
 def _bounds(options: SequenceOptions) -> tuple[int, int, int]:

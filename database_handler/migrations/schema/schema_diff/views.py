@@ -44,12 +44,14 @@ def alter_view(before: View, after: View, change: Change) -> Iterator[Step]:
 
 
 def create_materialized(each: MaterializedView, change: Change) -> Iterator[Step]:
-    """Give the statement that makes a materialised view."""
+    """Give the statements that make a materialised view; after outlines of functions it is filled again."""
     method = f" USING {each.access_method}" if each.access_method else ""
     options = f" WITH ({options_listed(each.options)})" if each.options else ""
     filled = "" if each.populated else "\nWITH NO DATA"
     sql = f"CREATE MATERIALIZED VIEW {each.id.name}{method}{options} AS\n{each.definition}{filled}"
     yield Step.create(sql, each.id, change.new.needs(each.id))
+    if each.populated and each.id in change.new.quiet:
+        yield Step.alter(f"REFRESH MATERIALIZED VIEW {each.id.name}", each.id, needs=change.new.outlined)
 
 
 def alter_materialized(before: MaterializedView, after: MaterializedView, _change: Change) -> Iterator[Step]:
