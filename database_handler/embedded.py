@@ -48,7 +48,7 @@ _ACCOUNT = "database-handler-pg"
 _SYSTEM_FOLDER = Path("/var/lib/database-handler")
 _SOCKET_PATH_BYTES = 107  # sun_path, less its NUL
 _LOG_BYTES = 16 << 20
-_LONGEST_PATH = 1_000  # characters: PATH_MAX is 4,096 bytes, with what stands below the folder
+_LONGEST_PATH = 4_000  # characters: PATH_MAX is 4,096 bytes, with what stands below the folder
 _STOPPING = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))  # fast, immediate, by force
 _PROGRAM_SECONDS = 180.0
 # Not the application's environment: that one holds secrets, and PG* names which would change what is started.
@@ -208,10 +208,10 @@ def _refuse_wrong(path: object, database: object, bin_dir: object, durable: obje
         raise _wrong("the folder is a path, or its text, and bin_dir a Path")
     if len(os.fspath(path)) > _LONGEST_PATH:
         raise _wrong("the folder's path is too long for any file system")
-    if not (isinstance(database, str) and 0 < len(database.encode(errors="replace")) < 64):
+    if not isinstance(database, str) or re.search("[\0\ud800-\udfff]", database):
+        raise _wrong("the database's name must be text of 1 to 63 bytes, Unicode and without a NUL")
+    if not 0 < len(database.encode()) < 64:
         raise _wrong("the database's name must have 1 to 63 bytes and no NUL")
-    if re.search("[\0\ud800-\udfff]", database):
-        raise _wrong("the database's name must have no NUL, and be Unicode")
     if not isinstance(durable, bool):
         raise _wrong("durable is True or False")
     if type(timeout) not in (int, float) or not isinstance(timeout, int | float) or not 0 < timeout <= 86_400:

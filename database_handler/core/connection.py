@@ -239,7 +239,8 @@ class ConnectionPool(ThreadedConnectionPool):
             old = self._next_generation() if link.generation == self._generation else []
         for other in old:
             self._end(other, Closed.RETIRED)
-        self._close_lent(lease, link, Closed.DEAD)
+        # The borrower goes back to the front of the queue; nobody else is to be served in between.
+        self._close_lent(lease, link, Closed.DEAD, launch=False)
 
     def _next_generation(self) -> list[Link]:
         self._generation += 1
@@ -271,12 +272,12 @@ class ConnectionPool(ThreadedConnectionPool):
                 return
         self._close_lent(lease, link, reason)
 
-    def _close_lent(self, lease: Lease, link: Link, reason: Closed) -> None:
+    def _close_lent(self, lease: Lease, link: Link, reason: Closed, *, launch: bool = True) -> None:
         try:
             link.close()
         finally:
             lease.link = None
-            self._free(link, reason)
+            self._free(link, reason, launch=launch)
 
     def _unfit(self, link: Link, *, discard: bool) -> Closed | None:
         """Say why a connection cannot be lent again as it is; None: it can."""
@@ -304,13 +305,13 @@ class ConnectionPool(ThreadedConnectionPool):
         self._idle.append(link)
         return None
 
-    def _free(self, link: Link, reason: Closed) -> None:
+    def _free(self, link: Link, reason: Closed, *, launch: bool = True) -> None:
         with self._mutex:
             self._busy.discard(link)
             self._counts.closed[reason] += 1
-            self._plan_attempts()
             self._note_quiet()
-        self._launch()
+        if launch:
+            self._launch_due()
 
     def _end(self, link: Link, reason: Closed) -> None:
         """Close a connection that is in no container any more."""

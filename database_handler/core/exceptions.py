@@ -384,7 +384,7 @@ def translated(
         return
     except psycopg2.Error as error:
         failure = _from_driver(error, connection, doing, quotable=quotable)
-        failure.driver_error = error
+        failure.driver_error = error.with_traceback(None)  # its frames hold the connection, and so the lease
     except (ValueError, OverflowError, TypeError, LookupError) as error:
         if isinstance(error, DatabaseHandlerError):
             raise

@@ -41,6 +41,8 @@ class _Rule:
 
     @property
     def told(self) -> str:
+        if self.below is not None:
+            return f"a class below {self.below.__name__}"
         return " or ".join("None" if kind is NoneType else kind.__name__ for kind in self.kinds)
 
     @property

@@ -1,8 +1,7 @@
 """`Choice`: one of a few words, as an enum whose refusal is this library's error."""
 
-from collections.abc import Mapping
 from enum import EnumMeta, StrEnum
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, cast
 
 from database_handler.utils.errors import InvalidValue
 
@@ -18,7 +17,7 @@ class _ChoiceMeta(EnumMeta):
             raise cls._refusal()  # here, for Python would write the value out, which it may not know how to
 
     def _refusal(cls) -> InvalidValue:
-        words: Mapping[str, Any] = cls.__members__
+        words = cast("Any", cls.__members__)
         return InvalidValue(f"{cls.__name__}: one of {', '.join(words.values())} is wanted")
 
 

@@ -117,7 +117,6 @@ class Tokens(Sequence[Token]):
 
     __slots__ = ("_ends", "_starts", "content", "first", "offset")
 
-    @checked
     def __init__(self, content: str, spans: Iterable[Span | Token]) -> None:
         if not isinstance(content, str):
             raise InvalidValue(f"tokens are of a text, not of a {type(content).__name__}")
@@ -222,6 +221,8 @@ class Tokens(Sequence[Token]):
 
 def _columns(spans: Iterable[Any]) -> tuple[list[int], list[int]]:
     """Take pairs, or tokens, apart into where they begin and where they end."""
+    if not isinstance(spans, Iterable):
+        raise InvalidValue(f"spans are a list of (start, end), not a {type(spans).__name__}")
     starts, ends = [], []
     for place, span in enumerate(spans):
         start, end = (span.start, span.end) if isinstance(span, Token) else _pair(span, place)

@@ -90,7 +90,8 @@ class Server:
     def sessions(self, config: DatabaseConfig) -> int:
         """Count the sessions that the pool of this configuration has on the server."""
         # While it writes, a transaction's id stands behind the name.
-        statement = "SELECT count(*) FROM pg_stat_activity WHERE split_part(application_name, ' xid ', 1) = %s"
+        named = "split_part(application_name, ' xid ', 1) = %s"
+        statement = f"SELECT count(*) FROM pg_stat_activity WHERE {named}"
         return int(query(self.config, statement, config.application_name)[0][0])
 
     def terminate(self, *processes: int) -> None:

@@ -166,8 +166,8 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(place=places, discard=st.booleans())
     def give_back(self, place: int, discard: bool) -> None:
         held = self.taken(place)
-        # Who is handed a dead connection drops it and asks anew; another may be served in between.
-        self.in_order = not held.is_lost and held.process != self.frozen
+        # Who is handed one that is frozen asks it in vain; another may be served meanwhile.
+        self.in_order = held.process != self.frozen
         held.lease.release(discard=discard)
         for use in (held.lease.release, lambda: held.lease.connection):
             with pytest.raises(ReleasedConnection):
@@ -390,4 +390,4 @@ def test_no_order_of_events_costs_a_slot(server: Server, monkeypatch: pytest.Mon
 def test_no_order_of_events_costs_a_slot_in_a_long_run(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_pools(server, monkeypatch, 120, 50)["steps"] >= 5_000
+    assert run_pools(server, monkeypatch, 230, 50)["steps"] >= 8_000

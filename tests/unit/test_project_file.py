@@ -263,7 +263,7 @@ WRONG: dict[str, tuple[Edit, int | None, str]] = {
         1,
         "known here: a?[2J?x",
     ),
-    "a field's name that is no name": (changed(3, **{"\r\n" + "x" * 9999: 1}), 4, "text_sources: ??xx"),
+    "a field's name that is no name": (changed(3, **{"\r\n" + "x" * 9999: 1}), 4, "text_sources: \\r?xx"),
     "too many values": (lambda lines: [*lines[:3], MANY, *lines[4:]], 4, "more values than"),
     "too many texts": (lambda lines: [*lines[:3], b'"' * 8_500_000 + b"\n"], 4, "more values than"),
     "too deep": (lambda lines: [*lines[:10], DEEP], 11, "JSON"),

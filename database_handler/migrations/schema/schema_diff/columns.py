@@ -172,12 +172,17 @@ class _Altered:
             step = Step.alter(f"{self.front} DROP IDENTITY", self.id)
             yield replace(step, frees=frozenset({("relation", before.identity.sequence)}))
         if before.generated == "stored" and after.generated is None and not self._follows(_plain):
-            yield Step.alter(f"{self.front} DROP EXPRESSION", self.id, releases=self.releases)
-        if before.not_null and not after.not_null and not self._follows(lambda column: not column.not_null):
+            step = Step.alter(f"{self.front} DROP EXPRESSION", self.id, releases=self.releases)
+            yield replace(step, settles=self._with_copies())
+        follows = self._follows(lambda column: not column.not_null)
+        if before.not_null and not after.not_null and not (follows and self._is_of_partition()):
             step = Step.alter(f"{self.front} DROP NOT NULL", self.id, Action.DROP_NOT_NULL)
             # Replicas know rows by an index of columns that are not NULL: they look at another one first.
             known = frozenset({("replica identity", self.id.name)})
-            yield replace(step, reshapes=frozenset({self.id}), takes=known)
+            # A table may have said so itself too, beside its parent, which only lets go of its own.
+            above = frozenset(column.id for _, column in self._parents() if follows)
+            copies = self._with_copies()
+            yield replace(step, needs=above, settles=copies, reshapes=frozenset({self.id}), takes=known)
 
     def _type(self) -> Iterator[Step]:
         if not self.retyped or self._parent_retyped():
@@ -229,6 +234,21 @@ class _Altered:
         ids = (ObjectId(self.id.kind, table, self.id.part) for table in tables)
         return frozenset(id for id in ids if id in self.change.retyped)
 
+    def _is_of_partition(self) -> bool:
+        table = self.change.new.table(self.id.name)
+        return table is not None and table.partition_bound is not None
+
+    def _with_copies(self) -> frozenset[ObjectId]:
+        """Return the column and those of tables that inherit it all the time, which change along."""
+        found, tables = {self.id}, [self.id.name]
+        while tables:
+            table = tables.pop()
+            children = self.change.new.children.get(table, ())
+            below = [child for child in children if self.change.linked(child, table)]
+            found.update(self.id._replace(name=child) for child in below)
+            tables += below
+        return frozenset(found)
+
     def _parents(self) -> Iterator[tuple[Column, Column]]:
         """Give the column of each parent before and after, where the change reaches this one from there."""
         table = self.change.new.table(self.id.name)
@@ -247,7 +267,8 @@ class _Altered:
     def _begun(self) -> Iterator[Step]:
         before, after = self.before, self.after
         if after.not_null and not before.not_null and not self._follows(lambda column: column.not_null):
-            yield Step.alter(f"{self.front} SET NOT NULL", self.id, Action.SET_NOT_NULL)
+            step = Step.alter(f"{self.front} SET NOT NULL", self.id, Action.SET_NOT_NULL)
+            yield replace(step, settles=self._with_copies())
         yield from self._identity()
         anew = self._anew()
         if after.default is not None and (before.default != after.default or anew):

@@ -103,7 +103,7 @@ def _named(each: Constraint) -> Step:
         rename=literal(rename),
     )
     names = frozenset({("relation", with_schema(schema_of(each.id.name), each.id.part))})
-    step = Step.alter(f"DO {dollar_quoted(body, 'do')}", each.id, needs=(whole,))
+    step = Step.alter(f"DO {dollar_quoted(body, 'do')}", each.id, needs=(whole, each.id))
     return replace(step, takes=names)
 
 
@@ -223,11 +223,15 @@ def _above(each: Constraint, parent: str, change: Change) -> ObjectId | None:
         return named[0]
     for id in change.new.parts.get(parent, ()):
         found = change.new.objects[id]
-        if not isinstance(found, Constraint) or (found.type, found.definition) != (each.type, each.definition):
-            continue
-        if id.part == each.id.part or each.type is not ConstraintType.CHECK:
+        if isinstance(found, Constraint) and _is_copy(each, found):
             return id
     return None
+
+
+def _is_copy(each: Constraint, above: Constraint) -> bool:
+    """Whether a constraint is one with that of a parent: of checks the names say so."""
+    alike = (each.type, each.definition) == (above.type, above.definition)
+    return alike and (each.type is not ConstraintType.CHECK or each.id.part == above.id.part)
 
 
 def marks(each: Constraint | Index, before: Constraint | Index | None) -> Iterator[Step]:

@@ -32,6 +32,9 @@ from database_handler.migrations.schema.snapshot import (
 __all__ = ["apart", "drops"]
 
 
+_MADE_OF_TYPES = (Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE)
+
+
 def drops(change: Change) -> Iterator[Step]:
     """Give a step for everything that is dropped and does not go with something else."""
     destroyed = [id for id in change.old.objects if change.is_destroyed(id)]
@@ -224,6 +227,10 @@ def _drop(each: SchemaObject, members: Iterable[ObjectId], change: Change) -> It
     if id in change.old.outlined:
         yield outlines.emptied(each)
     releases = frozenset(need for member in members for need in change.old.needs(member))
+    if id.kind in _MADE_OF_TYPES:  # it may outlive that one of them is moved out of the way, as columns do
+        releases = frozenset(
+            ObjectId(need.kind, change.moved.get(need, need.name), need.part) for need in releases
+        )
     left = frozenset(_left_behind(each, change))
     if isinstance(each, Table):  # what stands on an inherited column stands in the way of the parent's
         above = (part for parent in each.parents for part in change.old.parts.get(parent, ()))

@@ -214,8 +214,8 @@ class Change:
         """
         found = set[str]()
         for each in self.old.objects.values():
-            if isinstance(each, Column) and each.id in self.new and self._parents_lose(each.id):
-                found.add(each.id.name)
+            if isinstance(each, Column) and each.id in self.new:
+                found.update([each.id.name] if self._parents_lose(each.id) or self._is_deep(each) else [])
         return found
 
     def _parents_lose(self, id: ObjectId) -> bool:
@@ -227,6 +227,14 @@ class Change:
             for parent in table.parents
             if self.linked(id.name, parent)
         )
+
+    def _is_deep(self, before: Column) -> bool:
+        """Whether it ceases to be generated two levels below another: PostgreSQL 15 refuses those at once."""
+        after = self.new.column(before.id.name, before.id.part)
+        if before.generated is None or after is None or after.generated is not None:
+            return False
+        parents = [parent for parent in self.old.above(before.id.name) if self.linked(before.id.name, parent)]
+        return any(self.linked(parent, above) for parent in parents for above in self.old.above(parent))
 
     def _loses(self, above: ObjectId, id: ObjectId) -> bool:
         """Whether a parent's column goes, or may become NULL, and a child's does not."""
@@ -296,12 +304,10 @@ class Change:
             )
 
     def _holds_values(self, type: ObjectId) -> bool:
-        """Whether a column that stays is of this type, or of one that is made of it."""
+        """Whether a column that stays is of this type, or of one that is made of it (and may go itself)."""
         return any(
-            dependent in self.new
-            and (
-                dependent.kind is Kind.COLUMN or (dependent.kind in _TYPES and self._holds_values(dependent))
-            )
+            (dependent.kind is Kind.COLUMN and dependent in self.new)
+            or (dependent.kind in _TYPES and self._holds_values(dependent))
             for dependent in self.old.dependents.get(type, ())
         )
 

@@ -169,6 +169,7 @@ def _applying(side: Side, new: Mapping[ObjectId, SchemaObject], renames: tuple[R
             rename
             for rename in found
             if (_before(rename, found) not in there - leaving or _displaces(rename, new, found))
+            and _is_where_it_was(rename, found)
             and not _is_the_wholes(rename.old, side, leaving)
         ]
         if len(left) == len(found):
@@ -179,6 +180,13 @@ def _applying(side: Side, new: Mapping[ObjectId, SchemaObject], renames: tuple[R
 def _displaces(rename: Rename, new: Mapping[ObjectId, SchemaObject], others: list[Rename]) -> bool:
     """Whether what holds the name has to go: what is renamed gives its own name to another."""
     return rename.new in new and any(one.new == rename.old for one in others)
+
+
+def _is_where_it_was(rename: Rename, others: list[Rename]) -> bool:
+    """Whether a part stays with its table: under that one's name, or under the one that it gets."""
+    old, new = rename
+    named = any(not one.old.part and (one.old.name, one.new.name) == (old.name, new.name) for one in others)
+    return not old.part or old.name == new.name or named
 
 
 def _is_the_wholes(id: ObjectId, side: Side, leaving: set[ObjectId]) -> bool:

@@ -126,12 +126,12 @@ def _granted_on(each: SchemaObject) -> tuple[str, str]:
 def _changes(
     held: frozenset[Grant], wanted: frozenset[Grant], where: str, column: str, owner: str
 ) -> Iterator[str]:
-    lost = _by_grantee(grant for grant in held - wanted if not _only_more(grant, wanted))
-    for (grantee, grantable), privileges in lost:
-        options = grantable and all(Grant(grantee, each) in wanted for each in privileges)
-        front = "REVOKE GRANT OPTION FOR" if options else "REVOKE"
-        yield f"{front} {_listed(privileges, column)} ON {where} FROM {grantee or owner}"
-    names = {grantee for (grantee, _), _ in lost}
+    lost = {grant for grant in held - wanted if not _only_more(grant, wanted)}
+    less = {grant for grant in lost if grant.grantable and grant._replace(grantable=False) in wanted}
+    for front, grants in (("REVOKE", lost - less), ("REVOKE GRANT OPTION FOR", less)):
+        for (grantee, _), privileges in _by_grantee(grants):
+            yield f"{front} {_listed(privileges, column)} ON {where} FROM {grantee or owner}"
+    names = {grant.grantee for grant in lost}
     again = {grant for grant in wanted & held if grant.grantee in names and _swallowed(grant, held - wanted)}
     for (grantee, grantable), privileges in _by_grantee((wanted - held) | again):
         if grantable or not all(Grant(grantee, each, True) in held for each in privileges):

@@ -212,7 +212,9 @@ def detached(before: Table, change: Change, parents: Iterable[str]) -> Iterator[
             else f"ALTER TABLE {name} NO INHERIT {parent}"
         )
         own = change.old.parts.get(name, ())
-        step = Step.alter(sql, before.id, releases=(*_parent_and_parts(parent, change), *own))
+        line = (parent, *change.old.above(parent))  # what is dropped far above goes here too until then
+        above = (id for each in line for id in _parent_and_parts(each, change))
+        step = Step.alter(sql, before.id, releases=(*above, *own))
         yield replace(step, frees=frozenset({("partitions", parent)}))
 
 
