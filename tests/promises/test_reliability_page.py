@@ -1,0 +1,34 @@
+"""docs/reliability.md has a row for each fault that is survived, and names a test that is there."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+PLANNED = {"32", "38, 39, 40"}
+LINK = re.compile(r"\]\(\.\./(tests/[\w/]+\.py)(?: \"(test_\w+)\")?\)")
+
+
+def rows() -> dict[str, str]:
+    table = PAGE.read_text("utf-8").partition("## The table")[2].partition("\nDeadlines:")[0]
+    return {cells[1].strip(): line for line in table.splitlines() if len(cells := line.split("|")) > 6}
+
+
+def names_of(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text("utf-8") if file.is_file() else "")
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_fault_has_a_row_with_a_test() -> None:
+    found = rows()
+    numbers = {str(number) for number in range(1, 38)} | {"38, 39, 40"}
+    assert found.keys() - {"#", "---"} == numbers
+    without = {number for number, line in found.items() if not LINK.search(line)} - {"#", "---"}
+    assert without == PLANNED
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    named = LINK.findall(PAGE.read_text("utf-8"))
+    assert len(named) > 40
+    assert [each for each in named if each[1] not in names_of(ROOT / each[0])] == []
