@@ -81,6 +81,9 @@ def nested() -> list[Any]:
     return made
 
 
+NESTED = nested()  # nobody changes it, and it takes long to make
+
+
 # Each is made anew for each call: a generator is used up, and a list may be changed.
 HOSTILE: dict[str, Callable[[], object]] = {
     "None": lambda: None,
@@ -124,7 +127,7 @@ HOSTILE: dict[str, Callable[[], object]] = {
     "list of itself": list_of_itself,
     "dict of itself": dict_of_itself,
     "dict of numbers": lambda: {1: 2, None: 3},
-    "nested": nested,
+    "nested": lambda: NESTED,
 }
 # Where one function is public at several places (each entity's `get_by_id`), the others get these; so does
 # what takes long where it takes what it is given.

@@ -190,7 +190,8 @@ class _Altered:
         yield from self._parked()
         before, after = self.before, self.after
         again = self._made_again()
-        same = again is not None and base_type(after.type) == base_type(before.type)
+        alike = before.type.endswith("[]") == after.type.endswith("[]")
+        same = again is not None and alike and base_type(after.type) == base_type(before.type)
         using = conversion(after.id.part, before.type, after.type, made_again=same)
         collation = f" COLLATE {after.collation}" if after.collation else ""
         sql = f"{self.front} TYPE {after.type}{collation}{f' USING {using}' if using else ''}"
