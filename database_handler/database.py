@@ -39,6 +39,7 @@ from database_handler.core.transaction import Autocommit, Isolation, Transaction
 from database_handler.models import ENTITIES
 from database_handler.repositories.resources import Resources
 from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
+from database_handler.utils.arguments import checked
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
     import typing_extensions
@@ -136,12 +137,14 @@ class Database(Repositories, Generic[U_co]):
         super().__init__(session, resources=shared)
 
     @classmethod
+    @checked
     def from_settings(cls, settings: Settings | None = None) -> Self:
         """Make one from ``DATABASE_URL`` or ``DB_*``: environment, then ``.env``, then YAML."""
         loaded = settings or Settings.load()
         return cls(loaded.database, files=loaded.files)
 
     @classmethod
+    @checked
     def embedded(
         cls,
         path: str | PathLike[str],
@@ -190,6 +193,7 @@ class Database(Repositories, Generic[U_co]):
         """The record classes that are an application's own, each after those it refers to."""
         return tuple(record for record in self.records() if record not in ENTITIES)
 
+    @checked
     def repositories(self, *, outside_unit: bool = False) -> Self:
         """Return the repositories that send each statement by itself.
 
@@ -213,6 +217,7 @@ class Database(Repositories, Generic[U_co]):
 
         return Files(self.session, self.resources, self.resources.records)
 
+    @checked
     def unit_of_work(
         self, *, savepoint: bool = False, **options: Unpack[UnitOptions]
     ) -> AbstractContextManager[U_co]:
@@ -282,6 +287,7 @@ class Database(Repositories, Generic[U_co]):
             raise InvalidValue(f"unit_of_work takes no {', '.join(sorted(unknown))}; it takes {allowed}")
         return _Opening(TransactionOptions(**given), project_id, Deadline(deadline), budget)
 
+    @checked
     def run(
         self,
         work: Callable[[U_co], T],

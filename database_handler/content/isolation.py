@@ -47,15 +47,19 @@ _START_SECONDS = 30.0  # loading the packages from a cold disk must not count ag
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a child runs: a script, what it reads (for messages), and the packages and extra that it needs."""
+    """What a child runs: a script, what it reads (for messages), and the packages and extra that it needs.
+
+    `unpacks`: it writes a library of its own into the temporary folder before it gives up the right to.
+    """
 
     script: Path
     reads: str
     packages: tuple[str, ...]
     extra: str
+    unpacks: bool = False
 
 
-DOCUMENTS = Program(Path(extractor_process.__file__), "document", ("kreuzberg",), "documents")
+DOCUMENTS = Program(Path(extractor_process.__file__), "document", ("kreuzberg",), "documents", unpacks=True)
 
 
 def refuse_limits(limits: Any) -> None:
@@ -89,7 +93,7 @@ class _Child:
 
     def __init__(self, program: Program, memory_bytes: int) -> None:
         self.program, self.memory_bytes = program, memory_bytes
-        temporary = _temporary_folder()
+        temporary = {"TMPDIR": _temporary_folder()} if program.unpacks else {}
         self._line, theirs = socket.socketpair()
         with theirs:
             # -I: neither the environment nor the script's folder says what is imported; the paths are sent.
@@ -98,7 +102,7 @@ class _Child:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath, "TMPDIR": temporary},  # none of the application's secrets
+                env={"PATH": os.defpath} | temporary,  # none of the application's secrets
                 cwd="/",
                 start_new_session=True,  # Ctrl-C at a terminal is the application's to handle
             )

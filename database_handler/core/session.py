@@ -33,6 +33,7 @@ from database_handler.core.foreign_sql import Effect, Foreign
 from database_handler.core.parameters import Parameters, bound
 from database_handler.core.sql_text import SqlTextError, client_copy, statements
 from database_handler.core.typecasts import read_exactly
+from database_handler.utils.arguments import checked
 from database_handler.utils.logger import get_logger, statement_event
 
 __all__ = [
@@ -383,6 +384,8 @@ class Session:
 
         A failure of `lines` itself comes out as it is; nothing is stored then.
         """
+        if not isinstance(lines, Iterable):
+            raise InvalidValue(f"copy takes lines of bytes, not a {type(lines).__name__}")
         own = statement if isinstance(statement, Statement) else _copying(statement)
         return self._executor.copy(own, lines)
 
@@ -429,6 +432,7 @@ class Session:
             # Only here: a cursor that is left early may be gone with its savepoint, and CLOSE would fail.
             session._executor.later(f"CLOSE {cursor}")
 
+    @checked
     def script(self, text: str) -> None:
         """Run trusted text of many statements, such as a migration's, without parameters or checks."""
         self._executor.send(Statement(text, "script", writes=True))
@@ -451,6 +455,8 @@ _cursor_numbers = count(1)
 
 
 def _models(reply: Reply, row: type[M]) -> list[M]:
+    if not (isinstance(row, type) and issubclass(row, BaseModel)):
+        raise InvalidValue("row is the class of a pydantic model")
     adapter: TypeAdapter[list[M]] = _adapter(row)
     if len(set(reply.columns)) < len(reply.columns):
         raise InvalidSql(f"two columns have one name ({', '.join(reply.columns)}), and a field takes one")
