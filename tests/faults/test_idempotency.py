@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -19,7 +19,6 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.session import Statement
 from database_handler.core.transaction import Transaction
-from database_handler.repositories import Repository
 from database_handler.testing.factories import factory_of
 from tests.faults.conftest import in_thread, joined
 from tests.support.faults import FaultProxy
@@ -209,16 +208,14 @@ def test_it_costs_two_round_trips(database: Database, proxy: FaultProxy) -> None
 
 
 @pytest.mark.parametrize("repository", Repositories.entities().values(), ids=list(Repositories.entities()))
-def test_every_record_comes_back_as_it_was(
-    database: Database, repository: type[Repository[Any, Any]]
-) -> None:
+def test_every_record_comes_back_as_it_was(database: Database, repository: Any) -> None:
     factory = factory_of(repository.draft)
 
     def work(unit: UnitOfWork) -> list[Any]:
         return [factory.create(unit) for _ in range(3)]
 
-    first = database.run(work, idempotency_key=KEY, returns=list[repository.record])  # type: ignore[name-defined]
-    again = database.run(work, idempotency_key=KEY, returns=list[repository.record])  # type: ignore[name-defined]
+    first = database.run(work, idempotency_key=KEY, returns=list[repository.record])
+    again = database.run(work, idempotency_key=KEY, returns=list[repository.record])
     assert again == first
     assert [type(each) for each in again] == [repository.record] * 3
 
@@ -260,7 +257,7 @@ def test_a_key_that_was_used_for_something_else_is_told(database: Database) -> N
         database.run(lambda unit: None, idempotency_key=KEY)
 
 
-BAD_KEYS: list[Any] = ["", "x" * 201, "ü" * 101, "a\0b", "a\nb", "\ud800", 7, b"key", ["key"], uuid4()]
+BAD_KEYS: list[Any] = ["", "x" * 201, "ü" * 101, "a\0b", "a\nb", "\ud800", 7, b"key", ["key"], UUID(int=5)]
 
 
 @pytest.mark.parametrize("key", BAD_KEYS, ids=[repr(key)[:12] for key in BAD_KEYS])

@@ -87,9 +87,9 @@ def catalogue(unit: UnitOfWork) -> dict[str, list[tuple[Any, ...]]]:
     """The whole schema as the server tells it, the library's own bookkeeping aside."""
     found = {"columns": COLUMNS, "constraints": CONSTRAINTS, "indexes": INDEXES}
     found |= {"functions": FUNCTIONS, "configurations": CONFIGURATIONS}
+    rows = {name: unit.session.all(Statement(text, name)) for name, text in found.items()}
     return {
-        name: [row for row in unit.session.all(Statement(text, name)) if not str(row[0]).startswith(BOOKKEEPING)]
-        for name, text in found.items()
+        name: [row for row in told if not str(row[0]).startswith(BOOKKEEPING)] for name, told in rows.items()
     }
 
 

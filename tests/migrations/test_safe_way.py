@@ -376,6 +376,72 @@ def test_a_partitioned_table_gets_its_index_part_by_part(place: DatabaseConfig) 
     )
 
 
+# What random pairs have found, reduced by hand: the schema before, with rows, and what changes it.
+ONCE_BROKEN = {
+    "a table leaves its parent before that loses a column (seed 307135607)": (
+        "CREATE TABLE above (a int, b int); CREATE TABLE below () INHERITS (above);",
+        "ALTER TABLE below NO INHERIT above; ALTER TABLE above DROP COLUMN b",
+    ),
+    "a table leaves its parent before that gets a column": (
+        "CREATE TABLE above (a int); CREATE TABLE below () INHERITS (above);",
+        "ALTER TABLE below NO INHERIT above; ALTER TABLE above ADD COLUMN b int",
+    ),
+    "a table leaves its parent before that loses a rule": (
+        "CREATE TABLE above (a int, CONSTRAINT low CHECK (a < 9)); CREATE TABLE below () INHERITS (above);",
+        "ALTER TABLE below NO INHERIT above; ALTER TABLE above DROP CONSTRAINT low",
+    ),
+    "parent and child change places": (
+        "CREATE TABLE one (a int); CREATE TABLE other () INHERITS (one);",
+        "ALTER TABLE other NO INHERIT one; ALTER TABLE one INHERIT other; ALTER TABLE other ADD COLUMN b int",
+    ),
+    "a partition goes before another takes its place (seed 20104)": (
+        "CREATE TABLE whole (a int) PARTITION BY HASH (a);"
+        "CREATE TABLE b1 PARTITION OF whole FOR VALUES WITH (MODULUS 4, REMAINDER 1);"
+        "CREATE TABLE a2 PARTITION OF whole FOR VALUES WITH (MODULUS 4, REMAINDER 2);",
+        "DROP TABLE a2; ALTER TABLE whole DETACH PARTITION b1;"
+        "ALTER TABLE whole ATTACH PARTITION b1 FOR VALUES WITH (MODULUS 4, REMAINDER 2)",
+    ),
+    "a key gets a new column with its values (seed 79421124)": (
+        "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY); INSERT INTO t VALUES (1), (2);",
+        "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id TYPE bigint;"
+        "CREATE FUNCTION f() RETURNS float LANGUAGE sql BEGIN ATOMIC SELECT max(id) + random() FROM t; END;"
+        "ALTER TABLE t ADD token float NOT NULL DEFAULT f();"
+        "ALTER TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY (id, token)",
+    ),
+}
+
+
+@on_each_server
+@pytest.mark.parametrize("name", ONCE_BROKEN)
+def test_what_was_broken_once_arrives(place: DatabaseConfig, name: str) -> None:
+    before, after = ONCE_BROKEN[name]
+    arrives_the_safe_way(place, Pair(0, (before,), (before + after,), (), (), ()))
+
+
+def test_a_key_and_the_column_that_it_gets_come_together(place: DatabaseConfig) -> None:
+    """The key needs the values: beside it the column cannot be filled later."""
+    before = (
+        "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, code text); INSERT INTO t VALUES (1, 'A');"
+    )
+    after = (
+        "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id TYPE bigint, ADD token text NOT NULL;"
+    )
+    after += "ALTER TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY (id, token);"
+    after += "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT max(id)::int FROM t; END"
+    values = {ObjectId(Kind.COLUMN, "t", "token"): "lower(code)"}
+    emptied = before + "TRUNCATE t;" + after
+    [only] = sections(place, before, emptied.removeprefix(before), values)
+    added, update, key = (
+        only.index(each)
+        for each in ("ADD COLUMN token text;\n", "UPDATE t SET token", "ADD CONSTRAINT t_pkey")
+    )
+    assert added < update < only.index("ALTER COLUMN token SET NOT NULL") < key
+    with Scratch(place) as scratch:
+        scratch.make(OLD, (before,))
+        assert scratch.fails(OLD, only) is None
+        assert scratch.session.one(f"SELECT token FROM {OLD}.t") == ("a",)
+
+
 def test_an_index_of_a_part_goes_before_the_whole_gets_another_type(place: DatabaseConfig) -> None:
     """Its expression is of no other type; seen with the pair of seed 813502812."""
     before = "CREATE TABLE p (k int, a text) PARTITION BY LIST (k);"
