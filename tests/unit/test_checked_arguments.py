@@ -53,7 +53,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("given", TAKEN, ids=lambda given: " ".join(given))
+@pytest.mark.parametrize("given", TAKEN, ids=" ".join)
 def test_what_the_annotations_name_is_taken(given: dict[str, Any]) -> None:
     assert call(**given)[0] == given.get("number", 0)
 

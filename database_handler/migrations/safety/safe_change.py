@@ -35,6 +35,7 @@ __all__ = [
     "allow",
     "bare_join",
     "base_type",
+    "changes_bond",
     "costly",
     "is_put_aside",
     "renaming_allowed",
@@ -190,15 +191,17 @@ class Change:
     def locks(self, statement: SchemaStatement) -> frozenset[str]:
         """Return what others may wait for while a statement runs: the table, or one name for all dropped."""
         name = self._table_name(statement)
-        names = {name, *self._bonds(statement)} - {None} - (self.made - self.dropped)
+        bonds = self.wholes(statement) if changes_bond(statement) else ()
+        names = {name, *bonds} - {None} - (self.made - self.dropped)
         return frozenset(DROPPED if each in self.dropped else each for each in names if each)
 
-    def _bonds(self, statement: SchemaStatement) -> Iterator[str]:
-        """Give the partitioned tables that a table is attached to, or leaves."""
-        if statement.action is Action.ALTER and _BOND.search(statement.sql):
+    def wholes(self, statement: SchemaStatement) -> Iterator[str]:
+        """Give the partitioned tables that a partition comes to, or leaves."""
+        if changes_bond(statement) or statement.action in (Action.CREATE, Action.DROP):
             for snapshot in (self.old, self.new):
                 table = snapshot.objects.get(statement.object)
-                yield from table.parents if isinstance(table, Table) else ()
+                if isinstance(table, Table) and table.partition_bound is not None:
+                    yield from table.parents
 
     def _table_name(self, statement: SchemaStatement) -> str | None:
         kind, name, _ = statement.object
@@ -227,10 +230,14 @@ class Change:
         return found
 
     def descendants(self, table: str) -> Iterator[str]:
-        """Give the tables that inherit from one, before the plan or after it."""
-        for child in sorted(self._children.get(table, ())):
-            yield child
-            yield from self.descendants(child)
+        """Give each table once that inherits from one, before the plan or after it (where it may be above)."""
+        found = {table}
+        waiting = [table]
+        while waiting:
+            for child in sorted(self._children.get(waiting.pop(), set()) - found):
+                found.add(child)
+                waiting.append(child)
+                yield child
 
     def below(self, statement: SchemaStatement) -> Iterator[ObjectId]:
         """Give the columns of the tables that inherit a column: what changes it changes them."""
@@ -288,12 +295,18 @@ def is_put_aside(statement: SchemaStatement) -> bool:
     return statement.action is Action.RENAME and bool(statement.destroys) and not statement.produces
 
 
+def changes_bond(statement: SchemaStatement) -> bool:
+    """Whether a table comes to inherit from another, or ceases to."""
+    about_table = statement.object.kind is Kind.TABLE and statement.action is Action.ALTER
+    return about_table and bool(_BOND.search(statement.sql))
+
+
 def base_type(type_name: str) -> str:
     """Return a type without its brackets: of an array, what its elements are."""
     return re.sub(r"(\[\d*\])+$", "", type_name)
 
 
-_BOND = re.compile(r"\b(ATTACH|DETACH) PARTITION\b")
+_BOND = re.compile(r" (ATTACH PARTITION|DETACH PARTITION|INHERIT) ")
 _TYPE_KINDS = frozenset({Kind.ENUM, Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE})
 _TABLE_KINDS = frozenset(
     {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}

@@ -8,6 +8,7 @@ from database_handler.migrations.safety.safe_change import (
     Fill,
     Step,
     Way,
+    allow,
     bare_join,
     base_type,
     costly,
@@ -23,10 +24,21 @@ from database_handler.migrations.schema.snapshot import (
 )
 from database_handler.migrations.schema.value_facts import is_constant, is_volatile, keeps_storage
 
-__all__ = ["BATCH", "add_column", "filling", "missing_backfills", "set_not_null", "set_type"]
+__all__ = [
+    "BATCH",
+    "TOGETHER",
+    "add_column",
+    "added_with_values",
+    "filling",
+    "missing_backfills",
+    "set_not_null",
+    "set_type",
+]
 
 BATCH = 5000
 """How many rows one run of a batched statement changes."""
+TOGETHER = "it has to take effect together with what is dropped and made again beside it"
+"""Why something is done at once that could be done in small steps elsewhere."""
 
 
 def set_not_null(change: Change, statement: SchemaStatement, _: str) -> tuple[Step, ...]:
@@ -157,6 +169,19 @@ def _add_not_null(change: Change, statement: SchemaStatement, column: Column) ->
     )
 
 
+def added_with_values(change: Change, statement: SchemaStatement, column: Column) -> tuple[str, ...]:
+    """Return what adds a column and fills it in one transaction, with what that costs."""
+    value = change.backfill.get(column.id)
+    if value is None or column.default or column.identity:
+        return (allow("add-column-rewrite", TOGETHER, statement.sql),)
+    update = f"UPDATE {column.id.name} SET {column.id.part} = {value}"
+    return (
+        _bare_column(statement.sql, column),
+        allow("whole-table-write", TOGETHER, allow("scan-under-lock", TOGETHER, update)),
+        allow("set-not-null-scan", TOGETHER, _not_null_sql(column)),
+    )
+
+
 def _add_identity(change: Change, statement: SchemaStatement, column: Column) -> tuple[Step, ...]:
     """Number the rows that are there by a sequence that lends its place to the column's own."""
     identity = column.identity
@@ -226,4 +251,4 @@ def _missing(change: Change) -> Iterator[ObjectId]:
 
 def _needs_value(column: Column) -> bool:
     made = column.default or column.identity or column.generated
-    return column.not_null and not made and not column.inherited
+    return column.not_null and not made

@@ -11,8 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from database_handler.migrations.safety.lint_checks import locks_readers_of
 from database_handler.migrations.safety.lint_scene import Before, Scene
-from database_handler.migrations.safety.safe_change import Change, Step, allow, is_put_aside
-from database_handler.migrations.safety.safe_steps import steps_of, whole
+from database_handler.migrations.safety.safe_change import Change, Step, allow, changes_bond, is_put_aside
+from database_handler.migrations.safety.safe_steps import at_once, needs_values, steps_of, whole
 from database_handler.migrations.safety.statement_facts import bare, facts_of
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaStatement
 from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId
@@ -53,7 +53,23 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
         return _Effects(frozenset(), frozenset[object](changed | needed))
     changed |= {*_put_aside(change, statement), *change.below(statement)}
     names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
-    return _Effects(frozenset[object](changed) | names, frozenset[object](needed - changed))
+    return _Effects(
+        frozenset[object](changed) | names | frozenset(_bonds(change, statement)),
+        frozenset[object](needed - changed) | frozenset(_bonds_below(change, statement)),
+    )
+
+
+def _bonds(change: Change, statement: SchemaStatement) -> Iterator[object]:
+    """Give what a table has from above, where that changes; and the bounds that a partition takes or frees."""
+    if changes_bond(statement):
+        yield "above", statement.object.name
+    yield from (("bounds", whole) for whole in change.wholes(statement))
+
+
+def _bonds_below(change: Change, statement: SchemaStatement) -> Iterator[object]:
+    """Give the tables that a table's column or constraint goes down to, as long as they are below it."""
+    if statement.object.part:
+        yield from (("above", table) for table in change.descendants(statement.object.name))
 
 
 def _put_aside(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
@@ -227,7 +243,7 @@ class _Graph:
     def _add_group(self, places: Sequence[int]) -> None:
         """Put the first steps of statements into one; what may follow later follows it."""
         prepared = {place: self._prepare(place, places) for place in places}
-        parts = [prepared[place] or whole(self._change, self._statements[place]) for place in places]
+        parts = [prepared[place] or self._beside(place, places) for place in places]
         first = Step(
             tuple(self._told_together([sql for step, _ in parts for sql in step.statements])),
             frozenset(table for step, _ in parts for table in step.tables),
@@ -242,6 +258,15 @@ class _Graph:
             for step in later:
                 self.nodes.append(Node(step, place, set(), {self._ended[place]}))
                 self._ended[place] = len(self.nodes) - 1
+
+    def _beside(self, place: int, group: Sequence[int]) -> tuple[Step, tuple[Step, ...]]:
+        """Return what a statement does in a group; a column whose values the group needs gets them there."""
+        statement, effects = self._statements[place], self._effects
+        needed = any(
+            other > place and needs_values(self._statements[other]) and effects[place].before(effects[other])
+            for other in group
+        )
+        return (at_once if needed else whole)(self._change, statement)
 
     def _prepare(self, place: int, group: Sequence[int]) -> tuple[Step, tuple[Step, ...]] | None:
         """Fill and prove a column that becomes NOT NULL before the group, which looks at no row then."""

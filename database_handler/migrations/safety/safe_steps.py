@@ -15,15 +15,22 @@ from database_handler.migrations.safety.safe_change import (
     Step,
     Way,
     allow,
+    changes_bond,
     costly,
     with_reason,
 )
-from database_handler.migrations.safety.safe_columns import add_column, set_not_null, set_type
+from database_handler.migrations.safety.safe_columns import (
+    TOGETHER,
+    add_column,
+    added_with_values,
+    set_not_null,
+    set_type,
+)
 from database_handler.migrations.schema.schema_diff.names import bare
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaStatement
-from database_handler.migrations.schema.snapshot import Constraint, ConstraintType, Index, Kind
+from database_handler.migrations.schema.snapshot import Column, Constraint, ConstraintType, Index, Kind
 
-__all__ = ["plain", "steps_of", "whole"]
+__all__ = ["at_once", "needs_values", "plain", "steps_of", "whole"]
 
 
 def steps_of(change: Change, statement: SchemaStatement) -> tuple[Step, ...]:
@@ -63,8 +70,24 @@ def whole(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step,
     as_it_is = plain(change, statement)
     if rule is None or (rest and statement.action is Action.CREATE and statement.object.kind is Kind.COLUMN):
         return as_it_is, ()
-    cost = "it has to take effect together with what is dropped and made again beside it"
-    return replace(as_it_is, statements=tuple(allow(rule, cost, sql) for sql in as_it_is.statements)), ()
+    return replace(as_it_is, statements=tuple(allow(rule, TOGETHER, sql) for sql in as_it_is.statements)), ()
+
+
+def at_once(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step, ...]]:
+    """Return a statement as `whole` does, but a new column with its values, which others there need."""
+    first, later = whole(change, statement)
+    column = change.new.objects.get(statement.object)
+    if not later or statement.action is not Action.CREATE or not isinstance(column, Column):
+        return first, later
+    return replace(first, statements=added_with_values(change, statement, column)), ()
+
+
+def needs_values(statement: SchemaStatement) -> bool:
+    """Whether a statement looks at the rows, or may: a key does, and a bond compares what is NOT NULL."""
+    return statement.object.kind in _OF_ROWS or changes_bond(statement)
+
+
+_OF_ROWS = frozenset({Kind.CONSTRAINT, Kind.INDEX, Kind.MATERIALIZED_VIEW})
 
 
 # --------------------------------------------------------------------------------------------------- indexes
