@@ -420,23 +420,15 @@ def test_what_was_broken_once_arrives(place: DatabaseConfig, name: str) -> None:
 
 def test_a_key_and_the_column_that_it_gets_come_together(place: DatabaseConfig) -> None:
     """The key needs the values: beside it the column cannot be filled later."""
-    before = (
-        "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, code text); INSERT INTO t VALUES (1, 'A');"
-    )
-    after = (
-        "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id TYPE bigint, ADD token text NOT NULL;"
-    )
+    before = "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, code text);"
+    after = "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id TYPE bigint;"
+    after += "ALTER TABLE t ADD token text NOT NULL;"
     after += "ALTER TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY (id, token);"
     after += "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT max(id)::int FROM t; END"
     values = {ObjectId(Kind.COLUMN, "t", "token"): "lower(code)"}
     [only] = sections(place, before, after, values)
-    added, update, key = (
-        only.index(each)
-        for each in ("ADD COLUMN token text;\n", "UPDATE t SET token", "ADD CONSTRAINT t_pkey")
-    )
-    assert added < update < only.index("ALTER COLUMN token SET NOT NULL") < key
     with Scratch(place) as scratch:
-        scratch.make(OLD, (before,))
+        scratch.make(OLD, (before, "INSERT INTO t VALUES (1, 'A')"))
         assert scratch.fails(OLD, only) is None
         assert scratch.session.one(f"SELECT token FROM {OLD}.t") == ("a",)
 
@@ -498,9 +490,10 @@ def test_a_missing_value_is_asked_for_by_name(place: DatabaseConfig) -> None:
 
 
 def test_a_value_is_asked_for_where_a_table_with_rows_becomes_a_part(place: DatabaseConfig) -> None:
-    before = "CREATE TABLE above (a int, b int NOT NULL); CREATE TABLE below (a int);"
+    before = "CREATE TABLE above (a int, b int NOT NULL) PARTITION BY LIST (a); CREATE TABLE below (a int);"
+    after = "ALTER TABLE below ADD b int NOT NULL; ALTER TABLE above ATTACH PARTITION below DEFAULT"
     with pytest.raises(BackfillNeeded) as caught:
-        sections(place, before, "ALTER TABLE below ADD b int NOT NULL; ALTER TABLE below INHERIT above")
+        sections(place, before, after)
     assert caught.value.missing == (ObjectId(Kind.COLUMN, "below", "b"),)
 
 
@@ -519,7 +512,8 @@ def test_odd_and_long_names_stay_whole(place: DatabaseConfig) -> None:
 def test_placeholders_are_of_their_type(session: Session) -> None:
     types = ("text", "varchar(3)", "integer", "bigint", "numeric(10,2)", "boolean", "jsonb", "uuid", "date")
     for name in (*types, "timestamp with time zone", "text[]", "bytea", "double precision", "interval"):
-        session.run(Statement(f"SELECT ({placeholder(name)})::{name}", "test.placeholder"))
+        # As text: that of a date is -infinity, which Python cannot hold.
+        session.run(Statement(f"SELECT ({placeholder(name)})::{name}::text", "test.placeholder"))
     assert placeholder("mood") is None
 
 

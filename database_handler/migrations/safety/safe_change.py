@@ -230,7 +230,10 @@ class Change:
         return found
 
     def descendants(self, table: str) -> Iterator[str]:
-        """Give each table once that inherits from one, before the plan or after it (where it may be above)."""
+        """Give each table that inherits from one, before the plan or after it.
+
+        Each once: the plan may turn two round, and then they go in a circle.
+        """
         found = {table}
         waiting = [table]
         while waiting:

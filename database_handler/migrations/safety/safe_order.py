@@ -60,7 +60,7 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
 
 
 def _bonds(change: Change, statement: SchemaStatement) -> Iterator[object]:
-    """Give what a table has from above, where that changes; and the bounds that a partition takes or frees."""
+    """Give what a table has from above, where that changes; and the bounds that a partition has or had."""
     if changes_bond(statement):
         yield "above", statement.object.name
     yield from (("bounds", whole) for whole in change.wholes(statement))
