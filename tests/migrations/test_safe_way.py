@@ -376,6 +376,14 @@ def test_a_partitioned_table_gets_its_index_part_by_part(place: DatabaseConfig) 
     )
 
 
+BESIDE_A_VIEW = """
+CREATE TABLE t (a int, b int); CREATE TABLE c (a int, b int); CREATE VIEW v AS SELECT count(*) AS old FROM c;
+CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+"""
+VIEW_MADE_ANEW = """
+DROP VIEW v; CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2';
+{}; ALTER TABLE c INHERIT t; CREATE VIEW v AS SELECT count(*) AS new FROM c
+"""
 # What random pairs have found, reduced by hand: the schema before, with rows, and what changes it.
 ONCE_BROKEN = {
     "a table leaves its parent before that loses a column (seed 307135607)": (
@@ -407,6 +415,30 @@ ONCE_BROKEN = {
         "CREATE FUNCTION f() RETURNS float LANGUAGE sql BEGIN ATOMIC SELECT max(id) + random() FROM t; END;"
         "ALTER TABLE t ADD token float NOT NULL DEFAULT f();"
         "ALTER TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY (id, token)",
+    ),
+    "a reference goes while a part of what it refers to becomes unlogged (seed 900245)": (
+        "CREATE TABLE whole (a int PRIMARY KEY) PARTITION BY LIST (a); CREATE TABLE r (a int);"
+        "CREATE TABLE part PARTITION OF whole FOR VALUES IN (1);"
+        "ALTER TABLE r ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES whole NOT VALID;",
+        "ALTER TABLE r DROP CONSTRAINT fk; ALTER TABLE part SET UNLOGGED;"
+        "ALTER TABLE r ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES whole NOT VALID;",
+    ),
+    "a child is made when its parent has lost a column (seed 1500188)": (
+        "CREATE TABLE above (a int, b int); CREATE TABLE other () INHERITS (above);",
+        "ALTER TABLE ONLY above DROP COLUMN b; CREATE TABLE below () INHERITS (above)",
+    ),
+    "a multirange goes before another takes its name (seed 1500100)": (
+        "CREATE TYPE a AS RANGE (SUBTYPE = text, MULTIRANGE_TYPE_NAME = m); CREATE TABLE t (a a, b int);",
+        "ALTER TABLE t DROP COLUMN a; DROP TYPE a;"
+        "CREATE TYPE b AS RANGE (SUBTYPE = text, MULTIRANGE_TYPE_NAME = m)",
+    ),
+    "an index is made anew beside a view (seed 700059)": (
+        f"{BESIDE_A_VIEW} CREATE INDEX i ON t (a);",
+        VIEW_MADE_ANEW.format("DROP INDEX i; CREATE INDEX i ON t (a DESC)"),
+    ),
+    "a key is made anew beside a view": (
+        f"{BESIDE_A_VIEW} ALTER TABLE t ADD CONSTRAINT k UNIQUE (a);",
+        VIEW_MADE_ANEW.format("ALTER TABLE t DROP CONSTRAINT k, ADD CONSTRAINT k UNIQUE (a, b)"),
     ),
 }
 

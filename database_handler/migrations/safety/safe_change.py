@@ -36,6 +36,7 @@ __all__ = [
     "bare_join",
     "base_type",
     "changes_bond",
+    "changes_persistence",
     "costly",
     "is_put_aside",
     "renaming_allowed",
@@ -158,13 +159,26 @@ class Change:
         dropped: dict[ObjectId, int] = {}
         found: set[ObjectId] = set()
         for place, each in enumerate(self.plan):
-            if each.object.kind is not Kind.INDEX and not self._is_key(each.object):
+            if not self._is_index(each.object) and not self._is_key(each.object):
                 continue
             if each.action is Action.DROP:
                 dropped[each.object] = place
             elif each.action is Action.CREATE and each.object in dropped:
                 found |= self._exchange(each.object, dropped[each.object], place)
         return frozenset(found)
+
+    def dropping(self, statement: SchemaStatement) -> tuple[str, ...]:
+        """Return what drops an exchanged index or key where it is made: its own DROP does nothing then."""
+        if statement.action is not Action.CREATE or statement.object not in self.exchanged:
+            return ()
+        return tuple(
+            each.sql for each in self.plan if each.action is Action.DROP and each.object == statement.object
+        )
+
+    def _is_index(self, id: ObjectId) -> bool:
+        """Whether something is an index now that can be dropped by itself, beside the work."""
+        index = self.old.objects.get(id)
+        return isinstance(index, Index) and not index.parent and not self.is_partitioned(index.table)
 
     def _is_key(self, id: ObjectId) -> bool:
         """Whether something is a key in both schemas, and can be made of an index."""
@@ -302,6 +316,12 @@ def changes_bond(statement: SchemaStatement) -> bool:
     """Whether a table comes to inherit from another, or ceases to."""
     about_table = statement.object.kind is Kind.TABLE and statement.action is Action.ALTER
     return about_table and bool(_BOND.search(statement.sql))
+
+
+def changes_persistence(statement: SchemaStatement) -> bool:
+    """Whether a table becomes unlogged, or logged: a reference to it, or to its whole, may forbid it."""
+    about_table = statement.object.kind is Kind.TABLE and statement.action is Action.ALTER
+    return about_table and statement.sql.endswith((" SET LOGGED", " SET UNLOGGED"))
 
 
 def base_type(type_name: str) -> str:

@@ -11,11 +11,19 @@ from graphlib import CycleError, TopologicalSorter
 
 from database_handler.migrations.safety.lint_checks import locks_readers_of
 from database_handler.migrations.safety.lint_scene import Before, Scene
-from database_handler.migrations.safety.safe_change import Change, Step, allow, changes_bond, is_put_aside
+from database_handler.migrations.safety.safe_change import (
+    Change,
+    Step,
+    allow,
+    changes_bond,
+    changes_persistence,
+    is_put_aside,
+)
 from database_handler.migrations.safety.safe_steps import at_once, needs_values, steps_of, whole
 from database_handler.migrations.safety.statement_facts import bare, facts_of
 from database_handler.migrations.schema.schema_diff.statement import Action, SchemaStatement
-from database_handler.migrations.schema.snapshot import Column, Kind, ObjectId
+from database_handler.migrations.schema.schema_diff.verdicts import names_of
+from database_handler.migrations.schema.snapshot import Column, Constraint, Kind, ObjectId, RangeType
 
 __all__ = ["Node", "ordered_steps"]
 
@@ -52,7 +60,7 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
     if statement.action in _LATE:
         return _Effects(frozenset(), frozenset[object](changed | needed))
     changed |= {*_put_aside(change, statement), *change.below(statement)}
-    names = {("name", each.part if each.kind is Kind.CONSTRAINT else each.name) for each in _named(statement)}
+    names = {("name", name) for each in _named(statement) for name in _names(change, each)}
     return _Effects(
         frozenset[object](changed) | names | frozenset(_bonds(change, statement)),
         frozenset[object](needed - changed) | frozenset(_bonds_below(change, statement)),
@@ -61,15 +69,22 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
 
 def _bonds(change: Change, statement: SchemaStatement) -> Iterator[object]:
     """Give what a table has from above, where that changes; and the bounds that a partition has or had."""
-    if changes_bond(statement):
-        yield "above", statement.object.name
+    made = (
+        statement.object.kind is Kind.TABLE and statement.action is Action.CREATE
+    )  # as its parents are then
+    if made or changes_bond(statement) or changes_persistence(statement):
+        yield "standing", statement.object.name
     yield from (("bounds", whole) for whole in change.wholes(statement))
 
 
 def _bonds_below(change: Change, statement: SchemaStatement) -> Iterator[object]:
-    """Give the tables that a table's column or constraint goes down to, as long as they are below it."""
-    if statement.object.part:
-        yield from (("above", table) for table in change.descendants(statement.object.name))
+    """Give the tables that a part of a table, or a reference to one, goes down to while they are below."""
+    tables = {statement.object.name} if statement.object.part else set[str]()
+    for snapshot in (change.old, change.new):
+        found = snapshot.objects.get(statement.object)
+        if isinstance(found, Constraint) and found.references is not None:
+            tables.add(found.references)
+    yield from (("standing", below) for table in tables for below in change.descendants(table))
 
 
 def _put_aside(change: Change, statement: SchemaStatement) -> Iterator[ObjectId]:
@@ -85,6 +100,14 @@ def _named(statement: SchemaStatement) -> Iterator[ObjectId]:
     if statement.action in (Action.CREATE, Action.DROP, Action.RENAME):
         made = {*statement.produces, *statement.destroys, statement.object}
         yield from (each for each in made if not each.part or each.kind is Kind.CONSTRAINT)
+
+
+def _names(change: Change, id: ObjectId) -> Iterator[str]:
+    """Give the names that an object takes: a range's multirange has one of its own."""
+    yield id.part if id.kind is Kind.CONSTRAINT else id.name
+    for snapshot in (change.old, change.new):
+        if isinstance(found := snapshot.objects.get(id), RangeType):
+            yield from names_of(found)
 
 
 def _is_fence(statement: SchemaStatement) -> bool:

@@ -47,7 +47,7 @@ def steps_of(change: Change, statement: SchemaStatement) -> tuple[Step, ...]:
 def plain(change: Change, statement: SchemaStatement) -> Step:
     """Return a statement as one step, as it is."""
     return Step(
-        (with_reason(change, statement),),
+        (*change.dropping(statement), with_reason(change, statement)),
         change.locks(statement),
         Way.TRANSACTION if statement.transactional or statement.action is Action.ADD_VALUE else Way.ALONE,
         makes=True,
@@ -70,7 +70,10 @@ def whole(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step,
     as_it_is = plain(change, statement)
     if rule is None or (rest and statement.action is Action.CREATE and statement.object.kind is Kind.COLUMN):
         return as_it_is, ()
-    return replace(as_it_is, statements=tuple(allow(rule, TOGETHER, sql) for sql in as_it_is.statements)), ()
+    *drop, last = as_it_is.statements
+    if statement.object.kind is Kind.INDEX:
+        drop = [allow(rule, TOGETHER, sql) for sql in drop]
+    return replace(as_it_is, statements=(*drop, allow(rule, TOGETHER, last))), ()
 
 
 def at_once(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step, ...]]:
