@@ -299,6 +299,7 @@ class _Graph:
             statement.action is not Action.SET_NOT_NULL
             or statement.object in others
             or self._retyped(statement)
+            or self._let_go(statement, group)
         ):
             return None
         *earlier, last = steps_of(self._change, statement)
@@ -308,6 +309,12 @@ class _Graph:
             self._ended[place] = len(self.nodes) - 1
             waits = (set(), {self._ended[place]})
         return (last, ()) if earlier else None
+
+    def _let_go(self, statement: SchemaStatement, group: Sequence[int]) -> bool:
+        """Whether a table below leaves within the group: it would keep the check that it had by then."""
+        below = set(self._change.descendants(statement.object.name))
+        others = (self._statements[each] for each in group)
+        return any(changes_bond(other) and other.object.name in below for other in others)
 
     def _retyped(self, statement: SchemaStatement) -> bool:
         """Whether a column is no column of before, or of another type by then."""
