@@ -276,8 +276,9 @@ class ConnectionPool(ThreadedConnectionPool):
         try:
             link.close()
         finally:
-            lease.link = None
+            # In this order: interrupted in between, the lease still tells of the slot when it is collected.
             self._free(link, reason, launch=launch)
+            lease.link = None
 
     def _unfit(self, link: Link, *, discard: bool) -> Closed | None:
         """Say why a connection cannot be lent again as it is; None: it can."""
@@ -327,11 +328,19 @@ class ConnectionPool(ThreadedConnectionPool):
     def _reclaim(self) -> None:
         while self._orphans:
             link = self._orphans.popleft()
-            if link in self._busy:
-                _log.warning("connection_not_returned", holder=link.holder(), stack=link.borrowed_in())
-                self._end(link, Closed.FORGOTTEN)
+            try:
+                self._end_forgotten(link)
+            except BaseException:  # whoever comes next goes on with it
+                self._orphans.append(link)
+                raise
         if monotonic() >= self._look_again:
             self._warn_of_long_holds()
+
+    def _end_forgotten(self, link: Link) -> None:
+        if link in self._busy:
+            holder, stack = link.holder(), link.borrowed_in()
+            self._end(link, Closed.FORGOTTEN)
+            _log.warning("connection_not_returned", holder=holder, stack=stack)
 
     def _warn_of_long_holds(self) -> None:
         """Tell of each connection that may have been forgotten; whoever comes by looks, now and then."""

@@ -211,7 +211,15 @@ class Transaction:
         self._wrote = False
         self._only_deleted = True
         self._begun_with: float | None = None
-        self.session = Session(self)
+
+    @property
+    def session(self) -> Session:
+        """What the statements are sent with.
+
+        It is made anew, not kept: with a session of its own the transaction would be in a cycle, and one that
+        is dropped in the middle would keep its connection until the collector comes by.
+        """
+        return Session(self)
 
     # ------------------------------------------------------------------------------------------ statements
 

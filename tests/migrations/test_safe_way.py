@@ -95,11 +95,21 @@ def arrives_the_safe_way(config: DatabaseConfig, pair: Pair) -> None:
 
 
 def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
-    make_roles(Autocommit(lambda: dedicated(place)).session)
+    arrive(place, 20_000, PAIRS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_many_new_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
     first = random.randrange(10**9)
     print(f"first seed {first}")  # noqa: T201  # with one `--randomly-seed` it is the same again
+    arrive(place, first, 600)
+
+
+def arrive(place: DatabaseConfig, first: int, count: int) -> None:
+    make_roles(Autocommit(lambda: dedicated(place)).session)
     arrived = 0
-    for seed in range(first, first + PAIRS):
+    for seed in range(first, first + count):
         pair = random_pair(seed)
         try:
             arrives_the_safe_way(place, pair)
@@ -108,7 +118,7 @@ def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
                 raise
         else:
             arrived += 1
-    assert arrived > PAIRS / 2
+    assert arrived > count / 2
 
 
 # -------------------------------------------------------------------------------------- known pairs, as text

@@ -98,7 +98,7 @@ class History:
         # A table of an earlier release lacks the last columns; asked for in this way they are NULL there.
         text = (
             "SELECT number, name, token_hash, applied_at, applied_by, duration, library_version, progress, "
-            f"to_jsonb(h) ->> 'origin', to_jsonb(h) ->> 'up_hash', to_jsonb(h) ? 'up_hash' "
+            f"to_jsonb(h) ->> 'origin', to_jsonb(h) ->> 'up_hash', to_jsonb(h) ?& '{{origin,up_hash}}' "
             f"FROM {self.qualified} h ORDER BY number"
         )
         try:
