@@ -183,14 +183,14 @@ def test_a_lease_is_dead_after_its_release(make_pool: PoolMaker) -> None:
 def test_a_connection_in_a_transaction_is_closed_and_nothing_of_it_is_stored(
     make_pool: PoolMaker, server: Server
 ) -> None:
-    query(server.config, "CREATE TABLE IF NOT EXISTS kept (id int)")
+    query(server.config, "CREATE TABLE IF NOT EXISTS undone (id int)")
     pool = make_pool(pool_size=1, max_overflow=0)
     lease = pool.borrow()
-    value(lease, "BEGIN; INSERT INTO kept VALUES (1)")
+    value(lease, "BEGIN; INSERT INTO undone VALUES (1)")
     lease.release()
     assert pool.stats().size == 0
     again = pool.borrow()
-    assert value(again, "SELECT count(*) FROM kept") == 0
+    assert value(again, "SELECT count(*) FROM undone") == 0
     again.release()
 
 
