@@ -95,18 +95,18 @@ def arrives_the_safe_way(config: DatabaseConfig, pair: Pair) -> None:
 
 
 def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
-    arrive(place, 20_000, PAIRS)
+    arrive(place, PAIRS)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_new_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
+    arrive(place, 600)
+
+
+def arrive(place: DatabaseConfig, count: int) -> None:
     first = random.randrange(10**9)
     print(f"first seed {first}")  # noqa: T201  # with one `--randomly-seed` it is the same again
-    arrive(place, first, 600)
-
-
-def arrive(place: DatabaseConfig, first: int, count: int) -> None:
     make_roles(Autocommit(lambda: dedicated(place)).session)
     arrived = 0
     for seed in range(first, first + count):

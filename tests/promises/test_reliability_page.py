@@ -1,8 +1,9 @@
 """docs/reliability.md has a row for each fault that is survived, and names a test that is there."""
 
-import ast
 import re
 from pathlib import Path
+
+from tests.promises.test_migrations_page import names_of_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -13,11 +14,6 @@ LINK = re.compile(r"\]\(\.\./(tests/[\w/]+\.py)(?: \"(test_\w+)\")?\)")
 def rows() -> dict[str, str]:
     table = PAGE.read_text("utf-8").partition("## The table")[2].partition("\nDeadlines:")[0]
     return {cells[1].strip(): line for line in table.splitlines() if len(cells := line.split("|")) > 6}
-
-
-def names_of(file: Path) -> set[str]:
-    tree = ast.parse(file.read_text("utf-8") if file.is_file() else "")
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_fault_has_a_row_with_a_test() -> None:
@@ -31,4 +27,4 @@ def test_every_fault_has_a_row_with_a_test() -> None:
 def test_every_test_that_is_named_is_there() -> None:
     named = LINK.findall(PAGE.read_text("utf-8"))
     assert len(named) > 40
-    assert [each for each in named if each[1] not in names_of(ROOT / each[0])] == []
+    assert [each for each in named if each[1] not in names_of_tests(ROOT / each[0])] == []
