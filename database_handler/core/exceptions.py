@@ -184,7 +184,7 @@ class PermissionDenied(QueryError, sqlstates=["42501"]):
     """The role lacks the right for this statement."""
 
 
-class SchemaMismatch(QueryError, sqlstates=["42P01", "42703", "42883", "42704", "3F000", "42804"]):
+class SchemaMismatch(QueryError, sqlstates=["42P01", "42703", "42883", "42704", "3F000"]):
     """The database lacks an object that the statement names; it may not be migrated."""
 
 

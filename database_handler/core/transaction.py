@@ -149,6 +149,7 @@ _RESET = (
     "RESET ALL;BEGIN;RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;"
     "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all();COMMIT;"
 )
+_RESET_TRIES = 3  # it is short; what cuts it off is a processor that was taken away for longer than the rest
 _GRACE = 0.1  # seconds by which the server's own timeout may be first, which keeps the connection
 _ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that answers is worth keeping
 
@@ -365,11 +366,14 @@ class Transaction:
 
     def _transmitted(self, lease: Lent, message: Message) -> Reply:
         try:
-            return transmit(lease, message, self.limits, _left(self.limits, self.deadline, _GRACE))
+            return _past_reset(lease, message, self.limits, self._left)
         except ReadOnlyServer:
             if not self._options.read_only:  # perhaps an old primary: what is connected to it is given up
                 lease.retire()
             raise
+
+    def _left(self) -> float | None:
+        return _left(self.limits, self.deadline, _GRACE)
 
     def _in_time(self, call: Callable[[], T]) -> T:
         """Do what the deadline may cut short, and tell that by the deadline's name."""
@@ -545,6 +549,58 @@ class Transaction:
                 lease.release(discard=discard)
 
 
+def _past_reset(lease: Lent, message: Message, limits: Limits, left: Callable[[], float | None]) -> Reply:
+    """Send a message; one that was cancelled before its reset was done is sent once more, after the reset.
+
+    For the reset itself runs under a statement_timeout that was left behind, and so does the reading of all
+    that is glued to it: nothing of the message has been done then.
+    """
+    message = rendered(lease.connection, message)
+    try:
+        return transmit(lease, message, limits, left())
+    except QueryCancelled:
+        rest = _after_reset(message)
+        if rest is None or not _is_unreset(lease, limits, left):
+            raise
+    _reset(lease, limits, left)
+    return transmit(lease, rest, limits, left())
+
+
+def _after_reset(message: Message) -> Message | None:
+    """Return what is glued to a reset; None where the message has none."""
+    reset = _RESET.encode()
+    if not isinstance(message.text, bytes) or not message.text.startswith(reset):
+        return None
+    return replace(message, text=message.text[len(reset) :])
+
+
+def _is_unreset(lease: Lent, limits: Limits, left: Callable[[], float | None]) -> bool:
+    """Whether the statement_timeout of somebody else is still in force; a statement of ours saw it gone."""
+    if lease.connection.get_transaction_status() != driver.TRANSACTION_STATUS_IDLE:
+        return False
+    try:
+        reply = transmit(lease, _ASK_TIMEOUT, limits, left())
+    except QueryCancelled:
+        return True
+    return reply.rows == [(False,)]
+
+
+_ASK_TIMEOUT = Message(
+    "SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'", "connection.timeout"
+)
+
+
+def _reset(lease: Lent, limits: Limits, left: Callable[[], float | None]) -> None:
+    for tried in range(1, _RESET_TRIES + 1):
+        try:
+            transmit(lease, Message(_RESET, "connection.reset"), limits, left())
+        except QueryCancelled:
+            if tried == _RESET_TRIES:
+                raise
+        else:
+            return
+
+
 def _left(limits: Limits, deadline: Deadline, grace: float) -> float | None:
     """Return the seconds that one message has: its own, or what is left until the deadline and some grace."""
     until = deadline.until
@@ -646,7 +702,7 @@ class Autocommit:
         clean = checked.effect is Effect.READS
         before = _RESET if lease.tainted else ""
         if before and not clean:
-            transmit(lease, Message(before, "connection.reset"), self.limits, self._left())
+            _reset(lease, self.limits, self._left)
             before = ""
         lease.tainted = lease.tainted or not clean
         before += _timeouts(self._options)
@@ -680,7 +736,7 @@ class Autocommit:
         """Send it; a lost reply to a write is told by its name, for to send it again might store it twice."""
         backend = lease.connection.info.backend_pid if writes else 0
         try:
-            return transmit(lease, message, self.limits, self._left())
+            return _past_reset(lease, message, self.limits, self._left)
         except ConnectionLost:
             if not writes:
                 raise

@@ -249,7 +249,7 @@ OTHERS: list[tuple[str, type[DatabaseError]]] = [
     ("SELECT * FROM nowhere WHERE a = %s", SchemaMismatch),
     ("SELECT nothing FROM projects WHERE name = %s", SchemaMismatch),
     ("SELECT no_such_function(%s)", SchemaMismatch),
-    ("INSERT INTO projects (id) VALUES (%s::text)", SchemaMismatch),
+    ("INSERT INTO projects (id) VALUES (%s::text)", QueryError),
     ("SELECT id, count(*) FROM projects WHERE name = %s", QueryError),
     ("SELECT (SELECT i FROM generate_series(1, 2) AS i), %s", QueryError),
     ("SELECT repeat(%s, 500000000)", LimitExceeded),
