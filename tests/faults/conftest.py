@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +46,16 @@ def in_thread(work: Callable[[], object], name: str = "") -> Thread:
 def joined(*threads: Thread) -> None:
     for thread in threads:
         thread.join(PATIENCE)
-        assert not thread.is_alive(), f"{thread.name} is stuck"
+        assert not thread.is_alive(), f"{thread.name} is stuck; all threads:\n{stacks()}"
+
+
+def stacks() -> str:
+    """Tell where every thread of this process is."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"{names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    )
 
 
 def value(lease: Lease, statement: str, *parameters: object) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "base_type",
     "changes_bond",
     "changes_persistence",
+    "comes_to_parent",
     "costly",
     "is_put_aside",
     "renaming_allowed",
@@ -318,6 +319,11 @@ def changes_bond(statement: SchemaStatement) -> bool:
     return about_table and bool(_BOND.search(statement.sql))
 
 
+def comes_to_parent(statement: SchemaStatement) -> bool:
+    """Whether a table comes to inherit from another: from then on its constraints are one with that one's."""
+    return changes_bond(statement) and not _LEAVES.search(statement.sql)
+
+
 def changes_persistence(statement: SchemaStatement) -> bool:
     """Whether a table becomes unlogged, or logged: a reference to it, or to its whole, may forbid it."""
     about_table = statement.object.kind is Kind.TABLE and statement.action is Action.ALTER
@@ -330,6 +336,7 @@ def base_type(type_name: str) -> str:
 
 
 _BOND = re.compile(r" (ATTACH PARTITION|DETACH PARTITION|INHERIT) ")
+_LEAVES = re.compile(r" (DETACH PARTITION|NO INHERIT) ")
 _TYPE_KINDS = frozenset({Kind.ENUM, Kind.DOMAIN, Kind.COMPOSITE, Kind.RANGE})
 _TABLE_KINDS = frozenset(
     {Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT, Kind.TRIGGER, Kind.RULE, Kind.POLICY, Kind.MATERIALIZED_VIEW}

@@ -17,6 +17,7 @@ from database_handler.migrations.safety.safe_change import (
     allow,
     changes_bond,
     changes_persistence,
+    comes_to_parent,
     is_put_aside,
 )
 from database_handler.migrations.safety.safe_steps import at_once, needs_values, steps_of, whole
@@ -57,6 +58,7 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
         if (found := snapshot.objects.get(each))
         for need in found.needs
     } | statement.needs
+    needed |= set(_below_keys(change, needed))
     if statement.action in _LATE:
         return _Effects(frozenset(), frozenset[object](changed | needed))
     changed |= {*_put_aside(change, statement), *change.below(statement)}
@@ -65,6 +67,19 @@ def _effects(change: Change, statement: SchemaStatement) -> _Effects:
         frozenset[object](changed) | names | frozenset(_bonds(change, statement)),
         frozenset[object](needed - changed) | frozenset(_bonds_below(change, statement)),
     )
+
+
+def _below_keys(change: Change, needed: Iterable[ObjectId]) -> Iterator[ObjectId]:
+    """Give what the keys and indexes among some objects stand on: to retype a column makes them anew.
+
+    The server does not, while anything needs them: a reference needs the key that it refers to, a grouped
+    view the primary key, and either may include columns that the reference and the view do not name.
+    """
+    for id in needed:
+        if id.kind in (Kind.CONSTRAINT, Kind.INDEX):
+            for snapshot in (change.old, change.new):
+                if found := snapshot.objects.get(id):
+                    yield from found.needs
 
 
 def _bonds(change: Change, statement: SchemaStatement) -> Iterator[object]:
@@ -285,11 +300,21 @@ class _Graph:
     def _beside(self, place: int, group: Sequence[int]) -> tuple[Step, tuple[Step, ...]]:
         """Return what a statement does in a group; a column whose values the group needs gets them there."""
         statement, effects = self._statements[place], self._effects
+        if self._is_merged(statement, [other for other in group if other > place]):
+            return whole(self._change, statement, validated=True)
         needed = any(
             other > place and needs_values(self._statements[other]) and effects[place].before(effects[other])
             for other in group
         )
         return (at_once if needed else whole)(self._change, statement)
+
+    def _is_merged(self, statement: SchemaStatement, later: Iterable[int]) -> bool:
+        """Whether a table comes to a parent later in its group: that takes only valid constraints."""
+        if statement.object.kind is not Kind.CONSTRAINT or statement.action is not Action.CREATE:
+            return False
+        tables = {statement.object.name, *self._change.descendants(statement.object.name)}
+        others = (self._statements[each] for each in later)
+        return any(comes_to_parent(other) and other.object.name in tables for other in others)
 
     def _prepare(self, place: int, group: Sequence[int]) -> tuple[Step, tuple[Step, ...]] | None:
         """Fill and prove a column that becomes NOT NULL before the group, which looks at no row then."""

@@ -61,12 +61,18 @@ _WHOLE_COSTS = {
 }
 
 
-def whole(change: Change, statement: SchemaStatement) -> tuple[Step, tuple[Step, ...]]:
-    """Return a statement as it runs beside others that take effect with it, and what can follow later."""
+def whole(
+    change: Change, statement: SchemaStatement, *, validated: bool = False
+) -> tuple[Step, tuple[Step, ...]]:
+    """Return a statement as it runs beside others that take effect with it, and what can follow later.
+
+    A constraint that those need `validated` is so at once.
+    """
     first, *rest = steps_of(change, statement)
-    if first.way is Way.TRANSACTION and (not rest or (first.makes and not first.scans)):
+    scanned = validated and bool(rest) and first.makes
+    if first.way is Way.TRANSACTION and (not rest or (first.makes and not first.scans)) and not scanned:
         return first, tuple(rest)
-    rule = _WHOLE_COSTS.get(statement.object.kind)
+    rule = "constraint-validated-at-once" if scanned else _WHOLE_COSTS.get(statement.object.kind)
     as_it_is = plain(change, statement)
     if rule is None or (rest and statement.action is Action.CREATE and statement.object.kind is Kind.COLUMN):
         return as_it_is, ()
