@@ -12,7 +12,8 @@ import os
 import socket
 from contextlib import suppress
 from math import inf
-from threading import Condition, RLock, Thread
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
 from time import monotonic
 from types import TracebackType
 
@@ -101,27 +102,30 @@ class _Watchdog:
         self.lock = RLock()
         self.armed: dict[Guard, float] = {}
         self.wakes_at = inf
-        self._earlier = Condition(self.lock)
+        # Not a condition, which forgets who rang while nobody waited: a finaliser that the collector runs in
+        # the watchdog's own thread, just before it waits, would have everybody's deadlines forgotten.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread: Thread | None = None
 
     def wake_by(self, deadline: float) -> None:
         """Have the thread, started when there is none, look no later than at `deadline`."""
-        if self._thread is None:
-            thread = Thread(target=self._run, name="database-handler-watchdog", daemon=True)
-            # At the interpreter's end no thread starts any more; the call then goes without a guard.
-            with suppress(RuntimeError):
-                thread.start()
-                self._thread = thread
         self.wakes_at = deadline
-        self._earlier.notify()
+        self._bell.put(None)
+        if self._thread is None:
+            self._thread = thread = Thread(target=self._run, name="database-handler-watchdog", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # at the interpreter's end none starts any more; the call goes unguarded
+                self._thread = None
 
     def _run(self) -> None:
         while True:
             with self.lock:
                 self._cut_overdue()
-                self.wakes_at = min(self.armed.values(), default=inf)
-                idle = self.wakes_at == inf
-                self._earlier.wait(None if idle else min(self.wakes_at - monotonic(), _LONGEST_SLEEP))
+                self.wakes_at = wakes_at = min(self.armed.values(), default=inf)
+            sleep = None if wakes_at == inf else max(0, min(wakes_at - monotonic(), _LONGEST_SLEEP))
+            with suppress(Empty):
+                self._bell.get(timeout=sleep)
 
     def _cut_overdue(self) -> None:
         now = monotonic()

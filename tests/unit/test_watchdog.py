@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,6 +71,48 @@ def test_a_deadline_before_the_one_the_thread_sleeps_for_is_kept(near: socket.so
         with Fuse(near.fileno()).guard(0.1):
             assert near.recv(1) == b""
         assert monotonic() - started < 5
+
+
+def test_a_finaliser_that_guards_in_the_watchdogs_own_thread_costs_nobody_a_deadline() -> None:
+    """The collector runs finalisers in any thread, and one that ends a session does so under a guard."""
+    done = subprocess.run(
+        [sys.executable, "-c", FINALISERS], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    finalised, *seconds = map(float, done.stdout.split())
+    assert finalised > 20
+    assert all(0.05 <= each < 5 for each in seconds), seconds
+
+
+FINALISERS = """
+import socket, threading, time
+from database_handler.core.watchdog import Fuse
+
+pairs = [socket.socketpair() for _ in range(11)]
+other = Fuse(pairs[0][0].fileno())
+inside, finalised = False, 0
+
+def finalise(frame, event, argument):  # as if the collector ran before and after every call in that thread
+    global inside, finalised
+    if not inside and threading.current_thread().name == "database-handler-watchdog":
+        inside, finalised = True, finalised + 1
+        with other.guard(0.01):
+            pass
+        inside = False
+
+threading.setprofile(finalise)
+seconds = []
+for near, _ in pairs[1:]:
+    near.settimeout(5)
+    started = time.monotonic()
+    with Fuse(near.fileno()).guard(0.05):
+        try:
+            near.recv(1)
+        except TimeoutError:
+            pass
+    seconds.append(time.monotonic() - started)
+print(finalised, *seconds)
+"""
 
 
 def test_a_deadline_that_is_over_cuts_at_once(near: socket.socket) -> None:
