@@ -73,6 +73,10 @@ def of(kind: Kind, name: str, part: str = "") -> ObjectId:
 
 TABLE, COLUMN, CONSTRAINT = Kind.TABLE, Kind.COLUMN, Kind.CONSTRAINT
 T = "CREATE TABLE t (a integer, b text);"
+OVERLOADS = (
+    "CREATE FUNCTION f(int, int DEFAULT 2) RETURNS int RETURN $1;"
+    "CREATE FUNCTION f(text) RETURNS text RETURN $1;"
+)
 BIG = SequenceOptions("bigint", 1, 1, 1, 2**63 - 1, 1, cycle=False)
 INT = BIG._replace(type="integer", maximum=2**31 - 1)
 OWNER = Grant("", "ALL")
@@ -437,6 +441,28 @@ CASES: list[tuple[str, SchemaObject]] = [
             type="AGGREGATE",
             definition="(*) (SFUNC = int8inc, STYPE = bigint, INITCOND = '0')",
             result="bigint",
+        ),
+    ),
+    (
+        f"{OVERLOADS} CREATE AGGREGATE g(int) (SFUNC = f, STYPE = int)",
+        Function(
+            id=of(Kind.FUNCTION, "g(integer)"),
+            type="AGGREGATE",
+            definition="(integer) (SFUNC = f, STYPE = integer)",
+            arguments="integer",
+            result="integer",
+        ),
+    ),
+    (
+        f"{OVERLOADS} CREATE FUNCTION g(int DEFAULT f(1)) RETURNS int RETURN f(2) + length('scratch.f(3)');"
+        "CREATE FUNCTION f(int) RETURNS int RETURN 0",
+        Function(
+            id=of(Kind.FUNCTION, "g(integer)"),
+            type="FUNCTION",
+            definition="(integer DEFAULT f(1))\n RETURNS integer\n LANGUAGE sql\n"
+            "RETURN (f(2) + length('scratch.f(3)'::text))",
+            arguments="integer DEFAULT f(1)",
+            result="integer",
         ),
     ),
     # --------------------------------------------------------------------------- what belongs to tables

@@ -244,7 +244,10 @@ class Column(SchemaObject):
     Attributes
     ----------
     default : str, optional
-        The expression of a DEFAULT; None for a generated column.
+        The expression of a DEFAULT; None for a generated column, and for an identity.
+    hides_default : bool
+        Whether an identity has a default behind it, as CREATE TABLE leaves it below a parent with one: it
+        shows where the identity goes. Not compared: no statement puts it there afterwards.
     generated, expression : str, optional
         ``stored`` or ``virtual``, and what is computed.
     collation : str, optional
@@ -265,6 +268,7 @@ class Column(SchemaObject):
     position: int = field(default=0, compare=False)
     collation: str | None = None
     default: str | None = None
+    hides_default: bool = field(default=False, compare=False)
     not_null: bool = False
     identity: Identity | None = None
     generated: str | None = None

@@ -25,6 +25,7 @@ from database_handler.migrations.schema.introspection.environment import (
     read_extensions,
     read_schemas,
 )
+from database_handler.migrations.schema.introspection.own_calls import shorten_own_calls
 from database_handler.migrations.schema.introspection.relations import read_relations
 from database_handler.migrations.schema.introspection.routines import read_functions
 from database_handler.migrations.schema.introspection.settled import settled
@@ -154,6 +155,7 @@ def _read(catalogue: Catalogue) -> SchemaSnapshot:
         read_dependencies,
         read_comments,
         read_unmodelled,
+        shorten_own_calls,
     ):
         read(catalogue)
     objects = {draft.id: _made(draft) for draft in sorted(catalogue.drafts, key=_by_id)}

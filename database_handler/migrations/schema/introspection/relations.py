@@ -229,6 +229,7 @@ def _tell_unmodelled(catalogue: Catalogue, row: _Relation, name: str) -> None:
 
 def _column(reading: _Reading, table: str, row: _Attribute) -> None:
     generated = _GENERATED.get(row.generated)
+    identity = _identity(reading, row) if row.identity else None
     draft = reading.catalogue.draft(
         Column,
         ObjectId(Kind.COLUMN, table, row.name),
@@ -238,9 +239,10 @@ def _column(reading: _Reading, table: str, row: _Attribute) -> None:
         collation=row.collation,
         not_null=row.not_null,
         generated=generated,
-        default=None if generated else row.expression,
+        default=None if generated or identity else row.expression,
+        hides_default=identity is not None and row.expression is not None,
         expression=row.expression if generated else None,
-        identity=_identity(reading, row) if row.identity else None,
+        identity=identity,
         storage=_STORAGE[row.storage] if row.storage else None,
         compression=_COMPRESSION.get(row.compression),
         statistics=row.statistics,

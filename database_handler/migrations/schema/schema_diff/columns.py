@@ -28,6 +28,7 @@ __all__ = [
     "alter_column",
     "column_line",
     "column_settings",
+    "numbered",
     "options_changed",
     "options_listed",
 ]
@@ -71,13 +72,14 @@ def add_column(each: Column, change: Change, only: str) -> Iterator[Step]:
     """Give what adds a column to a table, and to those that inherit from it: these have no identity."""
     later = _has_heirs(each.id.name, change)
     sql = f"ALTER TABLE {only}{each.id.name} ADD COLUMN {column_line(each, identity=not later)}"
-    children = (ObjectId(each.id.kind, table, each.id.part) for table in change.new.descendants(each.id.name))
+    children = {each.id._replace(name=table) for table in change.new.descendants(each.id.name)}
     made = frozenset({each.id, *(child for child in children if change.is_made(child))})
-    needs = change.new.needs(each.id) - made
+    # A child's own column becomes one with it: it is of its type by then.
+    needs = (change.new.needs(each.id) | (children & change.retyped)) - made
     step = Step(sql, Action.CREATE, each.id, needs=needs, produces=made)
     yield step
     if each.identity is not None and later:
-        yield from chained(_numbered(each, each.identity, change), (step,))
+        yield from chained(numbered(each, each.identity, change), (step,))
 
 
 def _has_heirs(table: str, change: Change) -> bool:
@@ -88,7 +90,7 @@ def _has_heirs(table: str, change: Change) -> bool:
     return bool(children) and not together
 
 
-def _numbered(each: Column, identity: Identity, change: Change) -> Iterator[Step]:
+def numbered(each: Column, identity: Identity, change: Change) -> Iterator[Step]:
     """Give what makes a column an identity that goes on behind the numbers that are there."""
     table, name = each.id.name, each.id.part
     sql = f"ALTER TABLE {table} ALTER COLUMN {name} ADD {_identity(identity, table)}"
@@ -161,6 +163,10 @@ class _Altered:
         same = family(self.before.type) is not None and family(self.before.type) == family(self.after.type)
         return not (same and self.before.default == self.after.default) or self._made_again() is not None
 
+    def _uncovered(self) -> bool:
+        """Whether the identity goes and comes back, for what the default behind it needs does not stay."""
+        return self.before.hides_default and self.id in self.change.redefaulted
+
     def _ended(self) -> Iterator[Step]:
         before, after = self.before, self.after
         if before.default is not None and (after.default is None or self._anew()):
@@ -168,9 +174,12 @@ class _Altered:
             sql = f"{self.alone} DROP DEFAULT"
             step = Step.alter(sql, self.id, Action.DROP_DEFAULT, releases=releases)
             yield replace(step, frees=frozenset({_value_of(self.id)}))
-        if before.identity is not None and after.identity is None:
+        if before.identity is not None and (after.identity is None or self._uncovered()):
             step = Step.alter(f"{self.front} DROP IDENTITY", self.id)
             yield replace(step, frees=frozenset({("relation", before.identity.sequence)}))
+            if before.hides_default:
+                sql = f"{self.alone} DROP DEFAULT"
+                yield Step.alter(sql, self.id, Action.DROP_DEFAULT, releases=self.releases)
         if before.generated == "stored" and after.generated is None and not self._follows(_plain):
             step = Step.alter(f"{self.front} DROP EXPRESSION", self.id, releases=self.releases)
             yield replace(step, settles=self._with_copies())
@@ -205,8 +214,8 @@ class _Altered:
             self.id,
             needs=frozenset(need for need in self.needs if need.kind in TYPE_KINDS),
             releases=frozenset(releases),
-            settles=self._all(),
-            reshapes=self._all(),
+            settles=self._all() | self._keys(),
+            reshapes=self._all() | self._keys(),
             loses=f"{lost}, in the values of {self.id.name}.{self.id.part}" if lost else None,
         )
 
@@ -234,6 +243,10 @@ class _Altered:
         tables = [self.id.name, *self.change.new.descendants(self.id.name)]
         ids = (ObjectId(self.id.kind, table, self.id.part) for table in tables)
         return frozenset(id for id in ids if id in self.change.retyped)
+
+    def _keys(self) -> frozenset[ObjectId]:
+        """Return the keys and indexes on it, which the server makes anew: nothing else may need them then."""
+        return frozenset(id for column in self._all() for id in self.change.keys_on(column))
 
     def _is_of_partition(self) -> bool:
         table = self.change.new.table(self.id.name)
@@ -279,10 +292,10 @@ class _Altered:
 
     def _identity(self) -> Iterator[Step]:
         before, after = self.before.identity, self.after.identity
-        if after is None or before == after:
+        if after is None or (before == after and not self._uncovered()):
             return
-        if before is None:
-            yield from _numbered(self.after, after, self.change)
+        if before is None or self._uncovered():
+            yield from numbered(self.after, after, self.change)
             return
         if before.always != after.always:
             when = "ALWAYS" if after.always else "BY DEFAULT"

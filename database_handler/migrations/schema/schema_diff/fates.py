@@ -15,6 +15,7 @@ from database_handler.core.sql_text import SqlTextError, TokenKind, significant_
 from database_handler.migrations.schema.schema_diff.casts import family, refer_to_each_other
 from database_handler.migrations.schema.schema_diff.deparsed import is_told_otherwise
 from database_handler.migrations.schema.schema_diff.names import bare, base_type, callee, free_name
+from database_handler.migrations.schema.schema_diff.overloads import calling_texts, rivals
 from database_handler.migrations.schema.schema_diff.side import RELATION_KINDS, Side
 from database_handler.migrations.schema.schema_diff.verdicts import (
     is_enclosed,
@@ -90,6 +91,7 @@ class Change:
         self._spread()
         self._park_above()
         self._make_from_above()
+        self._make_overloads_again()
         self._release_sequences()
 
     def is_destroyed(self, id: ObjectId) -> bool:
@@ -177,6 +179,28 @@ class Change:
         for id in sorted(self._exclusions_of_parts()):
             self._make_again(id)
         self._spread()
+
+    def _make_overloads_again(self) -> None:
+        """Make functions again that stay, and with which a call that is read anew would not be understood."""
+        while found := sorted(self._in_the_way()):
+            for id in found:
+                self._make_again(id)
+            self._spread()
+
+    def _in_the_way(self) -> set[ObjectId]:
+        calls = ((caller, other) for caller, others in self.rivals.items() for other in others)
+        return {other for caller, other in calls if self.stays(other) and self._is_read(caller)}
+
+    def _is_read(self, id: ObjectId) -> bool:
+        """Whether the server is told the texts of an object that is in the new schema."""
+        if not self.stays(id) or id in self.redefaulted or id in self.retyped:
+            return True
+        return calling_texts(self.old.objects[id]) != calling_texts(self.new.objects[id])
+
+    @cached_property
+    def rivals(self) -> dict[ObjectId, frozenset[ObjectId]]:
+        """The functions that may not be there while a call is read that means another, by what calls so."""
+        return rivals(self.new)
 
     def _exclusions_of_parts(self) -> set[ObjectId]:
         """Return those that stay while the whole's is made, or that are attached: they come from there."""
@@ -338,6 +362,22 @@ class Change:
             ):
                 self._make_again(dependent)
         self._reshape_key(id)
+        for key in self.keys_on(id):
+            for above in self.old.dependents.get(key, ()):
+                if above in self.new and id not in self.old.needs(above) and not self._comes_along(above):
+                    self._make_again(above)
+
+    def keys_on(self, column: ObjectId) -> set[ObjectId]:
+        """Return the keys and indexes on a column that stay: the server makes them anew with its type."""
+        found = (id for id in self.old.dependents.get(column, ()) if self.stays(id))
+        return {id for id in found if isinstance(self.old.objects[id], Constraint | Index)}
+
+    def _comes_along(self, id: ObjectId) -> bool:
+        """Whether what needs a key is made anew with it, or by itself: its parts, a reference from above."""
+        each = self.old.objects[id]
+        if isinstance(each, Constraint):
+            return each.references is None or each.inherited
+        return isinstance(each, Index | Table | Column)
 
     def _reshape_key(self, id: ObjectId) -> None:
         table = self.old.table(id.name)
@@ -406,6 +446,8 @@ class Change:
             if destroyed in self.new or before == after:
                 self._make_again(id)
             return
+        if before.hides_default:
+            self.redefaulted.add(id)
         if before.default is not None and (self._comes_back(destroyed) or before.default == after.default):
             self.redefaulted.add(id)
 

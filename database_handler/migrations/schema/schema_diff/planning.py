@@ -18,6 +18,7 @@ from database_handler.migrations.schema.schema_diff.dropping import apart, drops
 from database_handler.migrations.schema.schema_diff.fates import Change
 from database_handler.migrations.schema.schema_diff.ordering import in_order
 from database_handler.migrations.schema.schema_diff.outlines import draw_outlines, filled
+from database_handler.migrations.schema.schema_diff.overloads import kept_apart
 from database_handler.migrations.schema.schema_diff.side import Side
 from database_handler.migrations.schema.schema_diff.step import EXTRA, Step, chained
 from database_handler.migrations.schema.snapshot import (
@@ -94,6 +95,7 @@ def planned(old: SchemaSnapshot, new: SchemaSnapshot) -> tuple[Change, list[Step
         change = Change(Side(old), Side(new), anew)
         draw_outlines(change)
         steps = [*drops(change), *_makings(change), *_changes(change)]
+        steps = list(kept_apart(steps, change.rivals)) if change.rivals else steps
         ordered, circles = in_order(steps, change.old.objects.get, change.new.objects.get)
         more = {id for circle in circles for id in _opening(circle, change)}
         if not more:

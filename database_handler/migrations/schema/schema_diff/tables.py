@@ -6,6 +6,7 @@ from dataclasses import replace
 from database_handler.migrations.schema.schema_diff.columns import (
     column_line,
     column_settings,
+    numbered,
     options_changed,
     options_listed,
 )
@@ -136,7 +137,7 @@ def made_with(each: Column, change: Change) -> frozenset[ObjectId]:
 
 
 def own_value(column: Column, change: Change) -> Iterator[Step]:
-    """Give the default of an inherited column, where it is not the parent's, and a NOT NULL of its own."""
+    """Give what an inherited column has of its own: a default, a NOT NULL, an identity."""
     table = change.new.table(column.id.name)
     found = (change.new.column(parent, column.id.part) for parent in (table.parents if table else ()))
     above = [each for each in found if each is not None]
@@ -149,6 +150,8 @@ def own_value(column: Column, change: Change) -> Iterator[Step]:
         yield Step.alter(f"{front} DROP DEFAULT", column.id, Action.DROP_DEFAULT)
     if column.not_null and not any(each.not_null for each in above):
         yield Step.alter(f"{front} SET NOT NULL", column.id, Action.SET_NOT_NULL)
+    if column.identity is not None:
+        yield from numbered(column, column.identity, change)
 
 
 def _attach(each: Table, change: Change) -> Step:
