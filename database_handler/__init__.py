@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from database_handler.config.cache import CacheConfig
     from database_handler.config.database import DatabaseConfig
     from database_handler.config.files import FilesConfig
     from database_handler.config.settings import Settings
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 __all__ = [
     "STATUS_MOVES",
     "Backfill",
+    "CacheConfig",
     "Change",
     "Check",
     "Claim",

@@ -1,8 +1,12 @@
-"""`Database`: what an application starts with. It puts the parts together and decides nothing else."""
+"""`Database`: what an application starts with. It puts the parts together and decides nothing else.
 
-from collections.abc import Callable
+It is one module, over 300 lines, because it is the one list of what can be done with a database.
+"""
+
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from os import PathLike
@@ -24,13 +28,16 @@ from uuid import UUID
 
 from psycopg2 import sql
 
+from database_handler.config.cache import CacheConfig
 from database_handler.config.database import DatabaseConfig
 from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
 from database_handler.core.base_model import Record
 from database_handler.core.budget import Budget
+from database_handler.core.cache import IDENTITY, Cache
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
 from database_handler.core.deadline import Deadline, checked_seconds
+from database_handler.core.events import Listeners, Observer, Target, Tries
 from database_handler.core.exceptions import ConfigurationError, DatabaseHandlerError, InvalidValue
 from database_handler.core.idempotency import Once, forget
 from database_handler.core.retry import RetryPolicy, retried
@@ -47,7 +54,11 @@ if TYPE_CHECKING:  # imported where they are used, which in most programs is now
     from database_handler.content.store import FileStore
     from database_handler.embedded import EmbeddedServer
     from database_handler.migrations import MigrationManager, MigrationReport
+    from database_handler.operations.advice import Advice, AdviceLimits
+    from database_handler.operations.backup import Backups
     from database_handler.operations.health import Health
+    from database_handler.operations.roles import RoleNames, Roles
+    from database_handler.operations.statements_report import StatementStats, TopOrder
     from database_handler.repositories.files import Files
 
 __all__ = ["Database"]
@@ -103,6 +114,9 @@ class Database(Repositories, Generic[U_co]):
     files : FilesConfig or FileStore, optional
         Where originals are kept and media are read: settings, or a store of the application's own. Left
         out, originals go into ``var/files`` below the current folder once there are any.
+    cache : CacheConfig or str, optional
+        A Redis or Valkey, or its URL, to read single records and statistics through. All processes that
+        write to the database need it, or none.
 
     Examples
     --------
@@ -122,26 +136,40 @@ class Database(Repositories, Generic[U_co]):
         _refuse_other_entities(cls, cls._unit_class)
 
     def __init__(
-        self, config: DatabaseConfig | str, *, files: "FilesConfig | FileStore | None" = None
+        self,
+        config: DatabaseConfig | str,
+        *,
+        files: "FilesConfig | FileStore | None" = None,
+        cache: CacheConfig | str | None = None,
     ) -> None:
         self.config = _config(config)
         shared = _resources(files, type(self).records())
         self.pool = ConnectionPool(self.config)
         self._units = OpenUnits()
         self._server: EmbeddedServer | None = None
+        self._listeners = Listeners()
         self._limits = Limits(
-            self.config.deadline, self.config.max_parameter_bytes, self.config.slow_statement
+            self.config.deadline,
+            self.config.max_parameter_bytes,
+            self.config.slow_statement,
+            self._listeners,
+            _cache(cache, self.pool, type(self).records()),
         )
+        self.project_id = None
         self._options = self._opening({}).options
         session = Autocommit(self._lend_outside, self._options, self._limits).session
         super().__init__(session, resources=shared)
+        if self.config.explain_slow is not None:
+            from database_handler.operations.monitoring import SlowPlans
+
+            self.observe(SlowPlans(self.config.explain_slow))
 
     @classmethod
     @checked
     def from_settings(cls, settings: Settings | None = None) -> Self:
         """Make one from ``DATABASE_URL`` or ``DB_*``: environment, then ``.env``, then YAML."""
         loaded = settings or Settings.load()
-        return cls(loaded.database, files=loaded.files)
+        return cls(loaded.database, files=loaded.files, cache=loaded.cache)
 
     @classmethod
     @checked
@@ -151,6 +179,7 @@ class Database(Repositories, Generic[U_co]):
         *,
         durable: bool = True,
         files: "FilesConfig | FileStore | None" = None,
+        cache: CacheConfig | str | None = None,
         **changes: Any,
     ) -> Self:
         """Make one on a PostgreSQL of its own, whose data is kept below `path`.
@@ -163,6 +192,8 @@ class Database(Repositories, Generic[U_co]):
             False gives up safety at a power cut for speed: for tests.
         files : FilesConfig or FileStore, optional
             As for `Database`; left out, originals go into the folder ``files`` below `path`.
+        cache : CacheConfig or str, optional
+            As for `Database`.
         **changes
             Fields of `DatabaseConfig`, such as ``pool_size=2``.
         """
@@ -171,7 +202,7 @@ class Database(Repositories, Generic[U_co]):
         server = EmbeddedServer.start(Path(path), durable=durable)
         try:
             kept = FilesConfig(store_url=str(Path(path).absolute() / "files")) if files is None else files
-            database = cls(server.config.with_(**changes), files=kept)
+            database = cls(server.config.with_(**changes), files=kept, cache=cache)
         except BaseException:
             server.close()
             raise
@@ -209,6 +240,19 @@ class Database(Repositories, Generic[U_co]):
         outside = copy(self)
         outside.session = Autocommit(lend, self._options, self._limits).session
         return outside
+
+    @checked
+    def for_project(self, project_id: UUID) -> Self:
+        """Return the repositories that send each statement by itself, held to one project.
+
+        With row-level security these are what shows rows outside a unit: each statement says its project, in
+        the same message. Its units are held to the project too.
+        """
+        held = copy(self)
+        held.project_id = project_id
+        options = replace(self._options, project_id=project_id)
+        held.session = Autocommit(self._lend_outside, options, self._limits).session
+        return held
 
     @property
     def files(self) -> "Files":
@@ -248,7 +292,7 @@ class Database(Repositories, Generic[U_co]):
             return self._nested(savepoint, options)
         return self._opened(self._opening(options))
 
-    def _opened(self, opening: _Opening) -> AbstractContextManager[U_co]:
+    def _opened(self, opening: _Opening, tries: Tries | None = None) -> AbstractContextManager[U_co]:
         unit: Any = self._unit_class(
             _lender(self.pool, "unit of work", opening.deadline),
             opening.options,
@@ -258,6 +302,7 @@ class Database(Repositories, Generic[U_co]):
             budget=opening.budget,
             project_id=opening.project_id,
             resources=self.resources,
+            tries=tries,
         )
         opened: Unopened[U_co] = Unopened(unit)  # `_unit_class` is the type argument
         return opened
@@ -275,13 +320,12 @@ class Database(Repositories, Generic[U_co]):
         given: dict[str, Any] = {
             "statement_timeout": self.config.statement_timeout,
             "lock_timeout": self.config.lock_timeout,
+            "project_id": self.project_id,
             **options,
         }
-        project_id, deadline = given.pop("project_id", None), given.pop("deadline", None)
+        project_id, deadline = given.get("project_id"), given.pop("deadline", None)
         budget = Budget(given.pop("max_statements", None), self.config.repeated_statement)
         checked_seconds("deadline", deadline)
-        if not (project_id is None or isinstance(project_id, UUID)):
-            raise InvalidValue(f"project_id is a UUID, not a {type(project_id).__name__}")
         if unknown := set(given) - set(UnitOptions.__annotations__):
             allowed = ", ".join(UnitOptions.__annotations__)
             raise InvalidValue(f"unit_of_work takes no {', '.join(sorted(unknown))}; it takes {allowed}")
@@ -336,11 +380,17 @@ class Database(Repositories, Generic[U_co]):
             unknown_outcomes=once is not None,
             writes=not opening.options.read_only,
         )
-        attempt = partial(self._attempt, work, opening, once)
-        return retried(attempt, policy, opening.deadline, self.pool.count_retry)
+        tries = Tries()
+        attempt = partial(self._attempt, work, opening, once, tries)
+        return retried(attempt, policy, opening.deadline, partial(self._note_retry, tries))
 
-    def _attempt(self, work: Callable[[U_co], T], opening: _Opening, once: Once[T] | None) -> T:
-        with self._opened(opening._replace(deadline=opening.deadline.copy())) as unit:
+    def _note_retry(self, tries: Tries, reason: str) -> None:
+        tries.number, tries.reason = tries.number + 1, reason
+        self.pool.count_retry(reason)
+        self._listeners.retry(reason)
+
+    def _attempt(self, work: Callable[[U_co], T], opening: _Opening, once: Once[T] | None, tries: Tries) -> T:
+        with self._opened(opening._replace(deadline=opening.deadline.copy()), tries) as unit:
             if once is None:
                 return work(unit)
             if (kept := once.begin(unit.session)) is not None:
@@ -371,32 +421,199 @@ class Database(Repositories, Generic[U_co]):
 
         return MigrationManager(self)
 
-    def migrate(self, target: str | None = None) -> "MigrationReport":
+    def migrate(self, target: str | None = None, *, or_newer: bool = False) -> "MigrationReport":
         """Bring the schema to the newest version, or to `target`; any number of processes may call it.
 
         Where an application has versions of its own, the library's are all applied first, and `target` is
         one of the application's.
+
+        Parameters
+        ----------
+        or_newer : bool
+            Leave a database alone that a newer release has migrated further, as a process of the older one
+            finds it that starts during a rolling deployment; otherwise that is an error.
         """
-        return self.migrations.migrate(target)
+        cache = self.cache
+        if cache is None or not self.migrations.migrate(target, True, or_newer=or_newer).planned:
+            return self.migrations.migrate(target, or_newer=or_newer)
+        with cache.announced_everything():  # a migration may change any row
+            return self.migrations.migrate(target, or_newer=or_newer)
 
-    def health(self) -> "Health":
-        """Return how the database is; never raises, and takes no longer than a few seconds."""
+    @property
+    def cache(self) -> Cache | None:
+        """What single records are read through, and what can be asked of it; None where there is no cache."""
+        return self._limits.cache
+
+    @checked
+    def backups(
+        self,
+        place: str | Path,
+        options: Mapping[str, Any] | None = None,
+        *,
+        programs: str | Path | None = None,
+    ) -> "Backups":
+        """Return the backups of this database in one place: make, verify, prune and restore them.
+
+        Parameters
+        ----------
+        place : str or Path
+            A folder, or a URL that fsspec reads, such as ``s3://bucket/prefix``.
+        options : mapping, optional
+            What fsspec gives to the file system; not for a folder.
+        programs : path, optional
+            The folder of pg_dump and pg_restore; found by the server's version when left out.
+        """
+        from database_handler import __version__
+        from database_handler.operations.backup import Backups, Source
+
+        keeps_files = self.resources.given is not None or self.resources.config.store_url is not None
+        source = Source(
+            self.config,
+            store=(lambda: self.resources.files) if keeps_files else None,
+            records=self.records(),
+            version=__version__,
+            heads=self._heads,
+            migrate=self._migrate_other,
+        )
+        return Backups(source, place, options, programs=programs)
+
+    def _heads(self, session: Session) -> dict[str, str | None]:
+        """Return the newest applied migrations; asked inside a transaction, which a failure would end."""
         from database_handler.migrations import MigrationManager
-        from database_handler.operations.health import check
 
-        def own(session: Session) -> tuple[str | None, str | None]:
-            if self.versions is None:
-                return None, None
+        managers = {"library": MigrationManager(self.config)}
+        if self.versions is not None:
             versions = Path(self.versions)
-            return MigrationManager(self.config, versions, history_table=self.history_table).heads(session)
+            managers["application"] = MigrationManager(
+                self.config, versions, history_table=self.history_table
+            )
+        there = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL"
+        return {
+            whose: manager.heads(session)[0] if session.one(there, [manager.history_table])[0] else None
+            for whose, manager in managers.items()
+        }
 
-        return check(self.pool, MigrationManager(self.config).heads, own)
+    def _migrate_other(self, config: DatabaseConfig) -> None:
+        with type(self)(config) as other:
+            other.migrate()
+
+    @checked
+    def health(
+        self,
+        *,
+        seconds: float = 2.0,
+        max_waiting: int | None = None,
+        max_replica_lag: float | None = 30.0,
+    ) -> "Health":
+        """Return how the database is, for the probes of an orchestrator too; a server's state never raises.
+
+        Parameters
+        ----------
+        seconds : float
+            The time for all of it: a server that is frozen or cannot be reached costs no more.
+        max_waiting : int, optional
+            More borrowers than this in the pool's queue, and it is not ready; as many as the pool has
+            connections when left out. Nor is it where none becomes free within half of `seconds`.
+        max_replica_lag : float, optional
+            Seconds that a standby may be behind and be ready; None: any.
+        """
+        from database_handler.migrations import MigrationManager
+        from database_handler.migrations.runner.heads import NOTHING, Standing
+        from database_handler.operations.health import HealthLimits, check
+
+        def own(session: Session) -> Standing:
+            if self.versions is None:
+                return NOTHING
+            versions = Path(self.versions)
+            return MigrationManager(self.config, versions, history_table=self.history_table).standing(session)
+
+        limits = HealthLimits(seconds, max_waiting, max_replica_lag)
+        return check(self.pool, MigrationManager(self.config).standing, own, limits)
+
+    @checked
+    def roles(self, names: "RoleNames | None" = None, *, schema: str | None = None) -> "Roles":
+        """Return what plans, checks and applies the roles of this database: owner, application and so on.
+
+        Parameters
+        ----------
+        names : RoleNames, optional
+            What they are called; left out, the database's name with ``_owner``, ``_app`` and so on.
+        schema : str, optional
+            Where the tables are; the library's own schema when left out.
+        """
+        from database_handler.operations.roles import RoleNames, Roles
+
+        if not (names is None or isinstance(names, RoleNames)):
+            raise InvalidValue(f"names are RoleNames, not a {type(names).__name__}")
+        return Roles(self.config, names, schema=schema)
+
+    @checked
+    def advise(self, *, limits: "AdviceLimits | None" = None, statement_timeout: float = 5.0) -> "Advice":
+        """Return what the server's own statistics say should be looked at; nothing is changed.
+
+        Parameters
+        ----------
+        limits : AdviceLimits, optional
+            From when on an index is unused, a transaction long, and so on.
+        statement_timeout : float
+            Seconds for each question; one that takes longer is told as not seen.
+        """
+        from database_handler.operations.advice import AdviceLimits, advise
+
+        if not (limits is None or isinstance(limits, AdviceLimits)):
+            raise InvalidValue(f"limits are AdviceLimits, not a {type(limits).__name__}")
+        return advise(self.pool, limits=limits, statement_timeout=statement_timeout)
+
+    @checked
+    def observe(self, observer: Observer, *, name: str | None = None) -> None:
+        """Let an observer hear of every statement, unit and retry from now on, until the database is closed.
+
+        Parameters
+        ----------
+        observer : Observer
+            Such as `PrometheusMetrics` or `Tracing` of ``database_handler.operations.monitoring``.
+        name : str, optional
+            What this database is called there; its own name when left out.
+        """
+        if not callable(getattr(observer, "attach", None)):
+            raise InvalidValue(
+                "an observer has a method attach(target): PrometheusMetrics(), Tracing(), or one of your own"
+            )
+        heads = partial(_heads, self.config, self.versions, self.history_table)
+        called = self.config.name if name is None else name
+        tables = frozenset(record.table.name for record in self.records())
+        self._listeners.add(observer.attach(Target(called, self.config, tables, self.pool, heads)))
+
+    @checked
+    def top(
+        self, *, limit: int = 20, order: "TopOrder" = "total", reset: bool = False
+    ) -> "tuple[StatementStats, ...]":
+        """Return the statements that this database spent its time on, with the call that sent each.
+
+        Parameters
+        ----------
+        order : {"total", "mean", "calls", "rows"}
+            Most time in all, slowest, most called, most rows.
+        reset : bool
+            Have the server forget this database's numbers afterwards.
+
+        Raises
+        ------
+        ConfigurationError
+            The server does not keep them (pg_stat_statements); the message says what to do.
+        """
+        from database_handler.operations.statements_report import top
+
+        return top(self.session, limit=limit, order=order, reset=reset)
 
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""
+        self._listeners.close()
         try:
             self.pool.close()
         finally:
+            if self.cache is not None:
+                self.cache.close()
             if self._server is not None:
                 self._server.close()
 
@@ -414,6 +631,19 @@ class Database(Repositories, Generic[U_co]):
         return f"{type(self).__name__}({self.config.url()!r})"
 
 
+def _heads(
+    config: DatabaseConfig, versions: str | PathLike[str] | None, table: str | None, session: Session
+) -> dict[str, tuple[str | None, str | None]]:
+    """Return the applied and the expected newest migration, the library's and the application's."""
+    from database_handler.migrations import MigrationManager
+
+    found = {"library": MigrationManager(config).heads(session)}
+    if versions is not None:
+        own = MigrationManager(config, Path(versions), history_table=table)
+        found["application"] = own.heads(session)
+    return found
+
+
 def _config(config: DatabaseConfig | str) -> DatabaseConfig:
     if isinstance(config, DatabaseConfig):
         return config
@@ -428,6 +658,22 @@ def _resources(files: "FilesConfig | FileStore | None", records: tuple[type[Reco
     if isinstance(files, FilesConfig):
         return Resources(files, records=records)
     return Resources(given=files, records=records)
+
+
+def _cache(
+    cache: CacheConfig | str | None, pool: ConnectionPool, records: tuple[type[Record], ...]
+) -> Cache | None:
+    """Make the cache, which connects to nothing yet; its own question goes beside what a thread has open."""
+    if not isinstance(cache, CacheConfig | str | None):
+        raise InvalidValue(f"cache is a CacheConfig or a URL, not a {type(cache).__name__}")
+    config = CacheConfig.model_validate({"url": cache}) if isinstance(cache, str) else cache
+    if config is None or config.url is None:
+        return None
+    from database_handler.operations.cache_server import RedisServer
+
+    made = Cache(config, RedisServer(config), [record.table for record in records])
+    made.bind(lambda: Autocommit(_lender(pool, "cache")).session.one(IDENTITY))
+    return made
 
 
 def _unit_class(kind: type[Database[Any]]) -> type[UnitOfWork]:

@@ -11,6 +11,7 @@ from database_handler.core.base_model import Record
 from database_handler.core.budget import Budget
 from database_handler.core.ddl import ordered
 from database_handler.core.deadline import Deadline
+from database_handler.core.events import Tries, UnitWatch
 from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
 from database_handler.core.session import Limits, Session
 from database_handler.core.transaction import Lend, Transaction, TransactionOptions
@@ -155,7 +156,9 @@ class UnitOfWork(Repositories):
         budget: Budget = _UNBOUNDED,
         project_id: UUID | None = None,
         resources: Resources | None = None,
+        tries: Tries | None = None,
     ) -> None:
+        self._watch = UnitWatch(limits.listeners, tries)
         self._transaction = Transaction(lend, options, limits, deadline=deadline, budget=budget)
         super().__init__(self._transaction.session, project_id, resources)
         self._units = units
@@ -169,6 +172,7 @@ class UnitOfWork(Repositories):
         self._transaction.claim()
         self._opened_among = self._units.stack
         self._opened_among.append(self)
+        self._watch.begin()
         return self
 
     def __exit__(
@@ -176,11 +180,16 @@ class UnitOfWork(Repositories):
     ) -> None:
         """Commit or roll back, give the connection back, then run what waits for the commit."""
         commits = error is None and not self._transaction.is_over
+        failure = error
         try:
             self._transaction.__exit__(kind, error, trace)
+        except BaseException as raised:
+            failure = raised
+            raise
         finally:
             # Of the thread that opened it: the collector, or a framework, may close it in another.
             self._opened_among.remove(self)
+            self._watch.end(failure, commits=commits)
         if commits:
             self._run_hooks()
 

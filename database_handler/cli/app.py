@@ -10,26 +10,43 @@ from typing import Annotated
 import typer
 
 from database_handler.cli import (
+    advise_app,
+    backup_app,
+    cache_app,
     commands,
+    config_app,
     file_app,
+    health_app,
     media_app,
     migration_app,
+    monitoring_app,
     project_app,
+    roles_app,
     schema_app,
     work_app,
 )
 from database_handler.cli.console import progress
 from database_handler.cli.options import Run
-from database_handler.cli.program import VERSION, app, command, group, run
+from database_handler.cli.program import CODES, VERSION, app, command, group, run
 from database_handler.core.exceptions import InvalidValue
-from database_handler.operations.health import Health
 
-__all__ = ["app", "file_app", "media_app", "migration_app", "project_app", "run", "schema_app", "work_app"]
-
-_CODES = (
-    "Exit codes: 0 done, 1 error, 2 something is pending, 3 the schema has drifted, 4 a decision is needed, "
-    "5 lint, 6 a lock was not had, 130 interrupted, 141 nobody reads the output."
-)
+__all__ = [
+    "advise_app",
+    "app",
+    "backup_app",
+    "cache_app",
+    "config_app",
+    "file_app",
+    "health_app",
+    "media_app",
+    "migration_app",
+    "monitoring_app",
+    "project_app",
+    "roles_app",
+    "run",
+    "schema_app",
+    "work_app",
+]
 
 
 class Entity(StrEnum):
@@ -104,11 +121,4 @@ def search(
         )
 
 
-@command(app, "database-handler health")
-def health(run: Run) -> Health:
-    """Show how the database is. Exit code 1: it does not answer, 2: its schema is not the expected one."""
-    with run.database() as db:
-        return db.health()
-
-
-group(app, "Keep a content-localisation pipeline in PostgreSQL.", _CODES, own=[VERSION])
+group(app, "Keep a content-localisation pipeline in PostgreSQL.", CODES, own=[VERSION])

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ __all__ = [
     "Hit",
     "Imported",
     "Initialised",
+    "Probed",
     "Sampled",
     "import_documents",
     "initialise",
@@ -39,6 +40,14 @@ class Initialised(BaseModel, frozen=True):
     migrations: MigrationReport
     health: Health
     note: str | None = None
+
+
+class Probed(BaseModel, frozen=True):
+    """The answer to a probe, and how the database is."""
+
+    asked: Literal["live", "ready"]
+    passed: bool
+    health: Health
 
 
 class Sampled(BaseModel, frozen=True):
@@ -100,7 +109,7 @@ def initialise(db: Database) -> Initialised:
     if folder is None or folder.exists():
         report, health, note = db.migrate(), db.health(), None
     else:
-        report, health = own.migrate(), check(db.pool, own.heads)
+        report, health = own.migrate(), check(db.pool, own.standing)
         note = f"{folder} is not there yet: `database-handler migrations generate -m ...` makes it"
     name = db.config.name
     return Initialised(database=name, created=created, migrations=report, health=health, note=note)

@@ -9,7 +9,9 @@ from enum import IntEnum
 from functools import singledispatch
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from database_handler.cli.commands import Initialised
+from database_handler.cli.cache_reports import CheckedCache
+from database_handler.cli.commands import Initialised, Probed
+from database_handler.cli.config_reports import CheckedSettings
 from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered, Linked
 from database_handler.core.exceptions import (
     ConfigurationError,
@@ -19,7 +21,8 @@ from database_handler.core.exceptions import (
 )
 from database_handler.migrations import MigrationLockTimeout, MigrationStatus, errors
 from database_handler.migrations.runner.many_schemas import SchemasReport
-from database_handler.operations.health import Health
+from database_handler.operations.health import Health, Unready
+from database_handler.operations.roles import RolesCheck
 from database_handler.utils.logger import encoded
 
 if TYPE_CHECKING:  # loaded with the commands that return them
@@ -68,9 +71,15 @@ def ending(value: object) -> Ending:  # noqa: ARG001  # what the other kinds are
 
 @ending.register
 def _(value: Health) -> Ending:
-    if value.ok:
+    if value.ready:
         return Ending.DONE
-    return Ending.ERROR if value.error else Ending.PENDING
+    only_behind = all(reason.kind is Unready.BEHIND for reason in value.reasons)
+    return Ending.PENDING if only_behind else Ending.ERROR
+
+
+@ending.register
+def _(value: Probed) -> Ending:
+    return Ending.DONE if value.passed else Ending.ERROR  # container runtimes know 0 and 1 only
 
 
 @ending.register
@@ -102,6 +111,21 @@ def _(value: CheckedVideos) -> Ending:
 @ending.register
 def _(value: Linked) -> Ending:
     return Ending.ERROR if value.added.refused else Ending.DONE
+
+
+@ending.register
+def _(value: CheckedCache) -> Ending:
+    return Ending.DONE if value.check.ok else Ending.ERROR
+
+
+@ending.register
+def _(value: CheckedSettings) -> Ending:
+    return Ending.DONE if value.ok else Ending.ERROR
+
+
+@ending.register
+def _(value: RolesCheck) -> Ending:
+    return Ending.DRIFT if value.differs else Ending.DONE
 
 
 @ending.register

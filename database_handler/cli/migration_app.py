@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +61,11 @@ def _asked(db: Database[Any], versions: Path | None) -> MigrationManager:
     return _manager(db, versions)
 
 
+def _unreadable(db: Database[Any], *, dry_run: bool) -> AbstractContextManager[None]:
+    """Keep everything in the cache unreadable meanwhile: versions may change any row."""
+    return nullcontext() if dry_run or db.cache is None else db.cache.announced_everything()
+
+
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in given or ():
@@ -95,13 +100,21 @@ def migrate(
         str | None, typer.Option(metavar="PATTERN", help="Every schema whose name is LIKE this.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="So many schemas at a time.")] = 4,
+    or_newer: Annotated[
+        bool, typer.Option("--or-newer", help="Accept a database that a newer release has migrated.")
+    ] = False,
     versions: Versions = None,
 ) -> "MigrationReport | SchemasReport":
-    """Bring the schema to the newest version, or to TARGET."""
+    """Bring the schema to the newest version, or to TARGET. Any number of processes may run it at once."""
+    if or_newer and each_schema is not None:
+        raise InvalidValue("--or-newer is not allowed with --each-schema")
     with run.database(create=True) as db:
         manager = _manager(db, versions)
+        if each_schema is None and versions is None and not dry_run:
+            return db.migrate(target, or_newer=or_newer)
         if each_schema is None:
-            return manager.migrate(target, dry_run)
+            with _unreadable(db, dry_run=dry_run):
+                return manager.migrate(target, dry_run, or_newer=or_newer)
         if dry_run:
             raise InvalidValue("--dry-run is not allowed with --each-schema: try it on one of them")
         with _schemas_done() as progress:
@@ -156,7 +169,8 @@ def rollback(
         names = () if dry_run else commands.to_roll_back(manager.own_status(), steps or 1, target)
         if names and not yes:
             run.agree(f"Roll back {', '.join(names)} in {db.config.name}, and lose the data in what it made?")
-        return manager.rollback(steps or 1, target, dry_run)
+        with _unreadable(db, dry_run=dry_run):
+            return manager.rollback(steps or 1, target, dry_run)
 
 
 # ------------------------------------------------------------------------------------------- writing versions

@@ -1,7 +1,6 @@
 """The options that every command takes, before or after its name, and what they open."""
 
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from database_handler.cli.application import database_class
-from database_handler.cli.console import console
+from database_handler.cli.console import pause
 from database_handler.cli.endings import DecisionNeeded
 from database_handler.config.settings import Settings
 from database_handler.core.exceptions import ConfigurationError
@@ -65,6 +64,20 @@ class Run:
     def __init__(self, chosen: Chosen) -> None:
         self.chosen = chosen
 
+    def given_settings(self) -> dict[str, Any]:
+        """Return the options that are settings, as keywords of `Settings.load`."""
+        chosen = self.chosen
+        if chosen.embedded is not None:
+            raise ConfigurationError(
+                "--embedded is not allowed here: such a server has its own address, which no setting names"
+            )
+        return {
+            "database_url": chosen.database_url,
+            "environment": chosen.environment,
+            "log_level": chosen.log_level,
+            "database_class": chosen.app,
+        }
+
     @cached_property
     def settings(self) -> Settings:
         """The settings, with the options above all other sources."""
@@ -79,6 +92,11 @@ class Run:
             log_level=chosen.log_level,
             database_class=chosen.app,
         )
+
+    @property
+    def logs(self) -> bool:
+        """Whether lines of a log are asked for, among which a bar would be torn."""
+        return self.chosen.verbose or self.chosen.log_level is not None
 
     @property
     def application(self) -> type[Database[Any]]:
@@ -114,10 +132,9 @@ class Run:
             raise ConfigurationError(
                 f"no database is kept in {folder} yet; `database-handler init` makes one"
             )
-        screen = console(stderr=True)
-        with screen.status("starting PostgreSQL") if screen.is_terminal else nullcontext():
-            kept = "FILE_STORE_URL" in self.settings.sources
-            return kind.embedded(folder, files=self.settings.files if kept else None)
+        kept = "FILE_STORE_URL" in self.settings.sources
+        files = self.settings.files if kept else None
+        return kind.embedded(folder, files=files, cache=self.settings.cache)
 
     def agree(self, question: str) -> None:
         """Ask whether to go on with what cannot be undone.
@@ -129,7 +146,9 @@ class Run:
         """
         if not (sys.stdin and sys.stdin.isatty()):
             raise DecisionNeeded(f"{question} There is no terminal to ask on: say --yes")
-        if not typer.confirm(question, err=True):
+        with pause():
+            agreed = typer.confirm(question, err=True)
+        if not agreed:
             raise DecisionNeeded("not agreed to; nothing was done")
 
 

@@ -7,22 +7,27 @@
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
 from database_handler import __version__
-from database_handler.cli.console import console
+from database_handler.cli.console import console, waiting
 from database_handler.cli.endings import Ending, ending, silence_stdout, tell
 from database_handler.cli.interrupts import interruptible
 from database_handler.cli.options import Chosen, Run
 from database_handler.cli.report_tables import show
 
-__all__ = ["VERSION", "app", "command", "group", "run"]
+__all__ = ["CODES", "VERSION", "app", "command", "group", "run"]
 
 F = TypeVar("F", bound=Callable[..., BaseModel])
 PROGRAM = "database-handler"
+CODES = (
+    "Exit codes: 0 done, 1 error, 2 something is pending, 3 the schema has drifted, 4 a decision is needed, "
+    "5 lint, 6 a lock was not had, 130 interrupted, 141 nobody reads the output."
+)
 VERSION = inspect.Parameter(
     "version",
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -38,12 +43,13 @@ app = typer.Typer(name=PROGRAM, rich_markup_mode=None, add_completion=False)
 def command(parent: typer.Typer, *examples: str, name: str | None = None) -> Callable[[F], F]:
     """Register a function from a `Run` and options to a value; its help is its docstring and the examples."""
     listed = "\n".join(f"  {example}" for example in examples)
-    epilog = f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{listed}"
+    epilog = f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{listed}\n\n{CODES}"
 
     def register(function: F) -> F:
         def face(context: typer.Context, **given: Any) -> int:
             run = _started(context, given)
-            value = function(run, **given)
+            with nullcontext() if run.logs else waiting(_words(context)):
+                value = function(run, **given)
             _print(value, as_json=run.chosen.as_json)
             return ending(value)
 
@@ -52,6 +58,11 @@ def command(parent: typer.Typer, *examples: str, name: str | None = None) -> Cal
         return function
 
     return register
+
+
+def _words(context: typer.Context) -> str:
+    """Return the words by which a command was called, without the program's."""
+    return context.command_path.removeprefix(PROGRAM).strip()
 
 
 def _sign(face: Callable[..., object], own: Sequence[inspect.Parameter] = ()) -> None:

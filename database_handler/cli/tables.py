@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from database_handler.cli.commands import Found, Imported, Initialised, Sampled
+from database_handler.cli.commands import Found, Imported, Initialised, Probed, Sampled
 from database_handler.cli.reports import Subtitled
 from database_handler.content.folder import Outcome
 from database_handler.migrations import MigrationReport
@@ -95,6 +95,14 @@ def _(value: Health, lines: bool) -> Iterator[RenderableType]:
     yield pairs(_health(value))
 
 
+@laid_out.register
+def _(value: Probed, lines: bool) -> Iterator[RenderableType]:
+    del lines
+    yield phrase(value.asked if value.passed else f"not {value.asked}", "green" if value.passed else "red")
+    for reason in value.health.reasons:
+        yield phrase(f"{reason.kind}: {reason.message}")
+
+
 def done(report: MigrationReport) -> str:
     """Say in a line what a run of migrations did."""
     told = [f"applied {', '.join(report.applied)}"] if report.applied else []
@@ -106,16 +114,20 @@ def _health(value: Health) -> Iterator[tuple[str, Text]]:
     yield "state", phrase("healthy" if value.ok else "not well", "green" if value.ok else "red")
     if value.error:
         yield "error", phrase(value.error)
-        return
-    standby = f", a standby {value.replica_lag or 0:.1f} s behind" if value.replica else ""
-    yield "server", phrase(f"PostgreSQL {value.server_version}{standby}")
-    behind = "" if value.head == value.expected_head else f"; expected is {value.expected_head}"
-    yield "schema", phrase(f"at {value.head or 'nothing'}{behind}", "yellow" if behind else "")
-    if (wanted := value.expected_application_head) is not None:
-        behind = "" if value.application_head == wanted else f"; expected is {wanted}"
-        told = f"at {value.application_head or 'nothing'}{behind}"
-        yield "application", phrase(told, "yellow" if behind else "")
+    if value.server_version is not None:
+        standby = f", a standby {value.replica_lag or 0:.1f} s behind" if value.replica else ""
+        yield "server", phrase(f"PostgreSQL {value.server_version}{standby}")
+        yield "schema", _schema(value.head, value.expected_head, value)
+    if value.expected_application_head is not None:
+        yield "application", _schema(value.application_head, value.expected_application_head, value)
     yield "pool", phrase(f"{value.pool.in_use} of {value.pool.max_size} connections in use")
+
+
+def _schema(head: str | None, expected: str | None, value: Health) -> Text:
+    if head == expected:
+        return phrase(f"at {head or 'nothing'}")
+    told = f"at {head or 'nothing'}; expected is {expected}"
+    return phrase(f"{told}, which is applied" if value.newer else told, "" if value.newer else "yellow")
 
 
 # -------------------------------------------------------------------------------------------------- content

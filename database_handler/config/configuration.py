@@ -7,7 +7,7 @@ password in the wrong place.
 import ipaddress
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -19,12 +19,31 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from database_handler.utils.errors import ConfigurationError
+from database_handler.utils.errors import ConfigurationError, Problem
 
-__all__ = ["NAMES_IN_ERRORS", "Configuration", "kind_of", "nearest"]
+__all__ = ["NAMES_IN_ERRORS", "Configuration", "Named", "kind_of", "nearest"]
 
 NAMES_IN_ERRORS: Final = "database_handler.names_in_errors"
-"""The key of a validation context that gives fields other names in errors."""
+"""The key of a validation context that gives fields other names (`Named`) in errors."""
+
+
+class Named(Protocol):
+    """What a field is called where its value came from."""
+
+    @property
+    def name(self) -> str:
+        """The variable and its source, as an error begins with them."""
+        ...
+
+    @property
+    def variable(self) -> str:
+        """The variable alone."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """The source alone."""
+        ...
 
 
 def kind_of(value: object) -> str:
@@ -58,37 +77,36 @@ class Configuration(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
         except ValidationError as error:
             names = info.context.get(NAMES_IN_ERRORS, {}) if isinstance(info.context, dict) else {}
             details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
-            message = "; ".join(_problem(cls, detail, names) for detail in details)
+            problems = [_problem(cls, detail, names) for detail in details]
         else:
             made._check()
             return made
-        raise ConfigurationError(message)  # out here it has no context that would hold the input
+        raise ConfigurationError.of(problems)  # out here it has no context that would hold the input
 
     def _check(self) -> None:
         """Raise `ConfigurationError` where fields that are right by themselves contradict each other."""
 
 
-def _problem(model: type[BaseModel], detail: ErrorDetails, names: Mapping[str, str]) -> str:
+def _problem(model: type[BaseModel], detail: ErrorDetails, names: Mapping[str, Named]) -> Problem:
     if not detail["loc"]:
-        return f"got {kind_of(detail['input'])}, allowed: the settings by name"
+        return Problem(f"got {kind_of(detail['input'])}, allowed: the settings by name")
     field = str(detail["loc"][0])
-    name = names.get(field, field)
+    named = names.get(field)
+    told = _told(model, detail, field, field if named is None else named.name)
+    return Problem(told) if named is None else Problem(told, named.variable, named.where)
+
+
+def _told(model: type[BaseModel], detail: ErrorDetails, field: str, name: str) -> str:
     if field not in model.model_fields:
         return f"there is no setting {name}" + nearest(field, model.model_fields)
     allowed = model.model_fields[field].description
     if detail["type"] == "missing":
         return f"{name} is missing; allowed: {allowed}"
-    item = (
-        f", item {detail['loc'][1] + 1}"
-        if len(detail["loc"]) > 1 and isinstance(detail["loc"][1], int)
-        else ""
-    )
+    place = detail["loc"][1] if len(detail["loc"]) > 1 else None
+    item = f", item {place + 1}" if isinstance(place, int) else ""
     reason = _reason(detail)
-    return (
-        f"{name}{item}: got {kind_of(detail['input'])}"
-        + (f" ({reason})" if reason else "")
-        + f", allowed: {allowed}"
-    )
+    because = f" ({reason})" if reason else ""
+    return f"{name}{item}: got {kind_of(detail['input'])}{because}, allowed: {allowed}"
 
 
 def _reason(detail: ErrorDetails) -> str:

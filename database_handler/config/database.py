@@ -17,6 +17,7 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from database_handler.config.configuration import Configuration
+from database_handler.config.libpq_files import LibpqFiles, password_in_file, service_fields
 from database_handler.config.url import read_url, split_urls
 from database_handler.config.values import (
     ApplicationName,
@@ -89,8 +90,8 @@ class DatabaseConfig(Configuration, frozen=True):
     """How to reach one database, and the limits that hold on the way; frozen, hashable, safe to print.
 
     Durations are seconds. A list of hosts is written as libpq writes it (``"a,b"``); `ports` is needed only
-    where they differ. Without `user` it is the user of this process; without `password`, libpq looks into
-    its own password file.
+    where they differ. Without `user` it is the user of this process; without `password` and
+    `password_file`, libpq looks into its own password file. Both files are read anew at each connect.
     """
 
     host: Hosts = Field(
@@ -109,6 +110,9 @@ class DatabaseConfig(Configuration, frozen=True):
         description="the name of a role, 1 to 63 bytes without control characters",
     )
     password: Annotated[Password | None, OrNone] = Field(default=None, description="text without NUL")
+    password_file: Annotated[File | None, OrNone] = Field(
+        default=None, description="the path of a file that holds the password and nothing else"
+    )
     sslmode: SslMode = Field(default="prefer", description=_one_of(SslMode))
     sslrootcert: Annotated[File | None, OrNone] = Field(
         default=None, description="the path of a file, or 'system'"
@@ -149,6 +153,9 @@ class DatabaseConfig(Configuration, frozen=True):
     repeated_statement: Annotated[Annotated[Whole, Ge(2), Le(1_000_000)] | None, OrNever] = Field(
         default=100, description="a whole number from 2 to 1000000; none for never"
     )
+    explain_slow: Annotated[Positive | None, OrNever] = Field(
+        default=None, description=f"more than 0 {_SECONDS}; none for never"
+    )
     max_parameter_bytes: Annotated[ByteCount, Ge(1), Le(2**30 - 1)] = Field(
         default=256 * 2**20,
         description="1 to 1073741823 bytes as a number, or text with a unit (B, KiB, MiB, GiB)",
@@ -163,6 +170,8 @@ class DatabaseConfig(Configuration, frozen=True):
         hosts = len(self.host.split(","))
         if self.ports and len(self.ports) != hosts:
             raise ConfigurationError(f"ports: {len(self.ports)} given for {hosts} hosts")
+        if self.password is not None and self.password_file is not None:
+            raise ConfigurationError("password and password_file are both given: one of them is allowed")
         if str(self.sslrootcert) == "system" and self.sslmode != "verify-full":
             raise ConfigurationError("sslmode: sslrootcert 'system' is allowed with verify-full only")
 
@@ -176,13 +185,23 @@ class DatabaseConfig(Configuration, frozen=True):
             When the URL is malformed or holds an option that is not known. Its text shows no part of the
             URL but the name of an option: a misplaced ``/`` or ``@`` can make any other part a password.
         """
-        fields = _without_ports_if_moved(url_fields(url), overrides)
-        return cls.model_validate(fields | overrides)
+        return cls.model_validate(_kept(url_fields(url), overrides) | overrides)
+
+    def current_password(self) -> SecretStr | None:
+        """Give the password, read from its file where it has one; None leaves it to libpq.
+
+        Raises
+        ------
+        ConfigurationError
+            The file cannot be read, is empty, or holds more than a line.
+        """
+        return self.password if self.password_file is None else password_in_file(self.password_file)
 
     def url(self, *, hide_password: bool = True) -> str:
         """Write the URL that `from_url`, psql and pg_dump read; the password shows only when asked for."""
-        password = self.password.get_secret_value() if self.password else None
-        shown = None if password is None else _HIDDEN if hide_password else quote(password, safe="")
+        shown = _HIDDEN if self.password or self.password_file else None
+        if not hide_password and (password := self.current_password()):
+            shown = quote(password.get_secret_value(), safe="")
         credentials = quote(self.user, safe="") + (f":{shown}" if shown is not None else "")
         in_query = "/" in self.host
         options = {"host": self.host, "port": self._port_list()} if in_query else {}
@@ -240,8 +259,8 @@ class DatabaseConfig(Configuration, frozen=True):
         )  # a standby cannot write
         if attributes:
             found["target_session_attrs"] = attributes
-        if self.password:
-            found["password"] = self.password.get_secret_value()
+        if password := self.current_password():
+            found["password"] = password.get_secret_value()
         return found
 
     def _tls(self) -> dict[str, str | int]:
@@ -253,7 +272,7 @@ class DatabaseConfig(Configuration, frozen=True):
     def with_(self, **changes: object) -> Self:
         """Give a copy with these fields replaced, validated as a whole."""
         kept = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self).model_validate(_without_ports_if_moved(kept, changes) | changes)
+        return type(self).model_validate(_kept(kept, changes) | changes)
 
     def replicas(self) -> tuple[Self, ...]:
         """Give the configuration of each read replica: this one, with the place of its URL.
@@ -268,18 +287,61 @@ class DatabaseConfig(Configuration, frozen=True):
 
     def _at(self, url: SecretStr, *, default_attributes: str | None = None, **changes: object) -> Self:
         place: dict[str, object] = {"host": "localhost", "port": 5432, "ports": (), "password": None}
-        place |= {"target_session_attrs": default_attributes, "replica_urls": (), "migration_url": None}
+        place |= {
+            "password_file": None,
+            "target_session_attrs": default_attributes,
+            "replica_urls": (),
+            "migration_url": None,
+        }
         place |= url_fields(url.get_secret_value())
         return self.with_(**place | changes)
 
 
-def _without_ports_if_moved(fields: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    """Drop a port list that belonged to the hosts that are being replaced."""
-    if "ports" not in changes and changes.keys() & {"host", "port"}:
-        return {name: value for name, value in fields.items() if name != "ports"}
+def _kept(fields: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Drop a port list that belonged to hosts, and a password or its file, that are being replaced."""
+    gone = {"ports"} if changes.keys() & {"host", "port"} else set()
+    gone |= {"password_file"} if changes.get("password") is not None else set()
+    gone |= {"password"} if changes.get("password_file") is not None else set()
+    return {name: value for name, value in fields.items() if name not in gone - changes.keys()}
+
+
+def url_fields(
+    url: object, called: str = "the database URL", files: LibpqFiles | None = None
+) -> dict[str, object]:
+    """Give the fields that a ``postgresql://`` URL states, those of its service below them.
+
+    Parameters
+    ----------
+    called : str
+        Opens an error.
+    files : LibpqFiles, optional
+        Where services are looked up; by default where libpq looks in this process.
+    """
+    stated = read_url(url, called, DatabaseConfig.model_fields)
+    service = stated.pop("service", None)
+    if service is None:
+        return stated
+    try:
+        found, _ = service_fields(service, files or _libpq_files())
+    except ConfigurationError as error:
+        problem = str(error)
+    else:
+        return _below(found, stated, called)
+    raise ConfigurationError(f"{called}: {problem}")
+
+
+def _below(found: dict[str, object], stated: dict[str, object], called: str) -> dict[str, object]:
+    """Put a service below what is stated; with another host, its ports and its password do not count."""
+    moved = {"port", "ports", "password"} if "host" in stated else set()
+    moved |= {"port", "ports"} if stated.keys() & {"port", "ports"} else set()
+    fields = {name: value for name, value in found.items() if name not in moved} | stated
+    if "name" not in fields:
+        raise ConfigurationError(f"{called} names no database, and its service has no dbname")
     return fields
 
 
-def url_fields(url: object, called: str = "the database URL") -> dict[str, object]:
-    """Give the fields that a ``postgresql://`` URL states, percent-decoded; `called` opens an error."""
-    return read_url(url, called, DatabaseConfig.model_fields)
+def _libpq_files() -> LibpqFiles:
+    # Names of the environment have one home, which is made of this module.
+    from database_handler.config.settings import libpq_files
+
+    return libpq_files()

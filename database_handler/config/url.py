@@ -15,7 +15,7 @@ from database_handler.config.configuration import kind_of, nearest
 from database_handler.config.values import CONTROL
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["URL_OPTIONS", "read_url", "split_urls"]
+__all__ = ["URL_OPTIONS", "port_fields", "read_url", "split_urls"]
 
 URL_OPTIONS: Final = {  # libpq's own names only, so that the same URL serves psql and pg_dump
     "host": "host",
@@ -31,6 +31,7 @@ URL_OPTIONS: Final = {  # libpq's own names only, so that the same URL serves ps
     "application_name": "application_name",
     "connect_timeout": "connect_timeout",
     "target_session_attrs": "target_session_attrs",
+    "service": "service",
 }
 _URL: Final = re.compile(
     r"postgres(?:ql)?://(?P<authority>[^/?]*)(?:/(?P<name>[^?]*))?(?:\?(?P<query>.*))?", re.DOTALL
@@ -44,7 +45,7 @@ def split_urls(text: str) -> tuple[str, ...]:
 
 
 def read_url(url: object, called: str, settings: Container[str]) -> dict[str, object]:
-    """Give the fields that a ``postgresql://`` URL states, percent-decoded.
+    """Give the fields that a ``postgresql://`` URL states, percent-decoded; ``service`` as it is named.
 
     Parameters
     ----------
@@ -119,10 +120,11 @@ def _place(hosts: str) -> dict[str, object]:
         )
     matches = [match for match in found if match]
     host = ",".join(_decoded(match["host"].strip("[]")) for match in matches)
-    return {"host": host} | _port_fields([match["port"] for match in matches])
+    return {"host": host} | port_fields([match["port"] for match in matches])
 
 
-def _port_fields(ports: Sequence[str | None]) -> dict[str, object]:
+def port_fields(ports: Sequence[str | None]) -> dict[str, object]:
+    """Give the one port, or one for each host where they differ; left out, it is PostgreSQL's own."""
     if not any(ports):
         return {}
     numbers = [port or "5432" for port in ports]
@@ -134,8 +136,8 @@ def _merged(fields: dict[str, object], options: Iterator[tuple[str, str]]) -> di
         field = URL_OPTIONS[key]
         if field in fields or (field == "port" and "ports" in fields):
             raise ValueError(f"states {key} twice")
-        fields |= _port_fields(value.split(",")) if field == "port" else {field: value}
-    if "name" not in fields:
+        fields |= port_fields(value.split(",")) if field == "port" else {field: value}
+    if "name" not in fields and "service" not in fields:
         raise ValueError("names no database: postgresql://user@host/NAME")
     return fields
 

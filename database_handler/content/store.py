@@ -34,7 +34,7 @@ from database_handler.utils.text import verbatim
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["FOLDERS", "SCHEME", "FileStore", "StoredFile", "checksum_of", "uri_of"]
+__all__ = ["FOLDERS", "SCHEME", "FileStore", "Place", "StoredFile", "checksum_of", "uri_of"]
 
 SCHEME: Final = "store:"
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -134,6 +134,11 @@ class FileStore:
 
     def __repr__(self) -> str:
         return f"FileStore({self.url!r})"
+
+    @property
+    def place(self) -> Place:
+        """Where its files lie, for what keeps other files beside them."""
+        return self._place
 
     # --------------------------------------------------------------------------------------------- in, out
 

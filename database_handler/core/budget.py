@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from database_handler.core.exceptions import InvalidValue, StatementBudgetExceeded
+from database_handler.core.statement_name import unnamed
 from database_handler.utils.logger import get_logger
 
 __all__ = ["Budget", "StatementCount"]
@@ -75,5 +76,5 @@ class StatementCount:
 
 
 def _short(text: str) -> str:
-    words = " ".join(text.split())
+    words = " ".join(unnamed(text).split())
     return words if len(words) <= 80 else words[:77] + "..."

@@ -30,6 +30,8 @@ __all__ = [
     "AfterCommitFailed",
     "AmbiguousRecord",
     "AuthenticationFailed",
+    "BackupError",
+    "CacheUnavailable",
     "CheckFailed",
     "CommitOutcomeUnknown",
     "ConfigurationError",
@@ -202,6 +204,10 @@ class SerializationFailure(TransientError, sqlstates=["40001"]):
     """A concurrent transaction got in the way; the unit can be sent again."""
 
 
+class CacheUnavailable(TransientError):
+    """The cache does not answer, and what was asked is not done without it."""
+
+
 class DeadlockDetected(TransientError, sqlstates=["40P01"]):
     """A deadlock was broken by giving this transaction up; the unit can be sent again."""
 
@@ -321,6 +327,10 @@ class RetriesExhausted(DatabaseHandlerError):
 
 class MigrationError(DatabaseHandlerError):
     """A migration cannot be run, or failed; its kinds stand in `database_handler.migrations`."""
+
+
+class BackupError(DatabaseHandlerError):
+    """A backup cannot be made, read or restored; its kinds stand in `database_handler.operations.backup`."""
 
 
 class ContentError(DatabaseHandlerError):

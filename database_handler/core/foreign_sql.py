@@ -13,6 +13,7 @@ from psycopg2 import sql
 from database_handler.core.exceptions import InvalidSql, translated
 from database_handler.core.parameters import Parameters, adapted
 from database_handler.core.sql_text import TokenKind, refuse_control, tokens
+from database_handler.core.statement_name import name_in
 
 __all__ = ["Checked", "Effect", "Foreign"]
 
@@ -27,10 +28,10 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A caller's SQL that may be sent."""
+    """A caller's SQL that may be sent; its name is in its first comment, else ``sql`` and its first word."""
 
     text: str
-    word: str
+    name: str
     effect: Effect
     deletes: bool
 
@@ -107,7 +108,8 @@ _LONG = 20_000  # characters, from which on a text is looked at again each time
 
 def _told(text: str, placeholders: bool) -> Checked:
     """Tell from the words of a statement what it may do."""
-    found = [t for t in tokens(text, placeholders=placeholders) if t.kind not in _BETWEEN]
+    pieces = list(tokens(text, placeholders=placeholders))
+    found = [t for t in pieces if t.kind not in _BETWEEN]
     words = [token.text.upper() for token in found if token.kind is TokenKind.WORD]
     calls = {
         name.text.upper() if name.kind is TokenKind.WORD else name.text
@@ -116,7 +118,9 @@ def _told(text: str, placeholders: bool) -> Checked:
     }
     word = words[0] if words else ""
     deletes = "DELETE" in words and {"INSERT", "UPDATE", "MERGE"}.isdisjoint(words)
-    return Checked("", word, _effect(word, words, calls), deletes)
+    comments = [token.text for token in pieces if token.kind is TokenKind.COMMENT]
+    name = name_in(comments[0]) if comments else None
+    return Checked("", name or f"sql {word}", _effect(word, words, calls), deletes)
 
 
 _BETWEEN = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})

@@ -32,13 +32,21 @@ _WRITE = Statement(
     "idempotency.begin",
     writes=True,
     uncounted=True,
+    table=KEYS,
 )
 _READ = Statement(f"SELECT result FROM {KEYS} WHERE key = %s", "idempotency.read", uncounted=True)
 _KEEP = Statement(
-    f"UPDATE {KEYS} SET result = %s WHERE key = %s", "idempotency.keep", writes=True, uncounted=True
+    f"UPDATE {KEYS} SET result = %s WHERE key = %s",
+    "idempotency.keep",
+    writes=True,
+    uncounted=True,
+    table=KEYS,
 )
 _FORGET = Statement(
-    f"DELETE FROM {KEYS} WHERE created_at < now() - %s::interval", "idempotency.forget", writes=True
+    f"DELETE FROM {KEYS} WHERE created_at < now() - %s::interval",
+    "idempotency.forget",
+    writes=True,
+    table=KEYS,
 )
 # A key that is there when the row is written and gone when it is read was just forgotten.
 _TRIES = 3

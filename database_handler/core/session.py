@@ -8,17 +8,18 @@ literal or a `psycopg2.sql` object, checked to be one statement that leaves the 
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from time import perf_counter
-from typing import Any, LiteralString, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, LiteralString, Protocol, TypeVar, overload
 
 import psycopg2.extensions as driver
 from psycopg2 import sql
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from database_handler.core.copy_source import CopySource
+from database_handler.core.events import Listeners, Told
 from database_handler.core.exceptions import (
     AmbiguousRecord,
     DatabaseHandlerError,
@@ -30,11 +31,15 @@ from database_handler.core.exceptions import (
     translated,
 )
 from database_handler.core.foreign_sql import Effect, Foreign
+from database_handler.core.messages import Limits, Message, Reply, Row, Statement
 from database_handler.core.parameters import Parameters, bound
 from database_handler.core.sql_text import SqlTextError, client_copy, statements
 from database_handler.core.typecasts import read_exactly
 from database_handler.utils.arguments import checked
 from database_handler.utils.logger import get_logger, statement_event
+
+if TYPE_CHECKING:
+    from database_handler.core.cache import Cache
 
 __all__ = [
     "Effect",
@@ -54,77 +59,9 @@ __all__ = [
 
 _log = get_logger("database_handler.statement")
 M = TypeVar("M", bound=BaseModel)
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL of the library's own, whose identifiers come from the model.
-
-    Attributes
-    ----------
-    text : str
-        SQL with ``%s`` for each value.
-    name : str
-        What logs and errors call it, such as ``projects.get_by_id``.
-    writes, deletes : bool
-        Whether it changes rows; whether it takes rows away (the side of a foreign key, for the error).
-    uncounted : bool
-        Whether a unit's budget leaves it out: it goes on with an earlier one, or the library notes something.
-    """
-
-    text: str
-    name: str
-    writes: bool = False
-    deletes: bool = False
-    uncounted: bool = False
 
 
 Query = LiteralString | sql.Composable | Statement
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds each message: its time on the client, its parameters' bytes, and when it is called slow."""
-
-    deadline: float | None = None
-    max_parameter_bytes: int = 256 * 1024 * 1024
-    slow_statement: float = 60.0  # of what has no settings of its own: migrations and databases take time
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message as it goes out: the statement, with what was glued before it.
-
-    Attributes
-    ----------
-    text : str or bytes
-        The SQL; bytes once the values are in it.
-    timeout : float, optional
-        The statement_timeout that holds for it, in seconds.
-    lines : iterable of bytes, optional
-        What COPY sends after it.
-    composed : bool
-        Whether values may stand in the text itself, so that the server's words about it are not told.
-    """
-
-    text: str | bytes
-    name: str
-    parameters: Parameters = None
-    timeout: float | None = None
-    deletes: bool = False
-    lines: Iterable[bytes] | None = None
-    composed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back: the rows (none where the statement has none), the count and the command tag."""
-
-    rows: list[Row]
-    count: int
-    tag: str
-    columns: tuple[str, ...]
 
 
 class Borrowed(Protocol):
@@ -147,6 +84,11 @@ class Executor(Protocol):
     """What a session sends through."""
 
     limits: Limits
+
+    @property
+    def cache(self) -> "Cache | None":
+        """What may be read in place of the database; None in a transaction, which reads for itself."""
+        ...
 
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL."""
@@ -192,16 +134,27 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
     except DatabaseHandlerError as failure:
         # Whoever cancelled may have done so twice, and the second would hit the next borrower's statement.
         lease.spoiled = lease.spoiled or isinstance(failure, QueryCancelled)
-        _failure_event(message, failure, perf_counter() - started, limits.slow_statement)
+        seconds = perf_counter() - started
+        _failure_event(message, failure, seconds, limits.slow_statement)
+        if limits.listeners.all:
+            limits.listeners.statement(_told(message, seconds, 0, failure))
         raise
+    seconds = perf_counter() - started
     statement_event(
         name=message.name,
-        seconds=perf_counter() - started,
+        seconds=seconds,
         rows=reply.count,
         parameters=message.parameters,
         slow_after=limits.slow_statement,
     )
+    if limits.listeners.all:
+        limits.listeners.statement(_told(message, seconds, max(reply.count, 0), None))
     return reply
+
+
+def _told(message: Message, seconds: float, rows: int, failure: DatabaseHandlerError | None) -> Told:
+    bound = message.parameters is not None
+    return Told(message.name, message.statement, bound, message.reads, seconds, rows, failure)
 
 
 def rendered(connection: driver.connection, message: Message) -> Message:
@@ -342,6 +295,16 @@ class Session:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+
+    @property
+    def cache(self) -> "Cache | None":
+        """The cache that single records may be read through; None in a unit, and where there is none."""
+        return self._executor.cache
+
+    @property
+    def listeners(self) -> Listeners:
+        """Who hears of what happens."""
+        return self._executor.limits.listeners
 
     @overload
     def all(self, query: Query, parameters: Parameters = None) -> list[Row]: ...

@@ -21,6 +21,8 @@ from pathlib import Path
 from time import monotonic
 
 from database_handler.config.database import DatabaseConfig
+from database_handler.config.libpq_files import Place, password_of
+from database_handler.config.settings import libpq_files
 from database_handler.core.exceptions import (
     ConfigurationError,
     DatabaseHandlerError,
@@ -83,7 +85,7 @@ class _Place:
 def _diagnose_host(config: DatabaseConfig, place: _Place, deadline: float) -> DatabaseHandlerError:
     try:
         with _reached(place, deadline) as plain, _secured(config, place, plain) as stream:
-            _Exchange(config, stream, deadline).run()
+            _Exchange(config, place, stream, deadline).run()
     except _Refused as refused:
         return refused.error(place)
     except ConfigurationError as error:
@@ -188,8 +190,9 @@ class _Refused(Exception):
 class _Exchange:
     """The start-up exchange up to the server's "ready" or its error, with the password sent as libpq does."""
 
-    def __init__(self, config: DatabaseConfig, stream: socket.socket, deadline: float) -> None:
+    def __init__(self, config: DatabaseConfig, place: _Place, stream: socket.socket, deadline: float) -> None:
         self._config = config
+        self._place = Place(place.host, place.port, config.name, config.user)
         self._stream = stream
         self._deadline = deadline
         self._scram: _Scram | None = None
@@ -227,13 +230,14 @@ class _Exchange:
             raise _Refused("28000", "the server asks for a way of authentication that is not checked here")
 
     def _password(self) -> str:
-        if self._config.password is None:
+        password = self._config.current_password() or password_of(self._place, libpq_files())
+        if password is None:
             raise _Refused(
                 "28000", "the server asks for a password, and the one in use, if any, is not taken"
             )
         if self._config.channel_binding == "require":
             raise _Refused("28000", "authentication with channel binding failed")
-        return self._config.password.get_secret_value()
+        return password.get_secret_value()
 
     def _send(self, kind: bytes, body: bytes) -> None:
         self._stream.settimeout(_remaining(self._deadline))

@@ -11,7 +11,7 @@ one state.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
@@ -20,7 +20,8 @@ from math import ceil, inf
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from uuid import UUID
 
 import psycopg2.extensions as driver
 
@@ -54,9 +55,14 @@ from database_handler.core.session import (
     transmit,
 )
 
-__all__ = ["Autocommit", "Isolation", "Lend", "Transaction", "TransactionOptions"]
+if TYPE_CHECKING:
+    from database_handler.core.cache import Cache, Writing
+
+__all__ = ["PROJECT_SETTING", "Autocommit", "Isolation", "Lend", "Transaction", "TransactionOptions"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
+PROJECT_SETTING: Final = "database_handler.project_id"
+"""The setting that policies of row-level security read: the projects of the transaction, parted by commas."""
 
 
 class Lent(Borrowed, Protocol):
@@ -88,6 +94,8 @@ class TransactionOptions:
         The server's default when left out.
     resolve : bool
         Ask the server what became of a COMMIT whose reply was lost. It costs the transaction an id.
+    project_id : UUID, optional
+        The project whose rows row-level security shows, where a database has that.
     """
 
     isolation: Isolation | None = None
@@ -96,6 +104,7 @@ class TransactionOptions:
     statement_timeout: float | None = None
     lock_timeout: float | None = None
     resolve: bool = True
+    project_id: UUID | None = None
 
     def __post_init__(self) -> None:
         """Refuse what PostgreSQL would refuse, before anything is sent."""
@@ -108,6 +117,8 @@ class TransactionOptions:
                 raise InvalidValue(f"{name} is True or False")
         for name in ("statement_timeout", "lock_timeout"):
             checked_seconds(name, getattr(self, name))
+        if not (self.project_id is None or isinstance(self.project_id, UUID)):
+            raise InvalidValue(f"project_id is a UUID, not a {type(self.project_id).__name__}")
 
 
 _PLAIN = TransactionOptions()
@@ -122,6 +133,8 @@ def _timeouts(options: TransactionOptions) -> str:
         text += f"SET LOCAL statement_timeout = {_milliseconds(options.statement_timeout)};"
     if options.lock_timeout is not None:
         text += f"SET LOCAL lock_timeout = {_milliseconds(options.lock_timeout)};"
+    if options.project_id is not None:
+        text += f"SET LOCAL {PROJECT_SETTING} = '{options.project_id}';"
     return text
 
 
@@ -212,6 +225,7 @@ class Transaction:
         self._wrote = False
         self._only_deleted = True
         self._begun_with: float | None = None
+        self._footprint = None if limits.cache is None or options.read_only else limits.cache.footprint()
 
     @property
     def session(self) -> Session:
@@ -221,6 +235,11 @@ class Transaction:
         is dropped in the middle would keep its connection until the collector comes by.
         """
         return Session(self)
+
+    @property
+    def cache(self) -> None:
+        """Nothing is read from a cache: a unit sees its own writes, and one moment."""
+        return
 
     # ------------------------------------------------------------------------------------------ statements
 
@@ -232,17 +251,19 @@ class Transaction:
 
     def _send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         lease, before = self._ready()
-        return self._transmit(
-            lease,
-            Message(
-                before + self._glued() + self._marking(statement.writes) + statement.text,
-                statement.name,
-                parameters,
-                self._timeout,
-                statement.deletes,
-            ),
-            writes=statement.writes,
+        message = Message(
+            before + self._glued() + self._marking(statement.writes) + statement.text,
+            statement.name,
+            parameters,
+            self._timeout,
+            statement.deletes,
+            statement=statement.text,
+            reads=not statement.writes,
         )
+        reply = self._transmit(lease, message, writes=statement.writes)
+        if statement.writes and self._footprint is not None:
+            self._footprint.add(statement, reply)
+        return reply
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
         """Send a caller's SQL: a pending savepoint goes before it in a message of its own.
@@ -251,7 +272,7 @@ class Transaction:
         """
         self._refuse_unusable()
         checked = foreign.checked(self._lease_of().connection, parameters)
-        self._count.add(checked.text, f"sql {checked.word}")
+        self._count.add(checked.text, checked.name)
         if any(control.startswith("SAVEPOINT") for control in self._pending):
             self._send(Statement("SELECT", "transaction.pending"))
         lease, before = self._ready()
@@ -259,6 +280,8 @@ class Transaction:
         lease.tainted = lease.tainted or not clean
         before += self._marking(checked.effect is Effect.WRITES)
         message = _foreign_message(before, checked, foreign, parameters, self._timeout)
+        if not clean and self._footprint is not None:
+            self._footprint.everything()
         return self._transmit(lease, message, writes=not clean, clean=clean, own=False)
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:
@@ -266,8 +289,11 @@ class Transaction:
         self._count.add(statement.text, statement.name)
         lease, before = self._ready()
         text = before + self._glued() + self._marking(writes=True) + statement.text
-        message = Message(text, statement.name, None, self._timeout, lines=lines)
-        return self._transmit(lease, message, writes=True).count
+        message = Message(text, statement.name, None, self._timeout, lines=lines, statement=statement.text)
+        reply = self._transmit(lease, message, writes=True)
+        if self._footprint is not None:
+            self._footprint.add(statement, reply)
+        return reply.count
 
     @contextmanager
     def atomic(self, *, read_only: bool = False) -> Iterator[Session]:  # noqa: ARG002  # it is begun already
@@ -304,6 +330,8 @@ class Transaction:
     def _lease_of(self) -> Lent:
         if self._lease is None:
             self.deadline.check("unit of work")
+            if self.limits.cache is not None and not self.limits.cache.is_identified:
+                self._in_time(self.limits.cache.identify)
             self._lease = self._in_time(self._lend)
             self._lease.trace()
         return self._lease
@@ -476,15 +504,27 @@ class Transaction:
         """
         if self._state is _State.OVER:
             return
+        writing: Writing | None = None
         try:
             self._refuse_unusable()
             if self._lease is not None and self._state is _State.OPEN:
                 self._expect_open(self._lease)
+                writing = self._announced()
                 self._in_time(self._send_commit)
-        except BaseException:
+        except BaseException as failure:
             self.rollback()
+            if writing is not None:
+                writing.end(failure)
             raise
         self._end()
+        if writing is not None:
+            writing.end()
+
+    def _announced(self) -> "Writing | None":
+        """Have the cache forget what is about to be final, so that nobody reads it once it is."""
+        if self._footprint is None or self.limits.cache is None:
+            return None
+        return self.limits.cache.announce(self._footprint)
 
     def _send_commit(self) -> None:
         self.deadline.check("transaction.commit")
@@ -516,6 +556,7 @@ class Transaction:
         if outcome == "aborted":
             raise lost
         if outcome != "committed":
+            self.limits.listeners.unknown_outcome("transaction.commit")
             raise _unknown("transaction.commit", backend, outcome, self._mark) from None
 
     def _to_ask_with(self) -> Session:
@@ -633,11 +674,13 @@ def _foreign_message(
 ) -> Message:
     return Message(
         before + checked.text,
-        f"sql {checked.word}",
+        checked.name,
         parameters,
         timeout,
         checked.deletes,
         composed=not isinstance(foreign.query, str),
+        statement=checked.text,
+        reads=checked.effect is Effect.READS,
     )
 
 
@@ -673,9 +716,33 @@ class Autocommit:
         self.limits = limits
         self.session = Session(self)
 
+    @property
+    def cache(self) -> "Cache | None":
+        """What may be read in place of the database; not by who is held to one project."""
+        return self.limits.cache if self._options.project_id is None else None
+
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL with its timeouts glued before it."""
-        return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
+        cache = self._told
+        if cache is None or not cache.concerns(statement):
+            return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
+        if statement.table is None:  # of which it is not known either whether a transaction takes it
+            with cache.announced_everything():
+                return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
+        try:
+            return self._sent_announced(statement, parameters)
+        except ReadOnlyServer:
+            return self._sent_announced(statement, parameters)
+
+    @property
+    def _told(self) -> "Cache | None":
+        return None if self._options.read_only else self.limits.cache
+
+    def _sent_announced(self, statement: Statement, parameters: Parameters) -> Reply:
+        """Send a write in a transaction: its answer tells which rows the cache is to forget before COMMIT."""
+        transaction = Transaction(self._lend, self._options, self.limits, deadline=self._deadline)
+        with transaction:
+            return transaction.send(statement, parameters)
 
     def _sent(self, lease: Lent, statement: Statement, parameters: Parameters) -> Reply:
         before = (_RESET if lease.tainted else "") + _timeouts(self._options)
@@ -685,6 +752,8 @@ class Autocommit:
             parameters,
             self._options.statement_timeout,
             statement.deletes,
+            statement=statement.text,
+            reads=not statement.writes,
         )
         reply = self._final(lease, message, writes=statement.writes)
         lease.tainted = False
@@ -695,6 +764,8 @@ class Autocommit:
 
         Before anything else it goes by itself, for some statements must be alone in their message.
         """
+        if (cache := self._told) is not None:
+            cache.identify()  # before a connection is borrowed
         return self._where_writable(lambda lease: self._sent_foreign(lease, foreign, parameters))
 
     def _sent_foreign(self, lease: Lent, foreign: Foreign, parameters: Parameters) -> Reply:
@@ -707,7 +778,9 @@ class Autocommit:
         lease.tainted = lease.tainted or not clean
         before += _timeouts(self._options)
         message = _foreign_message(before, checked, foreign, parameters, self._options.statement_timeout)
-        reply = self._final(lease, message, writes=not clean)
+        cache = None if clean else self._told
+        with nullcontext() if cache is None else cache.announced_everything():
+            reply = self._final(lease, message, writes=not clean)
         lease.tainted = not clean
         return reply
 
@@ -740,6 +813,7 @@ class Autocommit:
         except ConnectionLost:
             if not writes:
                 raise
+        self.limits.listeners.unknown_outcome(message.name)
         raise _unknown(message.name, backend, "a statement by itself has no transaction to ask for", None)
 
     def copy(self, statement: Statement, lines: Iterable[bytes]) -> int:

@@ -3,11 +3,14 @@
 Every call returns a value. Files and history are checked before anything is sent that changes a thing. A
 database at its head is left after one SELECT, without a lock, so that any number of processes may call
 `migrate` as they start. What each method does is in the module that it names; those load when first used.
+
+It is one module, over 300 lines, because it is the one list of what can be asked of versions.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -33,6 +36,7 @@ from database_handler.migrations.reports import (
     MigrationStatus,
 )
 from database_handler.migrations.runner.applying import LockRetries
+from database_handler.migrations.runner.heads import NOTHING, Standing, standing_of, unless_newer
 from database_handler.migrations.runner.history import History
 from database_handler.migrations.runner.locking import Kept
 from database_handler.migrations.runner.recording import head_of
@@ -193,10 +197,25 @@ class MigrationManager:
                 break
         return applied, expected
 
+    @checked
+    def standing(self, session: Session) -> Standing:
+        """Say, asked through `session`, whether the database is behind what this release expects, or newer.
+
+        Its heads are this library's where that lags behind below an application.
+        """
+        found = [NOTHING]
+        for run in self.runs():
+            found.append(standing_of(run.files, run.history(session)))
+            if found[-1].behind:
+                return found[-1]
+        return replace(found[-1], newer=any(each.newer for each in found))
+
     # -------------------------------------------------------------------------------------------- up and down
 
     @checked
-    def migrate(self, target: Target = None, dry_run: bool = False) -> MigrationReport:
+    def migrate(
+        self, target: Target = None, dry_run: bool = False, *, or_newer: bool = False
+    ) -> MigrationReport:
         """Apply what is pending, up to and with `target`.
 
         Parameters
@@ -205,6 +224,9 @@ class MigrationManager:
             A version's name or number.
         dry_run : bool
             Run nothing; `planned` holds what would be run, with its locks as measured on a scratch copy.
+        or_newer : bool
+            Leave a database alone that a newer release has migrated further, as a process of the older one
+            finds it that starts during a rolling deployment. Otherwise that is a `MissingMigration`.
 
         Raises
         ------
@@ -214,6 +236,7 @@ class MigrationManager:
         runs = self.runs()
         plans: list[Plan] = [plan_up for _ in runs]
         plans[-1] = lambda files, history: plan_up(files, history, target)
+        plans = [unless_newer(plan) for plan in plans] if or_newer else plans
         return self._planned(runs, plans) if dry_run else self._run(runs, plans)
 
     @checked

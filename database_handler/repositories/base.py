@@ -25,6 +25,7 @@ from database_handler.core.base_model import (
     filler,
     validated_changes,
 )
+from database_handler.core.cache import Cache
 from database_handler.core.exceptions import (
     AmbiguousRecord,
     InvalidValue,
@@ -34,7 +35,7 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Table
 from database_handler.core.session import Session, Statement
-from database_handler.repositories import copy_text, pages, statements
+from database_handler.repositories import copy_text, pages, read_through, statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
 from database_handler.repositories.metadata import MetadataCheck
 from database_handler.repositories.pages import Page
@@ -112,18 +113,23 @@ class Repository(Generic[D, R]):
     def create_one(self, *args: Any, id: UUID | None = None, **fields: Any) -> R:
         """Store one record; `create` is this with the types of the entity."""
         draft = self._one_draft(args, fields)
-        values = [self._sent(value) for value in self._values(draft, self._new_id(id))]
+        statement, values = self._creating(draft, self._new_id(id))
         rows = self._metadata.sent(
             lambda: [getattr(draft, TENANT)],
-            lambda: self._session.all(statements.create(self.table), [*values, *self._metadata.mark(draft)]),
+            lambda: self._session.all(statement, [*values, *self._metadata.mark(draft)]),
             bool,
         )
         return self._fill(rows[0])
 
+    def _creating(self, draft: D, id: UUID) -> tuple[Statement, builtins.list[Any]]:
+        """Return what stores one record, and its values."""
+        return statements.create(self.table), [self._sent(value) for value in self._values(draft, id)]
+
     def create_many(self, drafts: Iterable[D]) -> builtins.list[R]:
         """Store any number of records, all or none, and return them in the order given.
 
-        From some hundreds on they go by COPY: three round trips in a unit, whatever their number.
+        From some hundreds on they go by COPY: three round trips in a unit, whatever their number. Where
+        row-level security holds for the role, the server takes no COPY: then some hundreds go at a time.
 
         Raises
         ------
@@ -139,32 +145,36 @@ class Repository(Generic[D, R]):
         return self._stored(rows, stored_at)
 
     def _insert(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
-        names = self._written
-        sent = to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex").decode()
-        statement = statements.create_many(self.table)
-        return self._moment(
-            drafts, lambda: self._session.one(statement, [sent, *self._metadata.marks(drafts)])
-        )
+        return self._inserted(self._session, self._metadata, drafts, rows)
+
+    def _inserted(
+        self, session: Session, metadata: MetadataCheck, drafts: Sequence[D], rows: Sequence[Sequence[Any]]
+    ) -> datetime:
+        sent, statement = statements.as_json(self.table, rows), statements.create_many(self.table)
+        stored_at: datetime = self._answer(
+            drafts, lambda: session.one(statement, [sent, *metadata.marks(drafts)]), metadata
+        )[0]
+        return stored_at
 
     def _copy(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
         with self._session.atomic() as session:
             # Asked first: it is the transaction's moment, so the rows need not be read back.
             metadata = self._checking(session)
             statement = statements.moment(self.table)
-            stored_at = self._moment(drafts, lambda: session.one(statement, metadata.marks(drafts)), metadata)
-            tail = (stored_at, stored_at, 1)
-            session.copy(statements.copy(self.table), copy_text.lines(self.table, rows, tail))
+            answer = self._answer(drafts, lambda: session.one(statement, metadata.marks(drafts)), metadata)
+            stored_at: datetime = answer[0]
+            if answer[2]:  # row-level security holds
+                for start in range(0, len(rows), COPY_FROM):
+                    self._inserted(session, metadata, drafts, rows[start : start + COPY_FROM])
+            else:
+                tail = (stored_at, stored_at, 1)
+                session.copy(statements.copy(self.table), copy_text.lines(self.table, rows, tail))
         return stored_at
 
-    def _moment(
-        self,
-        drafts: Sequence[D],
-        ask: Callable[[], tuple[Any, ...]],
-        metadata: MetadataCheck | None = None,
-    ) -> datetime:
-        answer = (metadata or self._metadata).sent(lambda: self._projects(drafts), ask, itemgetter(1))
-        stored_at: datetime = answer[0]
-        return stored_at
+    def _answer(
+        self, drafts: Sequence[D], ask: Callable[[], tuple[Any, ...]], metadata: MetadataCheck
+    ) -> tuple[Any, ...]:
+        return metadata.sent(lambda: self._projects(drafts), ask, itemgetter(1))
 
     @cached_property
     def _metadata(self) -> MetadataCheck:
@@ -199,15 +209,26 @@ class Repository(Generic[D, R]):
 
     def find_by_id(self, id: UUID | str) -> R | None:
         """Return the record of an id, or None."""
-        rows = self._session.all(statements.get(self.table, self._scoped), [as_uuid(id), *self._scope])
+        asked = as_uuid(id)
+        if (cache := self._session.cache) is not None and not self._scoped:
+            return self._through(cache, [asked], "get_by_id").get(asked)
+        rows = self._session.all(statements.get(self.table, self._scoped), [asked, *self._scope])
         self._refuse_ambiguous(len(rows))
         return self._fill(rows[0]) if rows else None
+
+    def _through(self, cache: Cache, ids: Sequence[UUID], call: str) -> dict[UUID, R]:
+        return read_through.records(
+            cache, self._session, self.record, ids, call=call, refuse_ambiguous=self._refuse_ambiguous
+        )
 
     def get_many(self, ids: Iterable[UUID | str]) -> builtins.list[R]:
         """Return the records found, in the order asked; an id asked twice comes twice."""
         asked = [as_uuid(id) for id in each_of(ids, "get_many")]
         if not asked:
             return []
+        if (cache := self._session.cache) is not None and not self._scoped:
+            found = self._through(cache, asked, "get_many")
+            return [found[id] for id in asked if id in found]
         rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
         found = {record.id: record for record in map(self._fill, rows)}
         self._refuse_ambiguous(1 + len(rows) - len(found))
@@ -570,7 +591,7 @@ class Repository(Generic[D, R]):
         asked = [as_uuid(id) for id in each_of(ids, "delete_many")]
         if not asked:
             return 0
-        gone, ambiguous = self._session.one(
+        gone, ambiguous, *_ = self._session.one(
             statements.delete_many(self.table, self._scoped), [asked, *self._scope]
         )
         self._refuse_ambiguous(1 + ambiguous)

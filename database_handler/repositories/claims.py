@@ -330,7 +330,7 @@ def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> State
         f"{statements.scope(table, scoped, 't.')} "
         f"RETURNING c.turn, t.lease_until, {statements.columns(table, 't.')}"
     )
-    return Statement(text, f"{table.name}.claim", writes=True)
+    return Statement(text, f"{table.name}.claim", writes=True, table=table.name)
 
 
 def _turn(table: Table, expired: bool, scoped: bool) -> str:
@@ -356,7 +356,7 @@ def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
         f"SELECT false, coalesce(lease_holder = %s::uuid, false), lease_worker, lease_until, {names} "
         f"FROM current WHERE NOT EXISTS (SELECT FROM changed)"
     )
-    return Statement(text, f"{table.name}.lease", writes=True)
+    return Statement(text, f"{table.name}.lease", writes=True, table=table.name)
 
 
 @lru_cache(maxsize=256)

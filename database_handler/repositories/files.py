@@ -26,7 +26,12 @@ from pydantic import BeforeValidator
 
 from database_handler.core.base_model import Draft, Record
 from database_handler.core.columns import unwrapped
-from database_handler.core.exceptions import ConfigurationError, ContentError, InvalidValue
+from database_handler.core.exceptions import (
+    ConfigurationError,
+    ContentError,
+    InvalidValue,
+    PermissionDenied,
+)
 from database_handler.core.parameters import Parameters
 from database_handler.core.schema import TENANT
 from database_handler.core.session import Foreign, Query, Reply, Session, Statement
@@ -47,6 +52,8 @@ __all__ = [
     "SweepReport",
     "UnitFiles",
     "file_columns",
+    "keep_from_sweeps",
+    "owner_of",
     "while_copying",
 ]
 
@@ -67,6 +74,16 @@ _OWNER: Final = (
 _HOLD: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCKS}, f) FROM unnest(%s::integer[]) AS f;"
 _HOLDING: Final = Statement(_HOLD.rstrip(";"), "files.hold")
 _WHO: Final = Statement(f"SELECT {_OWNER}", "files.owner")
+# The tables of which this role may not see every row: row-level security holds, and no policy shows all.
+_HIDING: Final = Statement(
+    "SELECT t FROM unnest(%s::text[]) AS t WHERE row_security_active(t) AND (NOT EXISTS ("
+    "SELECT FROM pg_policy AS p WHERE p.polrelid = t::regclass AND p.polpermissive "
+    "AND p.polcmd IN ('*', 'r') AND pg_get_expr(p.polqual, p.polrelid) = 'true' "
+    "AND EXISTS (SELECT FROM unnest(p.polroles) AS r "
+    "WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(r, 'USAGE') END)) OR EXISTS ("
+    "SELECT FROM pg_policy AS p WHERE p.polrelid = t::regclass AND NOT p.polpermissive)) ORDER BY t",
+    "files.hiding",
+)
 _GOT: Final = "database_handler.files_locked"
 _LISTED, _REMOVED, _CHECKED = 5_000, 200, 1_000  # files a statement
 
@@ -83,6 +100,16 @@ def while_copying(statement: Statement) -> Statement:
     """
     hold = f"SELECT pg_advisory_xact_lock_shared({_LOCKS}, {_ALL_FOLDERS});"
     return replace(statement, text=hold + statement.text)
+
+
+def keep_from_sweeps(session: Session) -> None:
+    """Let no sweep remove a file until this session's transaction ends; one that is at work ends first."""
+    session.all(_HOLDING, [[_ALL_FOLDERS]])
+
+
+def owner_of(session: Session) -> str:
+    """Return what a store calls this database by."""
+    return str(session.one(_WHO)[0])
 
 
 @lru_cache(maxsize=256)
@@ -309,8 +336,11 @@ class Files:
         ConfigurationError
             Another database refers to files here, and its files would be taken for nobody's: give each
             database a store of its own, or, when that database is gone, call `forget_other_databases`.
+        PermissionDenied
+            Row-level security keeps rows from this role, and their files would be taken for nobody's.
         """
         self._refuse_other_databases()
+        self._refuse_hidden_rows()
         from database_handler.content.store import FOLDERS
 
         done = _Sweep()
@@ -330,6 +360,14 @@ class Files:
                 f"the file store serves {len(others)} other database(s) too, whose files a sweep would take "
                 "for nobody's: give each database a store of its own; where the others are gone, call "
                 "files.forget_other_databases() first"
+            )
+
+    def _refuse_hidden_rows(self) -> None:
+        names = sorted({record.table.name for record, _ in self._columns})
+        if hiding := [table for (table,) in self._session.all(_HIDING, [names])]:
+            raise PermissionDenied(
+                "row-level security shows this role the rows of one project at most, and a sweep would take "
+                f"the files of all others for nobody's: sweep as the migrator ({', '.join(hiding)})"
             )
 
     def _other_databases(self) -> list[str]:

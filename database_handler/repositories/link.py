@@ -174,7 +174,7 @@ def _adding() -> Statement:
         f"{statements.kept(Link.table)} ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
         f"SELECT {statements.columns(Link.table)} FROM links WHERE project_id = %s AND url = ANY(%s::text[])"
     )
-    return Statement(text, "links.add_many", writes=True)
+    return Statement(text, "links.add_many", writes=True, table=Link.table.name)
 
 
 _ADD = _adding()

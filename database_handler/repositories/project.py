@@ -14,6 +14,7 @@ from database_handler.content.files import Readable
 from database_handler.content.project_file import Writable
 from database_handler.core.base_model import Change, validated_changes
 from database_handler.core.exceptions import InvalidValue
+from database_handler.core.session import Statement
 from database_handler.models import NewProject, Project, ProjectStatus
 from database_handler.repositories import project_cascade, project_clone, project_transfer, statements
 from database_handler.repositories.base import as_uuid, as_version
@@ -188,14 +189,22 @@ class ProjectRepository(ProjectReports, MetadataReports):
             with closing(rows), self._session.undoable() as session:
                 first = next(rows)
                 draft = first.draft.model_copy(update=changes)
-                project = type(self)(session)._taken_over(draft)
-                project_transfer.ProjectImport(session, project).store(rows)
+                project, guarded = type(self)(session)._taken_over(draft)
+                project_transfer.ProjectImport(session, project, guarded=guarded).store(rows)
         return project
 
-    def _taken_over(self, draft: Any) -> Project:
-        """Store a project whose metadata may break its own JSON Schema, as those of its rows may."""
-        values = [self._sent(value) for value in self._values(draft, self._new_id(None))]
-        return self._fill(self._session.one(statements.create(self.table), values))
+    def _taken_over(self, draft: Any) -> tuple[Project, bool]:
+        """Store a project whose metadata may break its own JSON Schema, as those of its rows may.
+
+        Returns it, and whether row-level security holds.
+        """
+        _, values = self._creating(draft, self._new_id(None))
+        *row, guarded = self._session.one(statements.create_and_tell(self.table), values)
+        return self._fill(tuple(row)), guarded
+
+    def _creating(self, draft: NewProject, id: UUID) -> tuple[Statement, list[Any]]:
+        statement, values = super()._creating(draft, id)
+        return statement, [*values, id]
 
     def _refuse_scope(self, call: str) -> None:
         if self._scoped:

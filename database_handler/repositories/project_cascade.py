@@ -79,7 +79,7 @@ def delete(project: Table, below: tuple[Table, ...], scoped: bool) -> Statement:
         "AND current.version = coalesce(%(version)s::bigint, current.version) RETURNING 1)"
         f"{gone} SELECT (SELECT count(*) FROM gone), {counts}{columns(project)} FROM current"
     )
-    return Statement(text, f"{project.name}.delete", writes=True, deletes=True)
+    return Statement(text, f"{project.name}.delete", writes=True, deletes=True, table=project.name)
 
 
 def _gone(table: Table) -> str:

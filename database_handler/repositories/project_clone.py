@@ -14,7 +14,7 @@ from database_handler.core.schema import TENANT, Column, Table
 from database_handler.core.session import Statement
 from database_handler.repositories.files import while_copying
 from database_handler.repositories.project_ids import NewIds, id_in_sql
-from database_handler.repositories.statements import columns
+from database_handler.repositories.statements import columns, showing
 
 __all__ = ["clone", "values"]
 
@@ -43,12 +43,12 @@ def clone(project: Table, below: tuple[Table, ...], changed: tuple[str, ...]) ->
     given = {**_NEW, **{name: f"%({name})s::{project.column(name).type}" for name in changed}}
     copied = ", ".join(given.get(name, f"t.{name}") for name in project.column_names)
     text = (
-        f"{_NO_NESTED_LOOPS};"
+        f"{_NO_NESTED_LOOPS}, {showing('%(source)s, %(project)s')};"
         f"WITH {parts} INSERT INTO {project.name} ({columns(project)}) "
         f"SELECT {copied} FROM {project.name} AS t WHERE t.id = %(source)s;"
         f"{_AS_BEFORE};SELECT {columns(project)} FROM {project.name} WHERE id = %(project)s"
     )
-    return while_copying(Statement(text, f"{project.name}.clone", writes=True))
+    return while_copying(Statement(text, f"{project.name}.clone", writes=True, table=project.name))
 
 
 def values(

@@ -33,6 +33,7 @@ from database_handler.repositories.project_statistics import (
     statistics,
 )
 from database_handler.repositories.project_tree import ProjectTree, planted, tree
+from database_handler.repositories.read_through import statistics_of
 
 __all__ = ["ProjectReports"]
 
@@ -68,10 +69,14 @@ class ProjectReports(Repository[NewProject, Project]):
         sought = sorted({id for id in asked if self._sees(id)})
         if not sought:
             return []
-        found = counted(
-            self._session.all(statistics(self._below), [sought] * (1 + len(self._below))), self._below
-        )
+        found = self._counted(sought)
         return [found[id] for id in asked if id in found]
+
+    def _counted(self, sought: list[UUID]) -> dict[UUID, ProjectStatistics]:
+        below = self._below
+        if (cache := self._session.cache) is not None and not self._scoped:
+            return statistics_of(cache, self._session, sought, below)
+        return counted(self._session.all(statistics(below), [sought] * (1 + len(below))), below)
 
     def coverage(
         self,

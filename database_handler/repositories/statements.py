@@ -4,21 +4,30 @@ Each function is pure and cached: a table, and the shape of the call, give one t
 identifiers come from the model alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
+
+from pydantic_core import to_json
 
 from database_handler.core.quoting import literal
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Column, Table
 from database_handler.core.session import Statement
+from database_handler.core.statement_name import named
+from database_handler.core.transaction import PROJECT_SETTING
 
 __all__ = [
+    "as_json",
     "copy",
     "create",
+    "create_and_tell",
     "create_many",
     "delete",
     "delete_many",
     "get",
     "get_many",
+    "showing",
     "update",
     "update_many",
     "upsert",
@@ -55,19 +64,42 @@ def _names(found: tuple[Column, ...], prefix: str = "") -> str:
 # ---------------------------------------------------------------------------------------------------- insert
 
 
+def showing(projects: str) -> str:
+    """Have row-level security show more projects until the transaction ends; SQL of ids, with commas."""
+    already = f"nullif(current_setting('{PROJECT_SETTING}', true), '')"
+    return f"set_config('{PROJECT_SETTING}', concat_ws(',', {already}, {projects}), true)"
+
+
 @_cached
 def create(table: Table) -> Statement:
-    """One row; gives back what was stored, or nothing where its project's JSON Schema is another one."""
+    """One row; gives back what was stored, or nothing where its project's JSON Schema is another one.
+
+    A project is seen by nobody yet: its id is bound once more, last, for row-level security to show it.
+    """
     sent = draft_columns(table)
     values = ", ".join(f"%s::{column.type}" for column in sent)
     rows = f"VALUES ({values})"
+    if table.name == PROJECTS:  # what is volatile is run, and before the row is checked
+        rows = f"SELECT {values} FROM (SELECT {showing('%s')} OFFSET 0) AS shown"
     if table.keeps_metadata:
         rows = (
             f"SELECT {values} WHERE NOT EXISTS (SELECT FROM projects AS p "
             f"WHERE p.id = %s::uuid AND {schema_mark(table)} <> %s::bigint)"
         )
     text = f"INSERT INTO {table.name} ({_names(sent)}) {rows} RETURNING {columns(table)}"
-    return Statement(text, f"{table.name}.create", writes=True)
+    return Statement(text, f"{table.name}.create", writes=True, table=table.name)
+
+
+def _project(table: Table) -> str:
+    """The project of a row that is written, for the cache of what it holds."""
+    return f"{table.scope_column} AS project_id"
+
+
+@_cached
+def create_and_tell(table: Table) -> Statement:
+    """As `create`; gives back as well whether row-level security holds for this role."""
+    statement = create(table)
+    return replace(statement, text=f"{statement.text}, row_security_active('{table.name}')")
 
 
 @_cached
@@ -76,10 +108,16 @@ def create_many(table: Table) -> Statement:
     sent = draft_columns(table)
     text = (
         f"WITH written AS (INSERT INTO {table.name} ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{kept(table)} RETURNING 1) "
-        "SELECT now(), count(*) > 0 FROM written"
+        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{kept(table)} RETURNING {_project(table)}) "
+        "SELECT now(), count(*) > 0, string_agg(DISTINCT project_id::text, ',') AS project_ids FROM written"
     )
-    return Statement(text, f"{table.name}.create_many", writes=True)
+    return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
+
+
+def as_json(table: Table, rows: Iterable[Sequence[Any]]) -> str:
+    """Return the one parameter that `create_many` takes rows in."""
+    names = [column.name for column in draft_columns(table)]
+    return to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex").decode()
 
 
 @_cached
@@ -87,14 +125,18 @@ def copy(table: Table) -> Statement:
     """Rows by COPY in text format: what the draft sets, then the server's columns."""
     names = ", ".join((_names(draft_columns(table)), *SERVER_COLUMNS))
     text = f"COPY {table.name} ({names}) FROM STDIN"
-    return Statement(text, f"{table.name}.create_many", writes=True)
+    return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
 
 
 @_cached
 def moment(table: Table) -> Statement:
-    """The transaction's moment, and whether the projects' JSON Schemas are those that rows keep to."""
+    """The transaction's moment, whether the projects' JSON Schemas are those that rows keep to, and security.
+
+    The last tells whether row-level security holds for this role, for then the server takes no COPY.
+    """
     kept = f"NOT {_stale(table)}" if table.keeps_metadata else "true"
-    return Statement(f"SELECT now(), {kept}", f"{table.name}.create_many")
+    text = f"SELECT now(), {kept}, row_security_active('{table.name}')"
+    return Statement(text, f"{table.name}.create_many")
 
 
 def schema_mark(table: Table, project: str = "p") -> str:
@@ -210,7 +252,7 @@ def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
         f"RETURNING {columns(table, 't.')}) SELECT true, {columns(table)} FROM changed UNION ALL "
         f"SELECT false, {columns(table)} FROM current WHERE NOT EXISTS (SELECT FROM changed)"
     )
-    return Statement(text, f"{table.name}.update", writes=True)
+    return Statement(text, f"{table.name}.update", writes=True, table=table.name)
 
 
 def guarded(table: Table, names: Iterable[str]) -> tuple[str, ...]:
@@ -251,7 +293,7 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
         f"SELECT NULL::integer AS place, {columns(table)} FROM changed UNION ALL "
         f"SELECT wrong.place, {columns(table, 'c.')} FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
     )
-    return Statement(text, f"{table.name}.update_many", writes=True)
+    return Statement(text, f"{table.name}.update_many", writes=True, table=table.name)
 
 
 def _other_schema(table: Table, partial: Iterable[str]) -> tuple[str, str]:
@@ -292,16 +334,19 @@ def upsert(table: Table, patterns: tuple[frozenset[str], ...]) -> Statement:
     """
     sent = draft_columns(table)
     stale = _stale(table) if table.keeps_metadata else "false"
-    text = (
+    name = f"{table.name}.upsert"
+    writing = (
         f"WITH s AS MATERIALIZED (SELECT {stale} AS stale), "
         f"written AS (INSERT INTO {table.name} AS t ({_names(sent)}) "
         f"SELECT {_from_json(sent)} FROM {_recordset(sent)} WHERE NOT (SELECT stale FROM s) "
         f"ON CONFLICT ({', '.join(table.key)}) {_on_conflict(table)} RETURNING t.id) "
         f"SELECT set_config('{WRITTEN}', CASE WHEN (SELECT stale FROM s) THEN '{_STALE}' "
         "ELSE coalesce(string_agg(id::text, ','), '') END, true) FROM written;"
-        f"{_refusing_moves(table, patterns)}{_read_again(table, patterns)}"
+        f"{_refusing_moves(table, patterns)}"
     )
-    return Statement(text, f"{table.name}.upsert", writes=True)
+    # Each by itself, for the server counts them apart.
+    text = named(writing, name) + named(_read_again(table, patterns), name)
+    return Statement(text, name, writes=True, table=table.name)
 
 
 def met_by(table: Table) -> tuple[str, ...]:
@@ -397,7 +442,7 @@ def delete(table: Table, scoped: bool) -> Statement:
         f"WHERE {_same_row(table, 'current')} AND {_EXPECTED} RETURNING 1) "
         f"SELECT EXISTS (SELECT FROM gone), {columns(table)} FROM current"
     )
-    return Statement(text, f"{table.name}.delete", writes=True, deletes=True)
+    return Statement(text, f"{table.name}.delete", writes=True, deletes=True, table=table.name)
 
 
 @_cached
@@ -413,6 +458,8 @@ def delete_many(table: Table, scoped: bool) -> Statement:
         "twice AS MATERIALIZED (SELECT FROM doomed GROUP BY id HAVING count(*) > 1), "
         f"gone AS (DELETE FROM {table.name} AS t USING doomed WHERE {_same_row(table, 'doomed')} "
         "AND NOT EXISTS (SELECT FROM twice) RETURNING 1) "
-        "SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM twice)"
+        "SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM twice), "
+        "(SELECT string_agg(id::text, ',') FROM doomed) AS ids, "
+        f"(SELECT string_agg(DISTINCT {table.scope_column}::text, ',') FROM doomed) AS project_ids"
     )
-    return Statement(text, f"{table.name}.delete_many", writes=True, deletes=True)
+    return Statement(text, f"{table.name}.delete_many", writes=True, deletes=True, table=table.name)

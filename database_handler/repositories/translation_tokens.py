@@ -181,9 +181,9 @@ def _write_tokens(scoped: bool) -> Statement:
         f"{scope} ORDER BY t.id FOR UPDATE OF t) "
         "UPDATE translations AS t SET tokens = decode(v.tokens, 'hex'), token_count = v.token_count, "
         "version = t.version + 1, updated_at = now() FROM v JOIN mine USING (project_id, id) "
-        "WHERE t.project_id = v.project_id AND t.id = v.id"
+        "WHERE t.project_id = v.project_id AND t.id = v.id RETURNING t.id, t.project_id"
     )
-    return Statement(text, "translations.tokenize_many", writes=True)
+    return Statement(text, "translations.tokenize_many", writes=True, table="translations")
 
 
 @lru_cache

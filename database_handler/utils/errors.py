@@ -5,9 +5,10 @@ Everything else of the tree stands in `database_handler.core.exceptions`, which 
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue", "MissingExtra", "shown"]
+__all__ = ["ConfigurationError", "DatabaseHandlerError", "InvalidValue", "MissingExtra", "Problem", "shown"]
 
 _ENDLESS: Final = re.compile(r"\S{400,}")  # no name is so long; what a caller gave may be
 
@@ -67,8 +68,37 @@ def _loggable(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the settings.
+
+    Attributes
+    ----------
+    message : str
+        Names the setting, where its value came from, the kind of the value and what is allowed.
+    variable, source : str or None
+        The name of the setting and the place of its value, by themselves, where there is one.
+    """
+
+    message: str
+    variable: str | None = None
+    source: str | None = None
+
+
 class ConfigurationError(DatabaseHandlerError):
-    """A setting is wrong or missing."""
+    """A setting is wrong or missing.
+
+    `problems` holds each thing that is wrong by itself, where settings were read.
+    """
+
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> "ConfigurationError":
+        """Make one error of all that is wrong."""
+        error = cls("; ".join(problem.message for problem in problems))
+        error.problems = tuple(problems)
+        return error
 
 
 class MissingExtra(ConfigurationError, ImportError):

@@ -88,6 +88,7 @@ def _structlog_logger(name: str) -> "structlog.stdlib.BoundLogger":
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
+            _with_trace,
             structlog.stdlib.PositionalArgumentsFormatter(),
             _to_logging,
         ],
@@ -96,6 +97,20 @@ def _structlog_logger(name: str) -> "structlog.stdlib.BoundLogger":
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+def _with_trace(
+    _logger: object, _method: str, event_dict: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """Add the ids of the current span, in a program that traces: nothing is imported for it."""
+    tracing: Any = sys.modules.get("opentelemetry.trace")
+    if tracing is None:
+        return event_dict
+    current = tracing.get_current_span().get_span_context()
+    if current.is_valid:
+        event_dict.setdefault("trace_id", f"{current.trace_id:032x}")
+        event_dict.setdefault("span_id", f"{current.span_id:016x}")
+    return event_dict
 
 
 def _to_logging(

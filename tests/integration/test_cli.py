@@ -336,6 +336,9 @@ def test_what_is_found_in_versions_is_told_by_the_exit_code(
         (["migrations", "drift", "--adopt"], 1, "go together"),
         (["migrations", "drift", "-m", "x"], 1, "go together"),
         (["migrate", "--jobs", "0"], 1, "--jobs"),
+        (["health", "--live", "--ready", "--database-url", "postgresql:///x"], 1, "choose one"),
+        (["config", "show", "--embedded", "x"], 1, "not allowed here"),
+        (["migrate", "--each-schema", "x", "--or-newer"], 1, "not allowed with"),
         (["seed"], 1, "nothing to store"),
         (["seed", "--sample", "--from", "x", "--project", "y"], 1, "not allowed with"),
         (["seed", "--from", "x"], 1, "go together"),
@@ -386,6 +389,25 @@ def test_a_server_that_does_not_answer_is_a_value_for_health(run: Run) -> None:
     assert (told.code, told.value["ok"], told.err) == (1, False, "")
     assert "cannot be reached" in str(told.value["error"])
     assert "hunter2" not in told.out
+
+
+def test_a_probe_ends_with_0_or_1_and_a_server_that_is_down_is_no_reason_to_restart(
+    run: Run, url: str
+) -> None:
+    away = "postgresql://u:hunter2@127.0.0.1:1/x"
+    for where, live, ready in ((url, 0, 0), (away, 0, 1)):
+        for option, code in (("--live", live), ("--ready", ready)):
+            told = run("health", option, "--json", "--database-url", where)
+            passed = told.value["passed"]
+            assert (told.code, passed, told.value["asked"]) == (code, code == 0, option[2:])
+    shown = run("health", "--ready", "--database-url", away)
+    assert shown.out.startswith("not ready\nunreachable: DatabaseUnavailable: ")
+    assert run("health", "--live", "--database-url", "mysql://h/x").code == 1, "wrong settings are one"
+    with Database(url) as db:
+        db.migrations.rollback()
+    behind = run("health", "--ready", "--database-url", url)
+    assert (behind.code, behind.out.splitlines()[0]) == (1, "not ready")
+    assert run("health", "--live", "--database-url", url).code == 0
 
 
 def test_a_user_who_is_refused_is_told_so_and_no_password_is_shown(run: Run, database: Database) -> None:
@@ -487,70 +509,26 @@ def examples(text: str) -> list[str]:
     return re.findall(r"^ *(database-handler .+)$", text.partition("Example")[2], re.MULTILINE)
 
 
+def is_walked(page: Path) -> bool:
+    """Whether a page has a test of its own, which runs its commands from the first to the last."""
+    return (ROOT / "tests" / "promises" / f"test_{page.stem}_page.py").is_file()
+
+
 def documented() -> list[str]:
     """The commands that the pages show, in the order in which they stand there.
 
-    Those of an application run where there is one (test_applications), and those of the page on migrations in
-    their own order (test_migrations_page).
+    Those of an application run where there is one (test_applications), and those of the pages that are walked
+    through as a whole in their own order.
     """
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    pages.remove(ROOT / "docs" / "migrations.md")
     blocks = [
         block
         for page in pages
+        if not is_walked(page)
         for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     ]
     lines = (line for block in blocks for line in re.findall(r"^(?:\$ )?(database-handler .+)$", block, re.M))
     return [line for line in lines if "--app" not in line]
-
-
-def test_every_command_has_an_example_of_itself() -> None:
-    helps = commands()
-    assert set(helps) == {
-        ("init",),
-        ("migrate",),
-        ("migrations", "status"),
-        ("migrations", "rollback"),
-        ("migrations", "generate"),
-        ("migrations", "lock"),
-        ("migrations", "squash"),
-        ("migrations", "baseline"),
-        ("migrations", "check"),
-        ("migrations", "verify"),
-        ("migrations", "drift"),
-        ("migrations", "compare"),
-        ("migrations", "preflight"),
-        ("migrations", "lint"),
-        ("seed",),
-        ("search",),
-        ("health",),
-        ("stats",),
-        ("coverage",),
-        ("export",),
-        ("import",),
-        ("clone",),
-        ("delete",),
-        ("metadata",),
-        ("check-metadata",),
-        ("files", "sweep"),
-        ("files", "check"),
-        ("schema", "json"),
-        ("schema", "diagram"),
-        ("videos", "add"),
-        ("videos", "check"),
-        ("videos", "sheet"),
-        ("subtitles",),
-        ("tokenize",),
-        ("links", "add"),
-        ("links", "list"),
-        ("claims",),
-    }
-    for words, text in helps.items():
-        shown = examples(text)
-        assert shown, words
-        assert all(tuple(shlex.split(line)[1 : len(words) + 1]) == words for line in shown), words
-        assert all(len(line) <= 80 for line in text.splitlines()), words
-        assert "--database-url" in text
 
 
 def translate(url: str) -> None:
@@ -574,6 +552,17 @@ def one_of(url: str, line: str) -> str:
         return str(db.translations.list(limit=1)[0].id)
 
 
+# Commands that need more than an empty database, by their first word, and what runs them: a test, or the test
+# of a page.
+ELSEWHERE = {
+    "advise": "tests/integration/test_advice.py",
+    "backup": "docs/backup.md",
+    "cache": "docs/cache.md",
+    "metrics": "docs/monitoring.md",
+    "restore": "docs/backup.md",
+    "roles": "tests/integration/test_roles.py",
+    "top": "docs/monitoring.md",
+}
 # What an example speaks of is not there: a translation; a column that may be dropped.
 NOT_DONE = {"--language ja": 2, "--drop": 4}
 
@@ -599,7 +588,19 @@ def test_every_documented_command_runs(
     (tmp_path / "docs").mkdir()
     (tmp_path / "films").mkdir()
     shutil.copy(sample.FOLDER / "film.mp4", tmp_path / "films" / "cut.mp4")
-    order = ["init", "migrate", "seed", "search", "health", "stats", "coverage", "export", "clone"]
+    order = [
+        "init",
+        "config show",
+        "config check",
+        "migrate",
+        "seed",
+        "search",
+        "health",
+        "stats",
+        "coverage",
+        "export",
+        "clone",
+    ]
     order += [
         "videos add",
         "videos check",
@@ -623,7 +624,10 @@ def test_every_documented_command_runs(
         f"migrations {name}" for name in ("compare", "preflight", "lint", "baseline", "squash", "rollback")
     ]
     helps = commands()
-    assert set(order) == {" ".join(words) for words in helps}
+    alone = {" ".join(words) for words in helps if words[0] not in ELSEWHERE}
+    assert set(order) == alone, (
+        "an example that does not run here belongs to ELSEWHERE, with the test that runs it"
+    )
     launched = False
     lines = [line for words in order for line in examples(helps[tuple(words.split())])]
     for line in [*lines, "database-handler init", *documented()]:
@@ -637,9 +641,23 @@ def test_every_documented_command_runs(
         known = line.replace(" ID", f" {one_of(missing, line)}") if " ID" in line else line
         known = known.replace("postgresql://staging/films", shlex.quote(missing))
         words = [word.replace("~", str(tmp_path)) for word in shlex.split(known, comments=True)]
+        if "--yes" in words:  # nobody is there to be asked: it is refused, and not waited for
+            refused = run(*(word for word in words[1:] if word != "--yes"))
+            assert refused.code in {0, 4}, (line, refused.err)
+            assert refused.code == 0 or "say --yes" in refused.err, line
         told = run(*words[1:])
         expected = next((code for part, code in NOT_DONE.items() if part in line), 0)
         assert told.code == expected, (line, told.err)
+
+
+def test_examples_that_run_elsewhere_do() -> None:
+    for words in commands():
+        if words[0] in ELSEWHERE:
+            file = ROOT / ELSEWHERE[words[0]]
+            called = ", ".join(f'"{word}"' for word in words)
+            shown = f"database-handler {' '.join(words)}"
+            assert is_walked(file) if file.suffix == ".md" else True, f"{file.name} has no test of its own"
+            assert (shown if file.suffix == ".md" else called) in file.read_text("utf-8"), words
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["migrations"], ["migrations", "--help"]])
@@ -723,9 +741,33 @@ def on_terminal(*arguments: str, answer: str = "", **environment: str) -> tuple[
 
 def test_a_terminal_gets_colours_and_lines_that_fit(url: str) -> None:
     code, screen = on_terminal("migrations", "status", "--database-url", url)
-    assert (code, "\x1b[32mapplied" in screen, "───" in screen) == (0, True, True)
+    assert (code, "\x1b[32mapplied" in screen, "───" in screen, "━" in screen) == (0, True, True, False)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", screen)
     assert max(len(line) for line in plain.splitlines()) <= 80
+
+
+def test_a_terminal_shows_a_bar_for_what_takes_more_than_a_second(database: Database, url: str) -> None:
+    with database.unit_of_work() as uow:
+        uow.session.run("LOCK TABLE database_handler_migrations IN ACCESS EXCLUSIVE MODE")
+        pid, terminal = pty.fork()
+        if pid == 0:  # pragma: no cover
+            os.environ.update({"TERM": "xterm-256color", "COLUMNS": "80"})
+            os.execv(PROGRAM, [str(PROGRAM), "migrate", "--database-url", url])  # noqa: S606  # as above
+        screen, until = b"", time.monotonic() + LIMIT
+        while "━".encode() not in screen and time.monotonic() < until:
+            screen += os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
+        uow.rollback()
+    rest, until = b"", time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        try:
+            rest += os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (b"migrate" in screen, "━".encode() in screen) == (True, True)
+    assert b"\x1b[?25h" in rest, "the cursor is shown again"
+    assert b"nothing to do" in rest
 
 
 def test_no_color_is_obeyed_on_a_terminal(url: str) -> None:

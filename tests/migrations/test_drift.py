@@ -82,6 +82,14 @@ def test_each_changed_object_is_told_with_what_puts_it_right(
     assert not notes.drift().drifted
 
 
+def test_an_extension_is_drift_where_it_lies_in_the_schema(notes: MigrationManager, session: Session) -> None:
+    session.script('CREATE SCHEMA "It\'s ours"; CREATE EXTENSION pg_trgm SCHEMA "It\'s ours"')
+    assert not notes.drift().drifted
+    session.script("ALTER EXTENSION pg_trgm SET SCHEMA public")
+    assert told(notes.drift().differences) == {"extension pg_trgm": "extra"}
+    session.script('DROP EXTENSION pg_trgm; DROP SCHEMA "It\'s ours"')
+
+
 def test_what_no_snapshot_models_is_told_when_it_comes(notes: MigrationManager, session: Session) -> None:
     session.run('CREATE COLLATION odd FROM "C"')
     report = notes.drift()

@@ -85,6 +85,27 @@ def test_a_standby_only_checks(primary: EmbeddedServer, standby: EmbeddedServer)
         assert not replica.migrations.drift().drifted
 
 
+def test_health_of_a_standby_tells_how_far_it_is_behind_and_forgives_silence(
+    primary: EmbeddedServer, standby: EmbeddedServer
+) -> None:
+    run_alone(primary.config, "CREATE DATABASE behind STRATEGY file_copy")
+    here, there = primary.config.with_(name="behind"), standby.config.with_(name="behind")
+    with Database(here) as database, Database(there) as replica:
+        database.migrate()
+        follow(primary, standby)
+        eventually(lambda: replica.health(max_replica_lag=0).ready)  # all is replayed: nothing is behind
+        session_of(standby).all(Statement("SELECT pg_wal_replay_pause()", "test.pause"))
+        try:
+            database.projects.create(name="Late")
+            eventually(lambda: not replica.health(max_replica_lag=0).ready)
+            health = replica.health(max_replica_lag=0)
+            assert [reason.kind for reason in health.reasons] == ["replica_lag"]
+            assert (health.live, health.replica, (health.replica_lag or 0) > 0) == (True, True, True)
+            assert replica.health(max_replica_lag=None).ready
+        finally:
+            session_of(standby).all(Statement("SELECT pg_wal_replay_resume()", "test.resume"))
+
+
 def test_rows_are_counted_on_a_standby(
     primary: EmbeddedServer, standby: EmbeddedServer, folder: Folder
 ) -> None:

@@ -298,7 +298,7 @@ def test_at_the_head_it_is_one_round_trip_without_a_lock(
     with CountingProxy(config) as proxy, proxy.counting() as trips:
         assert not MigrationManager(proxy.config, folder.path).migrate().changed
     assert (trips.connections, trips.count) == (1, 1)
-    assert trips.texts[0].startswith("SELECT number, name, token_hash")
+    assert trips.texts[0].startswith("SELECT /* migrations.history */ number, name, token_hash")
 
 
 def test_a_version_costs_a_round_trip_a_statement_and_two(

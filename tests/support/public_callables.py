@@ -20,6 +20,7 @@ MODULES = (
     "database_handler.content",
     "database_handler.embedded",
     "database_handler.migrations",
+    "database_handler.operations.monitoring",
     "database_handler.operations.schema_documents",
     "database_handler.testing",
     "database_handler.utils.validators",
@@ -28,6 +29,7 @@ MODULES = (
 NOT_CALLED = {
     "Choice",
     "EmbeddedServer",  # `EmbeddedServer.start` makes them
+    "MetricsServer",  # `serve` makes them
     "Repositories",
     "Repository",
     "Session",

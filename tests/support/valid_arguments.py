@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from prometheus_client import CollectorRegistry
+
 from database_handler import (
     Database,
     DatabaseConfig,
@@ -31,8 +33,10 @@ from database_handler.content import (
     tokenize,
 )
 from database_handler.content.store import FileStore
+from database_handler.core.events import Target
 from database_handler.migrations import SchemaSnapshot, introspect
 from database_handler.migrations.files.migration import parse
+from database_handler.operations.monitoring import PrometheusMetrics, SlowPlans, Tracing
 from database_handler.testing import factory_of
 from tests.support.public_callables import Public
 
@@ -115,6 +119,9 @@ OWNERS: dict[str, Callable[[Scene], Any]] = {
     "LineRule": lambda scene: LineRule(40),
     "Link": lambda scene: scene.records["links"],
     "MigrationManager": manager,
+    "PrometheusMetrics": lambda scene: PrometheusMetrics(CollectorRegistry()),
+    "SlowPlans": lambda scene: SlowPlans(1),
+    "Tracing": lambda scene: Tracing(),
     "NewSummary": lambda scene: draft_of(scene, "summaries"),
     "Picture": lambda scene: Picture(b"x", "webp", 1, 1),
     "Repositories": lambda scene: scene.uow or scene.database,
@@ -149,6 +156,8 @@ def base(scene: Scene, public: Public) -> dict[str, Any]:
 
 
 ALSO: dict[str, dict[str, Any]] = {
+    "PrometheusMetrics": {"registry": CollectorRegistry()},
+    "monitoring.serve": {"port": 0},
     "Database.embedded": {"durable": False},
     "EmbeddedServer.start": {"durable": False},
 }
@@ -203,7 +212,9 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "Change.id": lambda scene: scene.project.id,
     "Create.draft": lambda scene: NewProject,
     "Create.record": lambda scene: Project,
+    "Database.backups.place": lambda scene: scene.folder / "backups",
     "Database.config": lambda scene: scene.database.config,
+    "Database.observe.observer": lambda scene: PrometheusMetrics(CollectorRegistry()),
     "Database.embedded.path": lambda scene: scene.folder / "server",
     "Database.run.work": lambda scene: lambda uow: uow,
     "DatabaseConfig.name": lambda scene: "films",
@@ -234,6 +245,7 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "Session.script.text": lambda scene: "SELECT 1; SELECT 2",
     "Settings.database": lambda scene: DatabaseConfig(name="films"),
     "Settings.load.env": lambda scene: {"DATABASE_URL": f"postgresql://u:{SECRET}@localhost/films"},
+    "SlowPlans.after": lambda scene: 1.0,
     "Table.bind.model": lambda scene: type(scene.project),
     "Table.column.name": lambda scene: "name",
     "Table.name": lambda scene: "things",
@@ -307,6 +319,9 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "status": lambda scene: "archived",
     "store": lambda scene: FileStore(scene.folder / "store"),
     "tables": lambda scene: [Project.table],
+    "target": lambda scene: Target(
+        "films", scene.database.config, frozenset(), scene.database.pool, lambda session: {}
+    ),
     "tag": lambda scene: "en",
     "text": lambda scene: "A text of some words.",
     "title": lambda scene: "A title",
@@ -328,6 +343,7 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
     "DatabaseConfig.from_url": ("pool_size",),
     "DatabaseConfig.with_": ("pool_size",),
     "Settings.load": ("database_url", "pool_size"),
+    "config.check_settings": ("database_url", "pool_size"),
 }
 FILTERS = (
     *("id", "id__in", "id__is_null", "created_at__gte", "metadata", "metadata__contains"),

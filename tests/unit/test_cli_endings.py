@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from database_handler.cli import migration_tables, version_tables
-from database_handler.cli.commands import Found, Hit, Imported, Initialised, Sampled, to_roll_back
+from database_handler.cli.commands import Found, Hit, Imported, Initialised, Probed, Sampled, to_roll_back
 from database_handler.cli.endings import DecisionNeeded, Ending, ending, tell
 from database_handler.cli.options import Chosen
 from database_handler.cli.report_tables import show
@@ -28,15 +28,21 @@ from database_handler.migrations.errors import MigrationFailed, MigrationGap
 from database_handler.migrations.files.planning import State
 from database_handler.migrations.generation.checking import Checked, Verified, VerifiedVersion
 from database_handler.migrations.reports import MigrationItem, PlannedMigration
-from database_handler.operations.health import Health
+from database_handler.operations.health import Health, Reason, Unready
 
 assert migration_tables.__all__ + version_tables.__all__  # loaded for the layouts that they bring
 
 POOL = PoolStats(size=1, max_size=15, in_use=0, idle=1, connecting=0, waiting=0, opened=1, closed=0)
-WELL = Health(ok=True, server_version="18.6", head="0002_b", expected_head="0002_b", pool=POOL)
-BEHIND = Health(ok=False, server_version="18.6", head="0001_a", expected_head="0002_b", pool=POOL)
-DEAD = Health(ok=False, error="DatabaseUnavailable: no answer", pool=POOL)
+WELL = Health(server_version="18.6", head="0002_b", expected_head="0002_b", pool=POOL)
+BEHIND = WELL.model_copy(
+    update={"head": "0001_a", "reasons": (Reason(kind=Unready.BEHIND, message="the schema is at 0001_a"),)}
+)
+NEWER = WELL.model_copy(update={"head": "0003_c", "newer": True})
+UNREACHABLE = Reason(kind=Unready.UNREACHABLE, message="DatabaseUnavailable: no answer")
+DEAD = Health(reasons=(UNREACHABLE,), reachable=False, pool=POOL)
+LATE = Reason(kind=Unready.REPLICA_LAG, message="the standby is 40.0 s behind")
 STANDBY = WELL.model_copy(update={"replica": True, "replica_lag": 1.25})
+FAR = STANDBY.model_copy(update={"reasons": (LATE,)})
 
 
 def item(number: int, name: str, state: State, *, reversible: bool = True) -> MigrationItem:
@@ -58,6 +64,10 @@ def initialised(health: Health) -> Initialised:
         (WELL, Ending.DONE),
         (BEHIND, Ending.PENDING),
         (DEAD, Ending.ERROR),
+        (NEWER, Ending.DONE),
+        (FAR, Ending.ERROR),
+        (Probed(asked="ready", passed=False, health=BEHIND), Ending.ERROR),
+        (Probed(asked="live", passed=True, health=DEAD), Ending.DONE),
         (initialised(WELL), Ending.DONE),
         (initialised(DEAD), Ending.ERROR),
         (status("applied"), Ending.DONE),
@@ -183,6 +193,12 @@ HIT = Hit(
         (WELL, ["healthy", "PostgreSQL 18.6", "at 0002_b", "0 of 15"]),
         (BEHIND, ["not well", "at 0001_a; expected is 0002_b"]),
         (DEAD, ["not well", "DatabaseUnavailable: no answer"]),
+        (NEWER, ["healthy", "at 0003_c; expected is 0002_b, which is applied"]),
+        (
+            Probed(asked="ready", passed=False, health=FAR),
+            ["not ready", "replica_lag: the standby is 40.0 s"],
+        ),
+        (Probed(asked="live", passed=True, health=DEAD), ["live", "unreachable: DatabaseUnavailable"]),
         (STANDBY, ["a standby 1.2 s behind"]),
         (initialised(WELL), ["films: created", "nothing to do; at nothing", "18.6, healthy"]),
         (MigrationReport(rolled_back=("0001_a",), seconds=0.5), ["rolled back 0001_a; at nothing (0.50 s)"]),

@@ -48,14 +48,17 @@ def test_every_promised_variable_is_read() -> None:
         "DB_REPLICA_URLS": "postgresql://r/d,postgresql://a,b/d", "DB_PGBOUNCER": "true",
         "DB_MIGRATION_URL": "postgresql://m/d", "DB_POOL_MAX_WAITING": "9", "DB_DEADLINE": "10",
         "DB_CONNECT_TIMEOUT": "1", "DB_MAX_PARAMETER_BYTES": "1MiB", "DB_SLOW_STATEMENT": "0",
-        "DB_REPEATED_STATEMENT": "20", "DB_POOL_HOLD_WARNING": "none",
+        "DB_REPEATED_STATEMENT": "20", "DB_EXPLAIN_SLOW": "2s", "DB_POOL_HOLD_WARNING": "none",
         "FILE_STORE_URL": "s3://films/originals", "MEDIA_ROOT": "/srv/media",
+        "DB_CACHE_URL": "valkeys://c/1", "DB_CACHE_TTL": "2min", "DB_CACHE_TIMEOUT": "20ms",
+        "DB_CACHE_PAUSE": "1", "DB_CACHE_WAIT": "2", "DB_CACHE_MAX_VALUE_BYTES": "1KiB",
+        "DB_CACHE_STRICT": "yes", "DB_CACHE_NAMESPACE": "copy",
         "LOG_LEVEL": "warning", "LOG_FORMAT": "json", "DEBUG": "off", "ENVIRONMENT": "production",
         "DATABASE_CLASS": "films.data:FilmsDatabase",
     }  # fmt: skip
     settings = Settings.load(env=values)
     config = settings.database
-    assert {"DATABASE_URL", *values} == set(VARIABLES)
+    assert {"DATABASE_URL", "DB_SERVICE", "DB_PASSWORD_FILE", *values} == set(VARIABLES)
     assert settings.sources == dict.fromkeys(values, "the environment")
     assert (config.host, config.port, config.name, config.user, config.sslmode) == (
         "h",
@@ -73,6 +76,11 @@ def test_every_promised_variable_is_read() -> None:
         "s3://films/originals",
         Path("/srv/media"),
     )
+    cache = settings.cache
+    assert cache.url is not None
+    assert cache.url.get_secret_value() == "rediss://c/1"
+    assert (cache.ttl, cache.timeout, cache.pause, cache.wait) == (120, 0.02, 1, 2)
+    assert (cache.max_value_bytes, cache.strict, cache.namespace) == (1024, True, "copy")
     assert (settings.log_level, settings.log_format, settings.debug) == ("WARNING", "json", False)
     assert (settings.environment, settings.database_class) == ("production", "films.data:FilmsDatabase")
 
@@ -92,10 +100,14 @@ def test_each_source_gives_way_to_the_one_above_it() -> None:
     assert (found.database.name, found.database.port) == ("default", 1)
     found = Settings.load(env={}, environment="staging")
     assert (found.database.name, found.database.port) == ("section", 1)
-    assert found.sources["DB_NAME"] == "database_handler.yaml, section staging"
+    assert found.sources["DB_NAME"] == "database_handler.yaml:2, section staging"
     dotenv("ENVIRONMENT=staging\nDB_NAME='dotenv'\n")
     found = Settings.load(env={})
-    assert (found.environment, found.database.name, found.sources["DB_NAME"]) == ("staging", "dotenv", ".env")
+    assert (found.environment, found.database.name, found.sources["DB_NAME"]) == (
+        "staging",
+        "dotenv",
+        ".env:2",
+    )
     found = Settings.load(env={"DB_NAME": "environment"})
     assert (found.database.name, found.sources["DB_NAME"]) == ("environment", "the environment")
     found = Settings.load(env={"DB_NAME": "environment"}, name="argument", host=None)
@@ -156,7 +168,7 @@ def test_a_wrong_value_names_its_variable_and_its_source(variable: str, value: s
     assert message.startswith(f"{variable} (from the environment)")
     assert allowed in message
     dotenv(f"{variable}={value}")
-    assert f"{variable} (from .env)" in refused(
+    assert f"{variable} (from .env:1)" in refused(
         {name: text for name, text in base.items() if name != variable}
     )
 
@@ -185,7 +197,7 @@ def test_debug_lowers_the_default_of_the_log_level() -> None:
 def test_a_mistyped_variable_is_refused_everywhere(name: str) -> None:
     assert "did you mean" in refused({"DB_NAME": "n", name: "hunter2"})
     dotenv(f"DB_NAME=n\n{name}=hunter2\n")
-    assert f"{name} (from .env); did you mean" in refused()
+    assert f"{name} (from .env:2); did you mean" in refused()
 
 
 @pytest.mark.parametrize(
@@ -197,12 +209,12 @@ def test_a_foreign_variable_of_the_environment_is_left_alone(name: str) -> None:
 
 def test_in_our_own_files_every_unknown_name_is_refused() -> None:
     dotenv("DB_NAME=n\nDB_ENGINE=x\n")
-    assert "DB_ENGINE (from .env)" in refused()
+    assert "DB_ENGINE (from .env:2)" in refused()
     dotenv("DB_NAME=n\ndb_host=x\n")
-    assert "db_host (from .env)" in refused()
+    assert "db_host (from .env:2); did you mean DB_HOST?" in refused()
     dotenv("DB_NAME=n\nSECRET_KEY=x\n")
     yaml_file("default: {SECRET_KEY: x}")
-    assert "SECRET_KEY (from database_handler.yaml, section default)" in refused()
+    assert "SECRET_KEY (from database_handler.yaml:1, section default)" in refused()
     assert "did you mean pool_size?" in refused(poolsize=3)
 
 
@@ -249,11 +261,11 @@ def test_a_malformed_env_file_names_the_line(text: bytes, where: str) -> None:
         ("default: " + "[" * 1_000, "database_handler.yaml is not valid YAML"),
         (
             "default: {DB_NAME: n, DB_PASSWORD: 123}",
-            "DB_PASSWORD (from database_handler.yaml, section default)",
+            "DB_PASSWORD (from database_handler.yaml:1, section default)",
         ),
         (
             "default: {DB_NAME: 2024-01-01}",
-            "DB_NAME (from database_handler.yaml, section default): got a date",
+            "DB_NAME (from database_handler.yaml:1, section default): got a date",
         ),
         ("default: {ENVIRONMENT: production}", "there is no setting ENVIRONMENT"),
         ("---\na: {}\n---\nb: {}\n", "database_handler.yaml:3 is not valid YAML"),

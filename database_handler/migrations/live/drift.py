@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.migrations.live.standing import Source, expected_of, look_live
+from database_handler.migrations.live.standing import Live, Source, expected_of, look_live
 from database_handler.migrations.runner.running import FolderRun
+from database_handler.migrations.safety.statement_facts import bare
 from database_handler.migrations.schema.differences import Differences, differences
+from database_handler.migrations.schema.snapshot import Extension, SchemaObject, SchemaSnapshot
 from database_handler.migrations.verdicts import Judged
 
 __all__ = ["DriftReport", "drift"]
@@ -51,6 +53,20 @@ def drift(config: DatabaseConfig, runs: Sequence[FolderRun]) -> DriftReport:
     """
     live = look_live(config, runs)
     expected = expected_of(config, live)
+    found = _without_an_administrators(live, expected.snapshot)
     return DriftReport(
-        heads=live.heads, source=expected.source, differences=differences(expected.snapshot, live.snapshot)
+        heads=live.heads, source=expected.source, differences=differences(expected.snapshot, found)
     )
+
+
+def _without_an_administrators(live: Live, expected: SchemaSnapshot) -> SchemaSnapshot:
+    """Leave out extensions of other schemas that no version made, such as pg_stat_statements."""
+
+    def is_elsewhere(thing: SchemaObject) -> bool:
+        return (
+            isinstance(thing, Extension)
+            and thing.id not in expected.objects
+            and bare(thing.schema) != live.schema
+        )
+
+    return live.snapshot.without(is_elsewhere)

@@ -21,6 +21,7 @@ from database_handler.migrations.files.migration_values import Migration
 from database_handler.migrations.files.planning import Applied
 from database_handler.migrations.runner.history import History
 from database_handler.migrations.runner.locking import Kept
+from database_handler.migrations.schema.rights import without_roles
 from database_handler.migrations.schema.snapshot import Index, Kind, ObjectId, SchemaObject, SchemaSnapshot
 from database_handler.utils.logger import get_logger
 
@@ -64,10 +65,25 @@ class Recorded:
 
 
 def look(session: Session, schema: str | None = None) -> SchemaSnapshot:
-    """Return the schema as it is, without the tables that migrations keep for themselves."""
+    """Return the schema as it is, without what no version makes.
+
+    That is the tables that migrations keep for themselves, and the rights and policies that `roles apply`
+    gives; ``roles check`` is what holds those.
+    """
     from database_handler.migrations.schema.introspection import introspect
 
-    return without_own(introspect(session, schema))
+    found = without_own(introspect(session, schema))
+    roles = frozenset(name for (name,) in session.all(_ROLES))
+    return without_roles(found, roles) if roles else found
+
+
+# The roles of `roles apply` are known by the comment that it gives them.
+_ROLES = Statement(
+    "SELECT quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r WHERE "
+    "pg_catalog.shobj_description(r.oid, 'pg_authid') "
+    "SIMILAR TO '%\\(database\\_handler: [a-z\\_]+ of %\\)'",
+    "migrations.roles",
+)
 
 
 _OF_A_HISTORY = frozenset({"number", "name", "token_hash", "applied_at", "applied_by", "library_version"})

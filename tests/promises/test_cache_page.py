@@ -1,0 +1,100 @@
+"""docs/cache.md is true: its examples and commands run against a Valkey; its table names each setting."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from database_handler import CacheConfig, Database
+from database_handler.cli import main
+from database_handler.config.settings import CACHE_VARIABLES, VARIABLES
+from tests.support.valkey import Valkey
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cache.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Valkey]:
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def setting(
+    database: Database, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> pytest.MonkeyPatch:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
+    monkeypatch.setenv("DB_CACHE_URL", valkey.url)
+    monkeypatch.setenv("DB_CACHE_TIMEOUT", "5s")  # a busy machine is no slow cache
+    return monkeypatch
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+def test_the_page_runs(setting: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for code in blocks("python"):
+        exec(code, names)  # noqa: S102  # our own page
+    commands = [line[2:] for code in blocks("console") for line in code.splitlines()]
+    ours = [shlex.split(line)[1:] for line in commands if line.startswith("database-handler")]
+    assert len(ours) == 4
+    for command in ours:
+        assert main(command) == 0, capsys.readouterr()
+    database = names["db"]
+    assert isinstance(database, Database)
+    database.close()
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(DB_CACHE_\w+)` \| `?([^`|]+?)`? \|", PAGE, re.M))
+    assert rows.keys() == set(CACHE_VARIABLES.values())
+    names = {variable: name.removeprefix("cache_") for name, variable in CACHE_VARIABLES.items()}
+    shown = {names[each]: text for each, text in rows.items() if text != "none"}
+    assert CacheConfig.model_validate(shown) == CacheConfig()
+
+
+def test_commands_tell_people_and_programs(
+    database: Database, setting: pytest.MonkeyPatch, valkey: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Database(database.config, cache=CacheConfig.model_validate({"url": valkey.url, "timeout": 5})) as db:
+        project = db.projects.create(name="Launch film")
+        db.projects.get_by_id(project.id)
+        db.projects.statistics(project.id)
+    assert main(["cache", "stats", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["contents"] == {"entries": {"projects": 1, "statistics": 1}, "marked": 0, "complete": True}
+    assert told["server"]["software"] == "Valkey"
+    assert main(["cache", "stats"]) == 0
+    assert re.search(r"projects +1\n", capsys.readouterr().out)
+    assert main(["cache", "clear", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 2}
+    assert main(["cache", "check"]) == 0
+    assert "answers in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "command", "told"),
+    [
+        ("", "check", "no cache is configured: set DB_CACHE_URL"),
+        ("http://:s3cret@example.org", "check", "DB_CACHE_URL (from the environment): got text"),
+        ("unix:///no/such.sock", "check", "the cache does not answer"),
+        ("unix:///no/such.sock", "clear", "CacheUnavailable: the cache does not answer"),
+        ("unix:///no/such.sock", "stats", "CacheUnavailable: the cache does not answer"),
+    ],
+)
+def test_commands_say_what_is_wrong(
+    setting: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, command: str, told: str
+) -> None:
+    setting.setenv("DB_CACHE_URL", url)
+    assert main(["cache", command]) == 1
+    out, err = capsys.readouterr()
+    assert told in out + err
+    assert "s3cret" not in out + err
