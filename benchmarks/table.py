@@ -1,116 +1,130 @@
-"""Runs the workloads in interleaved rounds and prints the table of ratios.
+"""Runs the rows of the table, prints them beside their targets, and draws them.
 
-Absolute times say little on a shared machine; the ratio of medians in one run does. Every side's results
-are compared with psycopg2's in every round: a side that is fast by leaving something out stops the run.
+benchmarks/run [--quick] [--only WORDS] [--json FILE] [--rows N] [--docs]. Absolute times say little on a
+shared machine; the ratio of two sides in one round does. Results are compared in every round: a side that is
+fast by leaving something out stops the run. It ends with 1 where a target is missed.
 """
 
 import argparse
-import json
-import platform
-import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks import guards, migrations, search, tokens
-from benchmarks.peers import django_orm, ours, peewee_orm, raw, sqlalchemy_orm
-from benchmarks.side import Side
-from benchmarks.workloads import WORKLOADS, Data, Workload, made_rows, seeded, timed
+from rich.console import Console
+
+from benchmarks import (
+    beside,
+    caching,
+    guards,
+    migrations,
+    plots,
+    pools,
+    report,
+    scale,
+    search,
+    starting,
+    tokens,
+    watching,
+)
+from benchmarks.figures import OURS, Row, machine, verdict, write
+from benchmarks.part import Context, Part
 from database_handler import Database
 
-SIDES: tuple[type[Side], ...] = (raw.Side, ours.Side, sqlalchemy_orm.Side, django_orm.Side, peewee_orm.Side)
-PACKAGES = ("psycopg2-binary", "pydantic", "sqlalchemy", "alembic", "django", "peewee")
+__all__ = ["PARTS", "main"]
+
+Seconds = dict[str, dict[str, list[float]]]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+PARTS: tuple[Part, ...] = (*beside.PARTS, *scale.PARTS, *pools.PARTS, *starting.PARTS, *search.PARTS)
+
+
+@dataclass(frozen=True)
+class Other:
+    """A part with a form of its own, asked for by its name: it takes minutes."""
+
+    name: str
+    measure: Callable[[Database, int], Seconds]
+    show: Callable[[Seconds], None]
+    durable: bool = True
+
+
+OTHERS = (
+    Other(tokens.NAME, tokens.measured, tokens.show),
+    Other(migrations.NAME, migrations.measured, migrations.show, durable=False),
+    Other(guards.NAME, guards.measured, guards.show),
+    Other(caching.NAME, caching.measured, caching.show),
+    Other(watching.NAME, watching.measured, watching.show),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, and write the figures down where that was asked for."""
+    given = _parser().parse_args(arguments)
+    parts = [part for part in PARTS if part.chosen(given.only)]
+    others = [other for other in OTHERS if given.only and given.only in other.name]
+    if not (parts or others):
+        _parser().error(f"no row is named so; there are: {'; '.join(_names())}")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    rounds = 3 if given.quick else 9
+    rows: list[Row] = []
+    more: Seconds = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        durable = all(other.durable for other in others)
+        with Database.embedded(Path(folder) / "server", durable=durable) as database:
+            database.migrate()
+            server = str(database.session.one("SHOW server_version")[0])
+            context = Context(database, rounds, given.rows, given.only)
+            for part in parts:
+                rows += [row for row in part.measure(context) if given.only in row.name]
+            for other in others:
+                more |= other.measure(database, rounds)
+    _tell(console, rows, others, more, server)
+    _keep(given, rows, more, server)
+    return _ending(rows, more)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 rounds instead of 9")
-    parser.add_argument("--only", default="", help="rows whose name holds these words")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    given = parser.parse_args(arguments)
-    chosen = [workload for workload in WORKLOADS if given.only in workload.name]
-    looked_up = bool(given.only) and given.only in search.NAME  # only when asked for: it takes minutes
-    stored = bool(given.only) and given.only in tokens.NAME
-    migrated = bool(given.only) and given.only in migrations.NAME
-    guarded = bool(given.only) and given.only in guards.NAME
-    if not (chosen or looked_up or stored or migrated or guarded):
-        names = (*(w.name for w in WORKLOADS), search.NAME, tokens.NAME, migrations.NAME, guards.NAME)
-        parser.error(f"no row is named so; there are: {'; '.join(names)}")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        database = Database.embedded(Path(folder) / "server", durable=not (looked_up or migrated))
-        with database:
-            database.migrate()
-            rounds = 3 if given.quick else 9
-            figures = measured(database, chosen, rounds) if chosen else {}
-            found = search.seeded_and_measured(database, rounds) if looked_up else {}
-            packed = tokens.measured(database, rounds) if stored else {}
-            applied = migrations.measured(database, rounds) if migrated else {}
-            guarding = guards.measured(database, rounds) if guarded else {}
-    show(figures)
-    search.show(found)
-    tokens.show(packed)
-    migrations.show(applied)
-    guards.show(guarding)
-    figures |= found | packed | applied | guarding
+    parser.add_argument("--only", default="", help="rows whose name holds these words; long ones need it")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, for benchmarks/compare")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the large tables (1,000,000)")
+    parser.add_argument("--docs", action="store_true", help="renew docs/performance.md and its plots")
+    return parser
+
+
+def _names() -> list[str]:
+    return [*(name for part in PARTS for name in part.names), *(other.name for other in OTHERS)]
+
+
+def _tell(console: Console, rows: Sequence[Row], others: Sequence[Other], more: Seconds, server: str) -> None:
+    console.print(machine(), highlight=False)
+    console.print(f"PostgreSQL {server}", highlight=False)
+    if rows:
+        report.show(rows, console)
+    for other in others:
+        other.show({name: sides for name, sides in more.items() if more})
+
+
+def _keep(given: argparse.Namespace, rows: Sequence[Row], more: Mapping[str, Any], server: str) -> None:
     if given.json:
-        given.json.write_text(json.dumps({"machine": machine(), "seconds": figures}, indent=2) + "\n")
-    slow = migrations.over_limits(figures)
+        write(given.json, rows, server, more)
+    if given.docs:
+        plots.drawn(rows, PAGE.with_suffix(""))
+        report.renewed(PAGE, rows, server, whole=not given.only)
+
+
+def _ending(rows: Sequence[Row], more: Seconds) -> int:
+    missed = [row.name for row in rows if OURS in row.sides and not verdict(row).met]
+    slow = [
+        *(f"missed: {name}" for name in missed),
+        *migrations.over_limits(more),
+        *watching.over_limit(more),
+    ]
     print(*slow, sep="\n", end="\n" if slow else "", file=sys.stderr)
     return 1 if slow else 0
-
-
-def measured(
-    database: Database, workloads: Sequence[Workload], rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of each round, by row and side."""
-    sides = [side(database.config) for side in SIDES]
-    rows = made_rows(10_000, seed=2)
-    figures: dict[str, dict[str, list[float]]] = {w.name: {s.name: [] for s in sides} for w in workloads}
-    for workload in workloads:
-        database.session.run("TRUNCATE projects CASCADE")
-        data = Data(database, list(seeded(database, 10_000)), rows)
-        for number in range(rounds + 1):  # the first warms up
-            one_round(workload, sides, data, figures[workload.name] if number else None)
-            print(f"\r{workload.name}: round {number} of {rounds}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-    for side in sides:
-        side.close()
-    return figures
-
-
-def one_round(
-    workload: Workload, sides: Sequence[Side], data: Data, figures: dict[str, list[float]] | None
-) -> None:
-    """Time every side once, in turn, and compare what they returned."""
-    expected = None
-    for side in sides:
-        seconds, found = timed(workload, side, data)
-        expected = found if expected is None else expected
-        if found != expected:
-            raise SystemExit(f"{workload.name}: {side.name} returned something else than {sides[0].name}")
-        if figures is not None:
-            figures[side.name].append(seconds)
-
-
-def show(figures: dict[str, dict[str, list[float]]]) -> None:
-    """Print the medians, and each as a ratio to psycopg2's."""
-    print(machine())
-    for name, sides in figures.items():
-        limit = statistics.median(sides[SIDES[0].name])
-        print(f"\n{name}")
-        for side, seconds in sides.items():
-            middle = statistics.median(seconds)
-            spread = f"{min(seconds) * 1000:.1f} to {max(seconds) * 1000:.1f}"
-            print(f"  {side:18} {middle * 1000:9.2f} ms  {middle / limit:6.2f} x  ({spread})")
-
-
-def machine() -> str:
-    """Say what it ran on."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"Python {platform.python_version()}, {platform.machine()}, {packages}"
 
 
 if __name__ == "__main__":

@@ -1,29 +1,38 @@
-"""Django's ORM: a persistent connection, `bulk_create` in batches."""
+"""Django's ORM: a persistent connection, its bulk calls in batches."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
 import django
 from django.conf import settings
-from django.db import close_old_connections, connection, models, transaction
+from django.db import close_old_connections, connection, connections, models, transaction
 from django.db.models.functions import Now
 
-from benchmarks.side import COLUMNS, Row
+from benchmarks.side import WRITTEN, Row
+from benchmarks.side import Side as AnySide
 from database_handler import DatabaseConfig
 
+__all__ = ["Side", "configure"]
 
-class Side:
+_BATCH = 1000
+
+
+class Side(AnySide):
     """The model is made here, for Django wants its settings first."""
 
     name: ClassVar[str] = "Django"
+    orm: ClassVar[bool] = True
 
     def __init__(self, config: DatabaseConfig) -> None:
         arguments = config.connect_arguments()
         if not settings.configured:
             configure(arguments)
-        connection.settings_dict["NAME"] = arguments["dbname"]
-        self.model = _model()
+        for given, setting in (("dbname", "NAME"), ("host", "HOST"), ("port", "PORT")):
+            connection.settings_dict[setting] = str(arguments[given])
+        connection.close()  # of a side before this one, elsewhere
+        self.model = _made_model()
 
     def get(self, id: UUID) -> Any:
         return self.model.objects.get(pk=id)
@@ -31,19 +40,58 @@ class Side:
     def list(self, limit: int) -> Sequence[Any]:
         return list(self.model.objects.order_by("id")[:limit])
 
+    def create(self, row: Row) -> Any:
+        return self.model.objects.create(**row)
+
+    def update(self, id: UUID, description: str) -> object:
+        changed = {"description": description, "version": models.F("version") + 1, "updated_at": Now()}
+        return self.model.objects.filter(pk=id).update(**changed)
+
+    def upsert(self, row: Row) -> object:
+        return self.upsert_many([row])
+
+    def delete(self, id: UUID) -> object:
+        return self.model.objects.filter(pk=id).delete()
+
+    def unit(self, ids: Sequence[UUID]) -> object:
+        with _atomic():
+            return [self.model.objects.get(pk=id) for id in ids]
+
     def create_many(self, rows: Sequence[Row]) -> Sequence[Any]:
-        objects = [self.model(**{name: row[name] for name in COLUMNS}) for row in rows]
-        atomic: Any = transaction.atomic()
-        with atomic:
-            stored: Sequence[Any] = self.model.objects.bulk_create(objects, batch_size=1000)
+        with _atomic():
+            stored: Sequence[Any] = self.model.objects.bulk_create(
+                [self.model(**row) for row in rows], batch_size=_BATCH
+            )
         return stored
 
-    def plain(self, found: Any) -> Row:
-        return {name: getattr(found, name) for name in COLUMNS}
+    def update_many(self, changed: Sequence[Row]) -> object:
+        with _atomic():
+            return self.model.objects.bulk_update(
+                [self.model(**row) for row in changed], ["description", "version"], batch_size=_BATCH
+            )
+
+    def upsert_many(self, rows: Sequence[Row]) -> object:
+        names = [name for name in (*WRITTEN, "version") if name != "slug"]
+        with _atomic():
+            return self.model.objects.bulk_create(
+                [self.model(**row) for row in rows],
+                batch_size=_BATCH,
+                update_conflicts=True,
+                unique_fields=["slug"],
+                update_fields=[*names, "updated_at"],
+            )
+
+    def delete_many(self, ids: Sequence[UUID]) -> object:
+        with _atomic():
+            return self.model.objects.filter(pk__in=ids).delete()
 
     def close(self) -> None:
         close_old_connections()
-        connection.close()
+        connections.close_all()
+
+
+def _atomic() -> Any:
+    return transaction.atomic()
 
 
 def configure(arguments: dict[str, Any]) -> None:
@@ -68,7 +116,8 @@ def configure(arguments: dict[str, Any]) -> None:
     django.setup()
 
 
-def _model() -> Any:
+@lru_cache
+def _made_model() -> Any:
     from django.contrib.postgres.fields import ArrayField
 
     class Project(models.Model):  # type: ignore[misc]  # Django brings no types
@@ -76,7 +125,7 @@ def _model() -> Any:
 
         id = models.UUIDField(primary_key=True)
         name = models.TextField()
-        slug = models.TextField()
+        slug = models.TextField(unique=True)
         description = models.TextField(null=True)
         status = models.TextField()
         owner = models.TextField(null=True)

@@ -46,6 +46,21 @@ def test_import_loads_nothing_of_an_extra() -> None:
     assert {name.split(".")[0] for name in json.loads(loaded)} & set(OF_EXTRAS) == set()
 
 
+def test_no_public_name_loads_anything_of_an_extra() -> None:
+    loaded = run(
+        """
+        import json, sys
+        import structlog  # likewise
+        before = set(sys.modules)
+        import database_handler
+        for name in database_handler.__all__:
+            getattr(database_handler, name)
+        print(json.dumps(sorted(set(sys.modules) - before)))
+        """
+    )
+    assert {name.split(".")[0] for name in json.loads(loaded)} & set(OF_EXTRAS) == set()
+
+
 def test_public_names_work_without_any_extra() -> None:
     names = run(
         f"""

@@ -1,15 +1,28 @@
-"""What each call costs in round trips, counted on the wire; the table is the promise."""
+"""What each call costs in round trips, counted on the wire; docs/performance.md has the table of all."""
 
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from database_handler import Change, Database, NewProject, Project, UnitOfWork
+from database_handler import Change, Database, DatabaseConfig, FilesConfig, NewProject, Project, UnitOfWork
+from database_handler.core.exceptions import DatabaseHandlerError
+from database_handler.repositories import Repository
+from database_handler.testing.plugin import _made
+from tests.support import valid_arguments
+from tests.support.public_callables import Public
+from tests.support.repository_calls import call as make
+from tests.support.repository_calls import methods, needed
 from tests.support.wire import CountingProxy, Trips
+
+HEADING = "| call | by itself |"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 
 
 @dataclass
@@ -227,3 +240,83 @@ def test_reading_by_a_caller_needs_no_reset(scene: Scene) -> None:
     db.session.all("SELECT count(*), max(created_at)::date FROM projects WHERE slug LIKE %s", ["known%"])
     trips = scene.counted(lambda db: db.projects.count(), db)
     assert not any("RESET" in text for text in trips.texts)
+
+
+def name_of(public: Public) -> str:
+    """Return a method's name in the table: with the entity's, where not all entities have it."""
+    method = public.name.rpartition(".")[2]
+    shared = getattr(Repository, method, None) is public.call
+    name = method if shared or public.over is None else public.name
+    return name.replace("create_one", "create")
+
+
+class Counter:
+    """Counts what each call costs by itself, first in a unit, and later in one."""
+
+    def __init__(self, config: DatabaseConfig, folder: Path, proxy: CountingProxy, direct: Database) -> None:
+        self._proxy = proxy
+        self._fresh: Callable[[], valid_arguments.Scene] = lambda: valid_arguments.scene_of(
+            direct, config, folder
+        )
+        self._scene = self._fresh()
+
+    def of(self, public: Public, database: Database) -> tuple[int, int, int]:
+        """Count the three; a scene that was written to is replaced."""
+        scene = replace(self._scene, database=database)
+        given = needed(scene, public)
+
+        def first(unit: UnitOfWork) -> None:
+            make(replace(scene, uow=unit), public, given)
+
+        def later(unit: UnitOfWork) -> None:
+            unit.projects.count()
+            make(replace(scene, uow=unit), public, given)
+
+        in_units = [self._undone(database, work) for work in (first, later)]
+        alone = self._count(lambda: make(scene, public, given))
+        if any(re.search("INSERT|UPDATE|DELETE|COPY", text) for text in alone.texts):
+            self._scene = self._fresh()
+        return alone.count, in_units[0] - 1, in_units[1] - 2
+
+    def _undone(self, database: Database, work: Callable[[UnitOfWork], object]) -> int:
+        def run() -> None:
+            with database.unit_of_work() as unit:
+                work(unit)
+                unit.rollback()
+
+        return self._count(run).count
+
+    def _count(self, work: Callable[[], object]) -> Trips:
+        with self._proxy.counting() as trips, suppress(DatabaseHandlerError):
+            work()
+        trips.count -= trips.texts.count("SELECT")
+        return trips
+
+
+def test_table_of_the_page_is_true(database_template: DatabaseConfig, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("A short text, to be read.")
+    files = FilesConfig(store_url=str(tmp_path / "store"), media_root=tmp_path)
+    with (
+        _made(database_template, template=database_template.name) as config,
+        Database(config, files=files) as direct,
+        CountingProxy(config) as proxy,
+        Database(proxy.config.with_(pool_size=1, max_overflow=0), files=files) as database,
+    ):
+        database.projects.count()
+        counter = Counter(config, tmp_path, proxy, direct)
+        counted = {name_of(each): counter.of(each, database) for each in methods() if not each.again}
+    assert told() == counted, f"the table of {PAGE.name} has to be:\n{as_table(counted)}"
+
+
+def told() -> dict[str, tuple[int, ...]]:
+    """Read the table of the page."""
+    _, _, table = PAGE.read_text(encoding="utf-8").partition(HEADING)
+    rows = re.findall(r"^\| `([\w.]+)` \| (\d+) \| (\d+) \| (\d+) \|", table, re.MULTILINE)
+    return {name: tuple(map(int, counts)) for name, *counts in rows}
+
+
+def as_table(counted: dict[str, tuple[int, int, int]]) -> str:
+    """Write the table as the page has it: what all entities have, then each entity's own."""
+    names = sorted(counted, key=lambda name: ("." in name, name))
+    lines = (f"| `{name}` | {' | '.join(map(str, counted[name]))} |" for name in names)
+    return "\n".join((f"{HEADING} in a unit, first | in a unit, later |", "|---|---|---|---|", *lines))
