@@ -93,7 +93,8 @@ def check(run: Run, *, prefix: Prefix = None, role: Named = None, schema: Schema
 
 def _roles(db: Database[Any], prefix: str | None, named: Sequence[str] | None, schema: str | None) -> Roles:
     names = _pairs(named, "--role", PARTS)
-    return db.roles(RoleNames.with_prefix(prefix or db.config.name, **names), schema=schema)
+    chosen = db.config.name if prefix is None else prefix
+    return db.roles(RoleNames.with_prefix(chosen, **names), schema=schema)
 
 
 def _pairs(given: Sequence[str] | None, option: str, parts: Sequence[str]) -> dict[str, str]:
@@ -123,6 +124,10 @@ def _read(part: str, file: Path) -> str:
         lines = file.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
         lines = []
+    except OSError as error:
+        raise InvalidValue(
+            f"--password-file {part}: {shown(str(file))} cannot be read: {error.strerror}"
+        ) from None
     if len(lines) != 1 or not lines[0]:
         raise InvalidValue(f"--password-file {part}: {shown(str(file))} holds no single line of UTF-8 text")
     return lines[0]

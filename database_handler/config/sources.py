@@ -100,7 +100,8 @@ def _check_environment(path: Path, sections: list[str], environment: str, named:
         return
     lacks = f"{path} has no section for the environment {environment}"
     if named is None or "default" not in sections:
-        raise ConfigurationError(f"{lacks}, nor one named default{nearest(environment, others)}")
+        has = f"; it has {', '.join(sections)}" if sections else ""
+        raise ConfigurationError(f"{lacks}, nor one named default{has}{nearest(environment, others)}")
     raise ConfigurationError(
         f"{lacks} (from {named}){nearest(environment, others)} It has {', '.join(sections)}; an empty "
         f"section `{environment}: {{}}` says that the default is enough"
@@ -112,11 +113,13 @@ def _file(path: Path | None, default: str) -> Path | None:
     looked = Path(default) if path is None else path
     try:
         there = looked.is_file()
+        # Docker makes a folder where the file to mount is missing. `.env` may be a virtual environment.
+        is_other = not there and looked.exists() and not (looked / "pyvenv.cfg").exists()
     except OSError as error:
         problem = f"{looked} cannot be read: {error.strerror}"
     else:
-        if path is not None and not there:
-            raise ConfigurationError(f"{path} is not a regular file, or not there")
+        if is_other or (path is not None and not there):
+            raise ConfigurationError(f"{looked} is not a regular file{'' if is_other else ', or not there'}")
         return looked if there else None
     raise ConfigurationError(problem)
 

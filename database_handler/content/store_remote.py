@@ -53,7 +53,8 @@ class Remote:
         except ImportError as error:
             missing = error
         except Exception as error:  # each file system has errors of its own
-            raise StoreUnavailable(f"the file store cannot be reached: {type(error).__name__}") from error
+            reason = _unknown(self._url) or type(error).__name__
+            raise StoreUnavailable(f"the file store cannot be reached: {reason}") from error
         else:
             return filesystem, str(path).rstrip("/")
         raise MissingExtra(
@@ -158,3 +159,12 @@ def _send(filesystem: Any, path: str, draft: BinaryIO) -> None:
     with filesystem.open(path, "wb") as file:
         while piece := draft.read(_CHUNK):
             file.write(piece)
+
+
+def _unknown(url: str) -> str | None:
+    """Say that fsspec has no file system for what a URL begins with; None where that is not the matter."""
+    protocol = url.partition("://")[0]
+    known = import_module("fsspec").available_protocols()
+    if not protocol.isalnum() or protocol in known:
+        return None
+    return f"fsspec knows no {protocol}://; a folder needs none of it, and others are s3, gs, abfs, sftp"

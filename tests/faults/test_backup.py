@@ -46,7 +46,7 @@ from database_handler.operations.backup import (
     TargetExists,
 )
 from database_handler.operations.backup.programs import find_programs
-from database_handler.operations.backup.values import Manifest, read_manifest, written_manifest
+from database_handler.operations.backup.values import DumpFormat, Manifest, read_manifest, written_manifest
 from tests.faults.backup_worker import command
 from tests.faults.conftest import PATIENCE, eventually, frozen, in_thread, joined, query
 from tests.support.own_server import OwnServer
@@ -416,7 +416,7 @@ def test_rows_that_lack_after_a_restore_are_told_and_it_is_dropped(
 
 def test_a_place_that_cannot_be_used_is_told(db: Database, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(BackupPlaceUnusable, match=r"cannot .*: not a directory"):
+    with pytest.raises(BackupPlaceUnusable, match=r"file/below cannot .*: not a directory"):
         db.backups(tmp_path / "file" / "below").create(files=False)
     with pytest.raises(DatabaseHandlerError, match=r"s3fs|storage"):
         db.backups("s3://bucket/x").create(files=False)
@@ -462,6 +462,9 @@ def test_a_role_that_sees_some_rows_only_makes_no_backup(
     try:
         with pytest.raises(PermissionDenied, match=r"(?s)public\.notes.*BYPASSRLS"):
             backups.create(files=False)
+        query(own.config, f"CREATE POLICY first_ones ON notes FOR SELECT TO {name} USING (id < 200)")
+        with pytest.raises(PermissionDenied, match=r"(?s)public\.notes.*policies that show it every row"):
+            backups.create(files=False)
         query(own.config, f"ALTER ROLE {name} BYPASSRLS")
         with pytest.raises(PermissionDenied, match=r"pg_dump .*sequence \"?hidden.*BYPASSRLS"):
             backups.create(files=False)
@@ -469,7 +472,38 @@ def test_a_role_that_sees_some_rows_only_makes_no_backup(
         query(own.config, f"GRANT pg_read_all_data TO {name}")
         assert backups.create(files=False).manifest.rows[NOTES] == 300
     finally:
+        query(own.config, f"DROP POLICY IF EXISTS first_ones ON notes; ALTER ROLE {name} NOBYPASSRLS")
         query(own.config, "ALTER TABLE notes DISABLE ROW LEVEL SECURITY; DROP SEQUENCE hidden")
+
+
+def test_a_role_that_policies_show_every_row_makes_a_backup(
+    own: OwnServer, reader: tuple[str, Database], db: Database, gate: Gate, place: Path
+) -> None:
+    name, database = reader
+    query(own.config, f"GRANT pg_read_all_data TO {name}")
+    query(own.config, f"CREATE POLICY everything ON notes FOR SELECT TO {name} USING (true)")
+    query(own.config, "ALTER TABLE notes ENABLE ROW LEVEL SECURITY")
+    try:
+        formats: tuple[DumpFormat, ...] = ("custom", "directory")
+        for format in formats:
+            made = database.backups(place).create(format=format, files=False)
+            assert made.manifest.rows[NOTES] == 300
+            assert db.backups(place).verify(made.manifest.name).ok
+        query(own.config, f"CREATE POLICY fewer ON notes AS RESTRICTIVE TO {name} USING (id < 200)")
+        with pytest.raises(PermissionDenied, match=r"public\.notes"):
+            database.backups(place).create(files=False)
+        query(own.config, "ALTER POLICY fewer ON notes USING (true)")
+        (gate.folder / "reached").unlink(missing_ok=True)
+        error, _ = failing(lambda: database.backups(place, programs=gate.folder).create(files=False))
+        eventually((gate.folder / "reached").exists)
+        query(own.config, "ALTER POLICY fewer ON notes USING (id < 200)")
+        (gate.folder / "open").write_text("go")
+        with pytest.raises(BackupFailed, match="policies of row-level security changed"):
+            raise error()
+        assert len(db.backups(place).list()) == 2
+    finally:
+        query(own.config, "DROP POLICY IF EXISTS everything ON notes; DROP POLICY IF EXISTS fewer ON notes")
+        query(own.config, "ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
 
 
 def test_a_password_goes_by_a_file_that_is_gone_afterwards(

@@ -220,7 +220,7 @@ def test_tables_that_belong_to_the_application_become_the_owners(place: Place) -
                 database.session.run(text)
 
 
-def test_an_administrator_who_is_no_superuser_can_apply_it(place: Place) -> None:
+def test_an_administrator_who_is_no_superuser_can_apply_it(place: Place, tmp_path: Path) -> None:
     prefix = place.names.owner.removesuffix("_owner")
     administrator = place.make(f"{prefix}_admin", "LOGIN CREATEROLE")
     place.script(f"ALTER DATABASE {{database}} OWNER TO {administrator}")
@@ -251,6 +251,9 @@ def test_an_administrator_who_is_no_superuser_can_apply_it(place: Place) -> None
     with Database(place.as_(place.names.application)) as database, database.unit_of_work() as uow:
         project = uow.projects.create(NewProject(name="Its own"))
         uow.links.create(NewLink(project_id=project.id, url="https://example.org"))
+    with Database(place.as_(place.names.backup)) as database:  # without BYPASSRLS, by its policies
+        rows = database.backups(tmp_path / "backups").create(files=False).manifest.rows
+    assert (rows['"public"."projects"'], rows['"public"."links"']) == (1, 1)
 
 
 def test_what_goes_around_row_security_is_nobodys(place: Place) -> None:
@@ -435,6 +438,8 @@ def test_the_commands_show_their_sql_ask_and_tell_what_differs(
         (["--role", "application=pg_x"], "the server's own"),
         (["--role", "writer=x"], "PART is one of owner"),
         (["--schema", "nowhere"], "no schema 'nowhere'"),
+        (["--prefix", ""], "prefix: one to begin names"),
+        (["--prefix", "pg_films"], "the server's own"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

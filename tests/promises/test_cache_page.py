@@ -64,7 +64,8 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 def test_commands_tell_people_and_programs(
     database: Database, setting: pytest.MonkeyPatch, valkey: Valkey, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Database(database.config, cache=CacheConfig.model_validate({"url": valkey.url, "timeout": 5})) as db:
+    cache = CacheConfig.model_validate({"url": valkey.url, "timeout": 5})
+    with Database(database.config, cache=cache) as db:
         project = db.projects.create(name="Launch film")
         db.projects.get_by_id(project.id)
         db.projects.statistics(project.id)
@@ -76,6 +77,18 @@ def test_commands_tell_people_and_programs(
     assert re.search(r"projects +1\n", capsys.readouterr().out)
     assert main(["cache", "clear", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"removed": 2}
+    for command in (["migrations", "rollback", "--yes"], ["migrate"]):
+        with Database(database.config, cache=cache) as db:
+            assert db.cache is not None
+            for _ in range(2):  # stored by the first at the latest
+                db.projects.get_by_id(project.id)
+            before = db.cache.stats()
+            assert before.hits > 0
+            assert main(command) == 0
+            db.projects.get_by_id(project.id)
+            after = db.cache.stats()
+            assert (after.hits, after.misses) == (before.hits, before.misses + 1), command
+    capsys.readouterr()
     assert main(["cache", "check"]) == 0
     assert "answers in" in capsys.readouterr().out
 

@@ -208,6 +208,11 @@ def test_a_connection_is_told_to_programs_without_its_password(tmp_path: Path) -
     assert "sslmode='verify-full'" in text
     file = tmp_path / "pgpass"
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("*:*:*:*:s3cret\\:\\\\x\n", 0o600)
+    file.unlink()
+    (tmp_path / "mounted").write_text("rotated\n", "utf-8")
+    connection_text(config.with_(password_file=tmp_path / "mounted"), tmp_path)
+    assert file.read_text() == "*:*:*:*:rotated\n"
+    file.unlink()
     with pytest.raises(ConfigurationError, match="line break"):
         connection_text(config.with_(password="a\nb"), tmp_path)
 

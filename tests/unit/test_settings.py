@@ -306,6 +306,7 @@ def test_a_file_that_is_asked_for_must_be_there(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nope is not a regular file"):
         Settings.load(env={"DB_NAME": "n"}, yaml_file=folder / "nope")
     (folder / ".env").mkdir()  # as a virtual environment may be called
+    (folder / ".env" / "pyvenv.cfg").touch()
     assert Settings.load(env={"DB_NAME": "n"}).database.name == "n"
 
 

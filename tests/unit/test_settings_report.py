@@ -174,6 +174,16 @@ def test_a_file_that_may_not_be_read_is_told(name: str, folder: Path) -> None:
     assert [problem.message for problem in report.problems] == [f"{name} cannot be read: Permission denied"]
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_but_no_virtual_environment(folder: Path) -> None:
+    (folder / "database_handler.yaml").mkdir()  # as Docker makes it, where the file to mount is missing
+    (folder / ".env").mkdir()
+    said = [problem.message for problem in check_settings(env={"DB_NAME": "n"}).problems]
+    assert said == [".env is not a regular file", "database_handler.yaml is not a regular file"]
+    (folder / ".env" / "pyvenv.cfg").touch()
+    (folder / "database_handler.yaml").rmdir()
+    assert check_settings(env={"DB_NAME": "n"}).ok
+
+
 def test_a_folder_that_may_not_be_entered_is_told(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0)

@@ -176,20 +176,20 @@ class _Dumping:
                         lock_timeout=self.order.lock_timeout,
                     )
                 total = len(facts.rows)
-                further = ["--enable-row-security"] if facts.guarded else []
+                further = ["--enable-row-security"] if facts.by_policies else []
                 if self.order.format == "custom":
                     self._dump(snapshot, total, room, further, draft.file.fileno())
                 else:
                     further += [f"--file={room / folder}", f"--jobs={self.order.jobs}"]
                     self._dump(snapshot, total, room, further)
-            if facts.guarded:
+            if facts.by_policies:
                 self._refuse_other_policies(facts.guarded)
             if self.order.format == "directory":
                 _pack(room / folder, draft, self.deadline)
             size, checksum = draft.measured()
         return facts, DumpFile(file=file, format=self.order.format, size_bytes=size, sha256=checksum)
 
-    def _refuse_other_policies(self, guarded: Guarded) -> None:
+    def _refuse_other_policies(self, guarded: tuple[Guarded, ...]) -> None:
         """Refuse a dump during which a policy has changed: the server shows by the policies of the moment."""
         with connected(self.config, self.deadline) as session:
             unchanged = guarded_tables(session) == guarded

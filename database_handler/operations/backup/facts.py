@@ -5,12 +5,14 @@ transaction, which is over before pg_dump begins. Otherwise pg_dump would wait b
 locks of that transaction, which waits for pg_dump.
 
 Row-level security is switched off for the reading, which the server refuses to a role that would see only
-some of the rows.
+some of the rows; but for a role that policies show every row, as those of `roles apply` do where BYPASSRLS
+cannot be given.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from psycopg2 import sql
 
@@ -60,8 +62,8 @@ _BEGIN = Statement(
     "set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true)",
     "backup.begin",
 )
-# The tables that show this role rows by policies only, whether these show all, and which they are. A policy shows
-# all where its condition is `true`; a restrictive one takes away from what the others show.
+# The tables whose rows policies show to this role, whether they show all, and which policies these are. One
+# shows all where its condition is `true`; a restrictive one takes away from what the others show.
 _GUARDED = Statement(
     "SELECT n.nspname::text, c.relname::text, coalesce(bool_or(p.polpermissive AND p.every), false) "
     "AND coalesce(bool_and(p.every) FILTER (WHERE NOT p.polpermissive), true), "
@@ -71,7 +73,7 @@ _GUARDED = Statement(
     "pg_get_expr(polqual, polrelid) IS NOT DISTINCT FROM 'true' AS every FROM pg_catalog.pg_policy "
     "WHERE polrelid = c.oid AND polcmd IN ('r', '*') AND EXISTS (SELECT FROM unnest(polroles) AS r(oid) "
     "WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))) AS p ON true "
-    "WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND row_security_active(c.oid) "
+    "WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid) "
     "GROUP BY c.oid, n.nspname, c.relname ORDER BY 1, 2",
     "backup.guarded",
 )
@@ -141,16 +143,30 @@ class Facts:
     rows: dict[str, int]
     roles: tuple[str, ...]
     files: tuple[str, ...]
-    guarded: "Guarded"
+    guarded: "tuple[Guarded, ...]"
+
+    @property
+    def by_policies(self) -> bool:
+        """Whether this role sees every row, and owes that to policies."""
+        return _by_policies(self.guarded)
 
 
-Guarded = tuple[tuple[str, str, bool, tuple[str, ...]], ...]
-"""The tables with row-level security for who asks: schema, name, whether its policies show all, which they are."""
+class Guarded(NamedTuple):
+    """A table of which row-level security decides what a role sees, and whether that is all of it."""
+
+    schema: str
+    name: str
+    shown: bool
+    policies: list[str]
 
 
-def guarded_tables(session: Session) -> Guarded:
+def guarded_tables(session: Session) -> tuple[Guarded, ...]:
     """Return the tables of which row-level security decides what this role sees."""
-    return tuple((schema, name, whole, tuple(which)) for schema, name, whole, which in session.all(_GUARDED))
+    return tuple(Guarded(*row) for row in session.all(_GUARDED))
+
+
+def _by_policies(tables: tuple[Guarded, ...]) -> bool:
+    return bool(tables) and all(table.shown for table in tables)
 
 
 def server_facts(session: Session) -> ServerFacts:
@@ -196,8 +212,8 @@ def facts_of(
     guarded = guarded_tables(session)
     # Off, the server refuses what policies may hide; on where they show all: a managed server's administrator
     # cannot give BYPASSRLS, and the role of backups has policies instead.
-    shown = "on" if all(whole for _, _, whole, _ in guarded) else "off"
-    session.one(_BEGIN, [shown, str(round(lock_timeout * 1000))])
+    security = "on" if _by_policies(guarded) else "off"
+    session.one(_BEGIN, [security, str(round(lock_timeout * 1000))])
     schemas = tuple(row[0] for row in session.all(_SCHEMAS))
     rows = counted(session)
     return Facts(

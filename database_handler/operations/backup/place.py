@@ -8,7 +8,7 @@ name, flushed, and renamed; where the place shows whole objects only, it is sent
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,10 @@ class BackupPlace:
         self.url = self.originals.url
         self._place: Place = self.originals.place
 
+    def _told(self, doing: str) -> AbstractContextManager[None]:
+        """Tell of this place by its name, where that is a folder's; a URL may hold a key."""
+        return _told(doing, f" {self.url}" if isinstance(self._place, Folder) else "")
+
     def local(self, file: str) -> Path | None:
         """Return the path of one file of a backup, where the place is a folder of this machine."""
         return Path(self.url) / _BACKUPS / file if isinstance(self._place, Folder) else None
@@ -82,21 +86,21 @@ class BackupPlace:
     @contextmanager
     def draft(self, file: str) -> Iterator["Draft"]:
         """Give a file to write to; it gets its name when the block ends well, and is gone otherwise."""
-        with _told("write"), self._place.draft() as (draft, unfinished):
+        with self._told("write"), self._place.draft() as (draft, unfinished):
             yield Draft(draft, partial(self._place.read, unfinished))
             draft.seek(0, 2)  # others may have written to its descriptor
             self._place.publish(draft, unfinished, f"{_BACKUPS}/{file}")
 
     def keep(self, original: BinaryIO) -> StoredFile:
         """Keep an original, read from the database's own store."""
-        with _told("write"):
+        with self._told("write"):
             return self.originals.put(original)
 
     # ---------------------------------------------------------------------------------------------- reading
 
     def open(self, file: str) -> BinaryIO | None:
         """Open one file of a backup; None where it is not there."""
-        with _told("read"):
+        with self._told("read"):
             return self._place.read(f"{_BACKUPS}/{file}")
 
     def manifest(self, name: str) -> Manifest:
@@ -129,7 +133,7 @@ class BackupPlace:
     def _files(self) -> dict[str, dict[str, int]]:
         """Return the sizes of the files of each backup, by what their names end in."""
         files: dict[str, dict[str, int]] = {}
-        with _told("list"):
+        with self._told("list"):
             listed = self._place.names(_BACKUPS)
         for path, size in listed:
             if match := _NAME.fullmatch(path.rpartition("/")[2]):
@@ -158,7 +162,7 @@ class BackupPlace:
         file = self.open(f"{name}.{_MANIFEST}")
         if file is None:
             return None, "its manifest was taken away while it was read"
-        with file, _told("read"):
+        with file, self._told("read"):
             data = file.read(_MOST_MANIFEST)
         try:
             manifest = read_manifest(data, name)
@@ -184,7 +188,7 @@ class BackupPlace:
         if file is None:
             raise BackupDamaged(f"{manifest.dump.file} is not there")
         digest = hashlib.sha256()
-        with file, _told("read"):
+        with file, self._told("read"):
             for piece in iter(lambda: file.read(_PIECE), b""):
                 digest.update(piece)
                 if target is not None:
@@ -198,7 +202,7 @@ class BackupPlace:
 
     def remove(self, file: str) -> bool:
         """Take one file of a backup away, and tell whether it was there."""
-        with _told("delete"):
+        with self._told("delete"):
             return self._place.remove(f"{_BACKUPS}/{file}")
 
     def remove_backup(self, name: str, manifest: Manifest | None = None) -> None:
@@ -209,7 +213,7 @@ class BackupPlace:
 
     def clear_unfinished(self) -> int:
         """Remove what writers that died left unfinished."""
-        with _told("delete"):
+        with self._told("delete"):
             return self._place.clear_unfinished()
 
 
@@ -253,7 +257,7 @@ _FULL = re.compile("no space left|file too large|quota exceeded")
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
+def _told(doing: str, place: str = "") -> Iterator[None]:
     """Raise errors that speak of backups in place of those that speak of a file store."""
     try:
         yield
@@ -266,4 +270,4 @@ def _told(doing: str) -> Iterator[None]:
     else:
         return
     kind = NoSpaceLeft if _FULL.search(reason) else BackupPlaceUnusable
-    raise kind(f"the backups' place cannot {doing}: {reason}")
+    raise kind(f"the backups' place{place} cannot {doing}: {reason}")

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from database_handler.config.configuration import Configuration
 from database_handler.config.values import Identifier
 from database_handler.core.quoting import LONGEST_NAME
+from database_handler.utils.arguments import checked
 from database_handler.utils.errors import ConfigurationError
 
 __all__ = ["LOGINS", "PARTS", "Login", "Part", "RoleNames"]
@@ -70,12 +71,18 @@ class RoleNames(Configuration, frozen=True):
             raise ConfigurationError(f"{twice[0]!r} is the name of two roles; each part has one of its own")
 
     @classmethod
+    @checked
     def with_prefix(cls, prefix: str, **names: str) -> Self:
         """Give ``<prefix>_owner``, ``_migrator``, ``_app``, ``_read`` and ``_backup``, but for those named.
 
         >>> RoleNames.with_prefix("films").application
         'films_app'
         """
+        if not prefix or prefix.lower().startswith("pg_"):
+            raise ConfigurationError(
+                "prefix: one to begin names of roles with is wanted (prefix=, --prefix), and not pg_, which "
+                "is the server's own"
+            )
         made = {part: f"{prefix}_{end}" for part, end in _ENDS.items()}
         return cls.model_validate(made | names)
 

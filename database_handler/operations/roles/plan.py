@@ -317,8 +317,8 @@ def _notes(names: RoleNames, found: Found, *, guarded: bool) -> Iterator[str]:
     role = found.roles.get(names.backup)
     if not _may_bypass(found) and not (role and role.bypassrls):
         yield (
-            f"{names.backup} cannot be given BYPASSRLS by {found.user}: it sees every row by a policy, "
-            "and its pg_dump needs --enable-row-security"
+            f"{names.backup} cannot be given BYPASSRLS by {found.user}: it sees every row by a policy; "
+            "`backup create` makes use of it, and a pg_dump by hand needs --enable-row-security"
         )
     around = [each.name for each in found.objects if not each.guards]
     if around:

@@ -117,7 +117,7 @@ def _changes(places: Mapping[str, tuple[Rights, str, Wanted]], names: RoleNames)
         yield Change(text, f"{names.part_of(grantee)} needs it")
     for (kind, listed, grantee), among in surplus.items():
         text = f"REVOKE {listed} ON {kind} {', '.join(among)} FROM {_spelled(grantee)}"
-        yield Change(text, f"{names.part_of(grantee) or 'nobody else'} needs no such right")
+        yield Change(text, f"{names.part_of(grantee) or 'PUBLIC'} needs no such right")
 
 
 def _by_grantee(names: RoleNames, wanted: Wanted) -> Iterator[tuple[str, frozenset[str]]]:
@@ -153,7 +153,7 @@ def changes_of_defaults(names: RoleNames, found: Found, *, guarded: bool) -> Ite
         if everywhere is None or Granted(PUBLIC, "EXECUTE") in everywhere.rights:
             start = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(maker)}"
             text = f"{start} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"
-            yield Change(text, "nobody else needs functions made later")
+            yield Change(text, "PUBLIC needs no functions made later")
 
 
 def _is_safe(part: Part, kind: str) -> bool:
@@ -173,9 +173,7 @@ def _of_defaults(names: RoleNames, found: Found, maker: str, kind: str, wanted: 
             yield Change(text, f"{names.part_of(grantee)} needs it on {kind.lower()} made later")
         if surplus := held - privileges:
             text = f"{start} REVOKE {_listed(surplus)} ON {kind} FROM {_spelled(grantee)}"
-            yield Change(
-                text, f"{names.part_of(grantee) or 'nobody else'} needs no {kind.lower()} made later"
-            )
+            yield Change(text, f"{names.part_of(grantee) or 'PUBLIC'} needs no {kind.lower()} made later")
 
 
 def _default(found: Found, maker: str, kind: str, *, everywhere: bool) -> DefaultRights | None:
