@@ -432,6 +432,7 @@ def test_the_commands_show_their_sql_ask_and_tell_what_differs(
     ("options", "told"),
     [
         (["--password-file", "application=nowhere.txt"], "No such file"),
+        (["--password-file", "application=."], "cannot be read: Is a directory"),
         (["--password-file", "application=two.txt"], "no single line"),
         (["--password-file", "owner=two.txt"], "PART is one of migrator"),
         (["--password-file", "application"], "PART=VALUE is wanted"),
