@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ def _command(arguments: list[str], most_bytes: int | None, told: str) -> None:
     for number in (1, 2):
         os.dup2(descriptor, number)
     sys.stdin = None  # there is no terminal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     sys.exit(main(arguments))
