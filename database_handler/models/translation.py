@@ -87,6 +87,7 @@ class Translation(NewTranslation, Record, frozen=True):
             Index(("project_id", "summary_id")),
             Index(("project_id", "target_language", "status")),
             Index(("status", "lease_until", "id")),
+            Index(("status", "project_id", "lease_until", "id")),
             Index(("search_vector",), method="gin"),
         ],
         computed=[search_vector("search_vector", content="content", language="target_language")],

@@ -85,6 +85,10 @@ class Video(NewVideo, Record, frozen=True):
     table: ClassVar[Table] = Table(
         "videos",
         key=("project_id", "storage_uri"),
-        indexes=[Index(("project_id", "status", "id")), Index(("status", "lease_until", "id"))],
+        indexes=[
+            Index(("project_id", "status", "id")),
+            Index(("status", "lease_until", "id")),
+            Index(("status", "project_id", "lease_until", "id")),
+        ],
         operational=LEASE,
     )

@@ -34,7 +34,7 @@ from database_handler.migrations.migration_manager import OWN_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).parent / "database-handler"
-VERSIONS = ["0001_initial", "0002_content", "0003_idempotency_keys"]
+VERSIONS = ["0001_initial", "0002_content", "0003_idempotency_keys", "0004_claims_by_project"]
 HEAD = VERSIONS[-1]
 LIMIT = 60  # seconds, for a program that hangs
 
