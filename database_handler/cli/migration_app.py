@@ -84,7 +84,7 @@ def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 @command(
     app,
     "database-handler migrate",
-    "database-handler migrate 0003 --dry-run",
+    "database-handler migrate 0004 --dry-run",
     "database-handler migrate --each-schema 'tenant_%' --jobs 8",
 )
 def migrate(
@@ -220,7 +220,7 @@ def squash(
 
 @command(
     migrations,
-    "database-handler migrations baseline 0003 --versions app/versions",
+    "database-handler migrations baseline 0004 --versions app/versions",
     "database-handler migrations baseline --write --versions old/versions",
 )
 def baseline(

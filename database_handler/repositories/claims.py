@@ -314,9 +314,9 @@ def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> State
     """Lock what is free, skipping what others lock, and take it.
 
     A turn for each status whose leases ran out, and a last one for what is free. Each reads the index
-    (status, lease_until, id), or with a project (status, project_id, lease_until, id), from its first row on,
-    and locks a row only when it is asked for one, so that no more are locked than are taken. The limits are plain numbers, for which the planner takes the index
-    however many rows wait.
+    (status, lease_until, id), or with a project (status, project_id, lease_until, id), from its first row
+    on, and locks a row only when it is asked for one, so that no more are locked than are taken. The limits
+    are plain numbers, for which the planner takes the index however many rows wait.
     """
     turns = " UNION ALL ".join(
         f"SELECT {turn} AS turn, {TENANT}, id FROM ({_turn(table, turn < sources, scoped)}) AS turn_{turn}"

@@ -572,7 +572,7 @@ def prepare_versions(line: str, url: str, folder: Path) -> None:
     with Database(url) as db:
         if "--each-schema" in line:
             db.session.run("CREATE SCHEMA tenant_1")
-        elif "baseline 0003" in line:
+        elif "baseline 0004" in line:
             shutil.copytree(OWN_VERSIONS, folder / "app" / "versions")
         elif "baseline --write" in line:
             db.session.run("DROP TABLE application_migrations")
