@@ -107,7 +107,7 @@ def test_a_starved_pool_is_live_and_not_ready(database: Database) -> None:
         eventually(lambda: small.pool.stats().waiting == len(waiters))
         began = monotonic()
         health = small.health(seconds=0.4)
-        assert monotonic() - began < 0.4 + 0.3
+        assert monotonic() - began < 0.4 + 1.2
         assert (health.live, health.ready, kinds(health)) == (True, False, [Unready.POOL_STARVED])
         assert (health.reachable, health.error is not None and "PoolTimeout" in health.error) == (None, True)
         lease.release()
@@ -178,7 +178,7 @@ def test_frozen_server_costs_a_bounded_time(server: EmbeddedServer) -> None:
                 os.kill(process, signal.SIGSTOP)
             started = monotonic()
             health = database.health(seconds=0.5)
-            assert monotonic() - started < 0.5 + 0.5
+            assert monotonic() - started < 0.5 + 1.2
         finally:
             for process in (backend, server.pid):
                 with suppress(ProcessLookupError):
