@@ -89,6 +89,8 @@ def run(server: OwnServer, seed: int, seconds: float) -> Run:
         ]
         started = monotonic()
         _let_run(workers, lanes, seconds)
+        for proxy in proxies:
+            proxy.disarm()
         for database in databases:
             _assert_recovered(server, database)
     faults = sum((lane.done for lane in lanes), Counter[str]())

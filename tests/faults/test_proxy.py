@@ -231,3 +231,14 @@ def test_modes_change_in_any_order_while_traffic_flows(proxy: FaultProxy, make_p
             thread.join(0.02)
     assert answers == [list(range(25))]
     assert proxy.attempts == 1
+
+
+def test_what_is_disarmed_befalls_nobody(proxy: FaultProxy, faulty: Database) -> None:
+    assert faulty.session.one("SELECT 1") == (1,)
+    proxy.lose("reply", "SELECT")
+    proxy.at("reply", 1, FaultRelay.cut)
+    [connection] = proxy.connections
+    connection.at("request", 1, FaultRelay.cut)
+    proxy.disarm()
+    assert faulty.session.one("SELECT 1") == (1,)
+    assert faulty.pool.stats().opened == 1

@@ -182,6 +182,13 @@ class FaultProxy(_Traffic, CountingProxy):
         with self._plan_lock:
             self._plan = text, part
 
+    def disarm(self) -> None:
+        """Forget what was planned and has not come about: it would befall whoever comes next."""
+        with self._plan_lock:
+            self._plan = None
+        for each in (self, *list(self.connections)):
+            each.traps.clear()
+
     def due(self, text: str | None) -> Way | None:
         """Say what is to be lost of this statement, and forget it."""
         with self._plan_lock:
