@@ -4,7 +4,7 @@ It is one module, over 300 lines, because it is the one list of what can be done
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -479,18 +479,10 @@ class Database(Repositories, Generic[U_co]):
 
     def _heads(self, session: Session) -> dict[str, str | None]:
         """Return the newest applied migrations; asked inside a transaction, which a failure would end."""
-        from database_handler.migrations import MigrationManager
-
-        managers = {"library": MigrationManager(self.config)}
-        if self.versions is not None:
-            versions = Path(self.versions)
-            managers["application"] = MigrationManager(
-                self.config, versions, history_table=self.history_table
-            )
         there = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL"
         return {
             whose: manager.heads(session)[0] if session.one(there, [manager.history_table])[0] else None
-            for whose, manager in managers.items()
+            for whose, manager in _managers(self.config, self.versions, self.history_table).items()
         }
 
     def _migrate_other(self, config: DatabaseConfig) -> None:
@@ -517,18 +509,11 @@ class Database(Repositories, Generic[U_co]):
         max_replica_lag : float, optional
             Seconds that a standby may be behind and be ready; None: any.
         """
-        from database_handler.migrations import MigrationManager
-        from database_handler.migrations.runner.heads import NOTHING, Standing
         from database_handler.operations.health import HealthLimits, check
 
-        def own(session: Session) -> Standing:
-            if self.versions is None:
-                return NOTHING
-            versions = Path(self.versions)
-            return MigrationManager(self.config, versions, history_table=self.history_table).standing(session)
-
+        managers = _managers(self.config, self.versions, self.history_table).values()
         limits = HealthLimits(seconds, max_waiting, max_replica_lag)
-        return check(self.pool, MigrationManager(self.config).standing, own, limits)
+        return check(self.pool, *(manager.standing for manager in managers), limits=limits)
 
     @checked
     def roles(self, names: "RoleNames | None" = None, *, schema: str | None = None) -> "Roles":
@@ -609,13 +594,12 @@ class Database(Repositories, Generic[U_co]):
     def close(self) -> None:
         """Close the pool, and stop the embedded server if nobody else uses it."""
         self._listeners.close()
-        try:
-            self.pool.close()
-        finally:
-            if self.cache is not None:
-                self.cache.close()
+        with ExitStack() as afterwards:  # each is closed though one before it fails
             if self._server is not None:
-                self._server.close()
+                afterwards.callback(self._server.close)
+            if self.cache is not None:
+                afterwards.callback(self.cache.close)
+            self.pool.close()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -635,12 +619,19 @@ def _heads(
     config: DatabaseConfig, versions: str | PathLike[str] | None, table: str | None, session: Session
 ) -> dict[str, tuple[str | None, str | None]]:
     """Return the applied and the expected newest migration, the library's and the application's."""
+    managers = _managers(config, versions, table)
+    return {whose: manager.heads(session) for whose, manager in managers.items()}
+
+
+def _managers(
+    config: DatabaseConfig, versions: str | PathLike[str] | None, table: str | None
+) -> "dict[str, MigrationManager]":
+    """Return what knows the library's versions, and an application's where there are any."""
     from database_handler.migrations import MigrationManager
 
-    found = {"library": MigrationManager(config).heads(session)}
+    found = {"library": MigrationManager(config)}
     if versions is not None:
-        own = MigrationManager(config, Path(versions), history_table=table)
-        found["application"] = own.heads(session)
+        found["application"] = MigrationManager(config, Path(versions), history_table=table)
     return found
 
 

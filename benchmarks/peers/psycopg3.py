@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from benchmarks.peers.raw import NAMES, UPSERT
+from benchmarks.peers.raw import NAMES, UPDATE_MANY, UPSERT, columns_changed
 from benchmarks.side import COLUMNS, Row
 from benchmarks.side import Side as AnySide
 from database_handler import DatabaseConfig
@@ -85,12 +85,7 @@ class Side(AnySide):
         return [Project(**row, created_at=moment, updated_at=moment) for row in rows]
 
     def update_many(self, changed: Sequence[Row]) -> object:
-        text = (
-            "UPDATE projects AS p SET description = v.description, version = v.version, updated_at = now() "
-            "FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) AS v(id, description, version) "
-            f"WHERE p.id = v.id RETURNING {', '.join('p.' + name.strip() for name in NAMES.split(','))}"
-        )
-        return self._all(text, [[row[name] for row in changed] for name in ("id", "description", "version")])
+        return self._all(UPDATE_MANY, columns_changed(changed))
 
     def upsert_many(self, rows: Sequence[Row]) -> object:
         with self.connection.transaction(), self.connection.cursor() as cursor:

@@ -13,13 +13,23 @@ from benchmarks.side import COLUMNS, WRITTEN, Row
 from benchmarks.side import Side as AnySide
 from database_handler import DatabaseConfig
 
-__all__ = ["NAMES", "TYPES", "UPSERT", "Side", "connected", "copy_lines"]
+__all__ = ["NAMES", "TYPES", "UPDATE_MANY", "UPSERT", "Side", "columns_changed", "connected", "copy_lines"]
 
 NAMES = ", ".join((*COLUMNS, "created_at", "updated_at"))
 TYPES = {"id": "uuid", "tags": "text[]", "metadata": "jsonb", "version": "bigint"}
 _RECORDS = ", ".join(f"{name} {TYPES.get(name, 'text')}" for name in COLUMNS)
 _SET = ", ".join(f"{name} = excluded.{name}" for name in (*WRITTEN, "version") if name != "slug")
 UPSERT = f"ON CONFLICT (slug) DO UPDATE SET {_SET}, updated_at = now() RETURNING {NAMES}"
+UPDATE_MANY = (
+    "UPDATE projects AS p SET description = v.description, version = v.version, updated_at = now() "
+    "FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) AS v(id, description, version) "
+    f"WHERE p.id = v.id RETURNING {', '.join('p.' + name.strip() for name in NAMES.split(','))}"
+)
+
+
+def columns_changed(rows: Sequence[Row]) -> list[list[Any]]:
+    """Return what `UPDATE_MANY` takes: a list a column."""
+    return [[row[name] for row in rows] for name in ("id", "description", "version")]
 
 
 def connected(config: DatabaseConfig) -> Any:
@@ -79,12 +89,7 @@ class Side(AnySide):
         return [(*(row[name] for name in COLUMNS), moment, moment) for row in rows]
 
     def update_many(self, changed: Sequence[Row]) -> object:
-        text = (
-            "UPDATE projects AS p SET description = v.description, version = v.version, updated_at = now() "
-            "FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) AS v(id, description, version) "
-            f"WHERE p.id = v.id RETURNING {', '.join('p.' + name.strip() for name in NAMES.split(','))}"
-        )
-        return self._all(text, [[row[name] for row in changed] for name in ("id", "description", "version")])
+        return self._all(UPDATE_MANY, columns_changed(changed))
 
     def upsert_many(self, rows: Sequence[Row]) -> object:
         sent = json.dumps([{**row, "id": str(row["id"])} for row in rows])

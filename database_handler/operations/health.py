@@ -162,6 +162,7 @@ def check(
     pool: ConnectionPool,
     standing: Standings,
     application: Standings = _none,
+    *,
     limits: HealthLimits | None = None,
 ) -> Health:
     """Ask the server how it is.

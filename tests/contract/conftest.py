@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from threading import Event, Thread
-from time import monotonic
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from database_handler.core.base_model import Derivation, Draft, Record
 from database_handler.core.schema import Table
 from database_handler.testing.factories import EntityFactory, factory_of
 from database_handler.testing.plugin import _made
+from tests.support.faults import PATIENCE, eventually
 
-PATIENCE = 20.0  # seconds: no wait in these tests is longer
 ENTITIES = tuple(Repositories.entities())
 
 
@@ -122,14 +121,6 @@ def committed(entity: str, committed_database: Database) -> Subject:
 
 def stored(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).model_fields}
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for what another connection brings about."""
-    until = monotonic() + PATIENCE
-    while not holds():
-        assert monotonic() < until, "it did not come about in time"
-        Event().wait(0.005)
 
 
 class Background:

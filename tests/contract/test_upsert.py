@@ -9,7 +9,8 @@ import pytest
 
 from database_handler import Database, NewTextSource, NewTranslation, Outcome, TextSource, UnitOfWork
 from database_handler.core.session import Statement
-from tests.contract.conftest import PATIENCE, Background, Subject
+from tests.contract.conftest import Background, Subject
+from tests.support.faults import PATIENCE
 
 
 def outcomes(found: list[Any]) -> list[Outcome]:

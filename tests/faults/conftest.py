@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from threading import Event, Thread
-from time import monotonic
+from threading import Thread
 from typing import Any
 
 import psycopg2
@@ -22,18 +21,9 @@ from database_handler import Database
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import ConnectionPool, Lease
 from database_handler.embedded import EmbeddedServer
-from tests.support.faults import assert_lending, assert_recovered
+from tests.support.faults import PATIENCE, assert_lending, assert_recovered, eventually
 
 _numbers = count(1)
-PATIENCE = 20.0  # seconds: no wait in these tests is longer
-
-
-def eventually(holds: Callable[[], bool], *, within: float = PATIENCE) -> None:
-    """Wait for what another process brings about; it fails when that does not come."""
-    deadline = monotonic() + within
-    while not holds():
-        assert monotonic() < deadline, "it did not come about in time"
-        Event().wait(0.005)
 
 
 def in_thread(work: Callable[[], object], name: str = "") -> Thread:

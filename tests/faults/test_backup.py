@@ -48,7 +48,8 @@ from database_handler.operations.backup import (
 from database_handler.operations.backup.programs import find_programs
 from database_handler.operations.backup.values import DumpFormat, Manifest, read_manifest, written_manifest
 from tests.faults.backup_worker import command
-from tests.faults.conftest import PATIENCE, eventually, frozen, in_thread, joined, query
+from tests.faults.conftest import frozen, in_thread, joined, query
+from tests.support.faults import PATIENCE, eventually
 from tests.support.own_server import OwnServer
 
 _numbers = count(1)

@@ -12,23 +12,20 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from database_handler import Database, Project
 from database_handler.config.cache import CacheConfig
 from database_handler.core import cache as caching
-from database_handler.core.cache import Cache
-from database_handler.core.cache_reports import CacheStats
 from database_handler.core.exceptions import CacheUnavailable, CommitOutcomeUnknown
-from tests.faults.conftest import eventually, in_thread, joined, query
-from tests.support.faults import FaultProxy
+from tests.faults.conftest import in_thread, joined, query
+from tests.support.caching import Make, cache, cached_databases, created, stats
+from tests.support.faults import FaultProxy, eventually
 from tests.support.valkey import SlowWay, Valkey
 
 LIMIT = 0.2  # seconds, where a cache that is slow is tried: elsewhere a busy machine is no slow cache
 WRITER = Path(__file__).with_name("cache_writer.py")
-Make = Callable[..., Database]
 
 
 @pytest.fixture(scope="module")
@@ -39,32 +36,8 @@ def valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 def make(shared_database: Database, valkey: Valkey) -> Iterator[Make]:
-    """Make databases, each with a cache of its own, as processes have; the server is empty before."""
-    valkey.client.flushall()
-    made: list[Database] = []
-
-    def make(url: str = valkey.url, **settings: Any) -> Database:
-        named = {"url": url, "timeout": 10, "pause": 60, **settings}
-        made.append(Database(shared_database.config, cache=CacheConfig.model_validate(named)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-    shared_database.session.run("TRUNCATE projects CASCADE")
-
-
-def cache(database: Database) -> Cache:
-    assert database.cache is not None
-    return database.cache
-
-
-def stats(database: Database) -> CacheStats:
-    return cache(database).stats()
-
-
-def created(database: Database) -> Project:
-    return database.projects.create(name=f"film {uuid4()}")
+    with cached_databases(shared_database, valkey, timeout=10, pause=60) as maker:
+        yield maker
 
 
 def row_tags(valkey: Valkey) -> list[str]:
@@ -81,7 +54,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def test_a_cache_that_is_down_is_left_alone(make: Make, tmp_path: Path) -> None:
-    database = make(f"unix://{tmp_path}/nobody.sock", timeout=LIMIT)
+    database = make(url=f"unix://{tmp_path}/nobody.sock", timeout=LIMIT)
     project = created(database)
     assert database.projects.get_by_id(project.id) == project
     changed = database.projects.update(project.id, name="changed")
@@ -95,7 +68,7 @@ def test_a_cache_that_is_down_is_left_alone(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("delay", [LIMIT * 1.5, float("inf")])
 def test_a_slow_cache_costs_its_limit_once(make: Make, valkey: Valkey, delay: float) -> None:
     with SlowWay(valkey.socket) as way:
-        database = make(way.url, timeout=LIMIT)
+        database = make(url=way.url, timeout=LIMIT)
         project = created(database)
         database.projects.get_by_id(project.id)
         assert stats(database).errors == 0
@@ -110,7 +83,7 @@ def test_a_slow_cache_costs_its_limit_once(make: Make, valkey: Valkey, delay: fl
 
 def test_answers_that_are_each_in_time_are_too_late_together(make: Make, valkey: Valkey) -> None:
     with SlowWay(valkey.socket) as way:
-        database = make(way.url, timeout=LIMIT)
+        database = make(url=way.url, timeout=LIMIT)
         project = created(database)
         database.projects.get_by_id(project.id)
         database.projects.update(project.id, name="changed")
@@ -337,7 +310,7 @@ def test_a_commit_whose_outcome_is_unknown_keeps_its_marks(make: Make, valkey: V
 
 def test_what_a_server_brings_back_from_its_disk_is_not_read(make: Make) -> None:
     with Valkey() as own:
-        database = make(own.url)
+        database = make(url=own.url)
         project = created(database)
         database.projects.get_by_id(project.id)
         own.client.save()  # with an entry, and the tokens it hangs on
@@ -345,7 +318,7 @@ def test_what_a_server_brings_back_from_its_disk_is_not_read(make: Make) -> None
         own.kill()
         own.start()
         assert own.held("*:e:*")
-        again = make(own.url)
+        again = make(url=own.url)
         for _ in range(2):
             assert again.projects.get_by_id(project.id) == changed
             assert database.projects.get_by_id(project.id) == changed

@@ -15,8 +15,8 @@ from database_handler import Database, UnitOfWork
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import CommitOutcomeUnknown, ConnectionLost, RetriesExhausted
 from database_handler.core.link import open_connection
-from tests.faults.conftest import PoolMaker, Server, eventually, query
-from tests.support.faults import FaultProxy, FaultRelay, Way, assert_recovered
+from tests.faults.conftest import PoolMaker, Server, query
+from tests.support.faults import FaultProxy, FaultRelay, Way, assert_recovered, eventually
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 from database_handler import Database
 from database_handler.core.exceptions import CommitOutcomeUnknown, ConnectionLost
 from database_handler.core.transaction import Transaction
-from tests.faults.conftest import eventually, in_thread, joined, query
+from tests.faults.conftest import in_thread, joined, query
 from tests.faults.consistency import Attempt, How, Lane, ServerFaults, WireFaults, Worker, violations
-from tests.support.faults import FaultProxy, FaultRelay, Way, assert_recovered
+from tests.support.faults import FaultProxy, FaultRelay, Way, assert_recovered, eventually
 from tests.support.own_server import OwnServer
 
 PROXIES, WORKERS = 3, 2  # of each proxy, sharing a pool

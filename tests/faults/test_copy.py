@@ -14,7 +14,8 @@ import pytest
 
 from database_handler import Database
 from database_handler.core.exceptions import ConnectionLost
-from tests.faults.conftest import PATIENCE, Server, frozen, in_thread, joined
+from tests.faults.conftest import Server, frozen, in_thread, joined
+from tests.support.faults import PATIENCE
 
 ROWS = b"d\0\0\0\6x\n"  # a row, as COPY sends it
 

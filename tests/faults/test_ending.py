@@ -24,7 +24,8 @@ import pytest
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import ConnectionPool, Lease
 from database_handler.core.exceptions import ConnectionLost, DatabaseHandlerError, PoolClosed, PoolTimeout
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, query, value
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query, value
+from tests.support.faults import eventually
 
 PACKAGE = Path(__file__).resolve().parents[2] / "database_handler"
 NAME = "ending"

@@ -14,7 +14,8 @@ import pytest
 
 from database_handler import Database
 from database_handler.core.connection import ConnectionPool
-from tests.faults.conftest import PoolMaker, eventually, in_thread, joined, value
+from tests.faults.conftest import PoolMaker, in_thread, joined, value
+from tests.support.faults import eventually
 
 HELD, NOT_RETURNED = "connection_held_long", "connection_not_returned"
 

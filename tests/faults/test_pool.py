@@ -26,7 +26,8 @@ from database_handler.core.exceptions import (
     ReleasedConnection,
     translated,
 )
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, query, value
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query, value
+from tests.support.faults import eventually
 from tests.support.wire import CountingProxy
 
 

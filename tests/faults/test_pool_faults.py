@@ -24,7 +24,8 @@ from database_handler.core.exceptions import (
     ResourcesExhausted,
     translated,
 )
-from tests.faults.conftest import PoolMaker, Server, eventually, frozen, in_thread, joined, query, value
+from tests.faults.conftest import PoolMaker, Server, frozen, in_thread, joined, query, value
+from tests.support.faults import eventually
 
 
 def lose(lease: Lease, statement: str = "SELECT 1") -> ConnectionLost:

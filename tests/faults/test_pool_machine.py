@@ -41,8 +41,9 @@ from database_handler.core.exceptions import (
     ReleasedConnection,
     translated,
 )
-from tests.faults.conftest import PATIENCE, PoolMaker, Server, eventually, frozen, in_thread, joined, value
+from tests.faults.conftest import PoolMaker, Server, frozen, in_thread, joined, value
 from tests.faults.test_pool_fork import ended_well, forked
+from tests.support.faults import PATIENCE, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -14,7 +14,8 @@ from database_handler.core.exceptions import (
     SerializationFailure,
 )
 from database_handler.core.pool_stats import BUCKETS, Closed, Durations
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, value
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, value
+from tests.support.faults import eventually
 
 
 def test_waits_and_uses_are_counted_when_a_connection_comes_back(make_pool: PoolMaker) -> None:

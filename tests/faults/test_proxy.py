@@ -10,8 +10,8 @@ import pytest
 
 from database_handler import Database
 from database_handler.core.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, query
-from tests.support.faults import FaultProxy, FaultRelay, Way
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query
+from tests.support.faults import FaultProxy, FaultRelay, Way, eventually
 
 DEADLINE = 0.3
 BACKEND = "SELECT pg_backend_pid()"

@@ -9,8 +9,8 @@ import pytest
 
 from database_handler import Database, UnitOfWork
 from database_handler.core.exceptions import ConnectionLost, DatabaseHandlerError, DatabaseUnavailable
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, query
-from tests.support.faults import FaultProxy
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query
+from tests.support.faults import FaultProxy, eventually
 from tests.support.own_server import OwnServer
 
 BUSY = 4

@@ -20,7 +20,8 @@ from database_handler.core.exceptions import (
     QueryCancelled,
     StatementTimeout,
 )
-from tests.faults.conftest import PoolMaker, Server, eventually, in_thread, joined, query
+from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query
+from tests.support.faults import eventually
 
 BACKEND = "SELECT pg_backend_pid()"
 IDLE = "SET LOCAL idle_in_transaction_session_timeout = '50ms'"

@@ -30,8 +30,8 @@ from database_handler.core.exceptions import (
     PermissionDenied,
 )
 from database_handler.embedded import _ENVIRONMENT, EmbeddedServer, _Binaries, _here
-from tests.faults.conftest import eventually, frozen, query
-from tests.support.faults import assert_recovered
+from tests.faults.conftest import frozen, query
+from tests.support.faults import assert_recovered, eventually
 from tests.support.wire import CountingProxy
 
 PASSWORD, WRONG = "s3cret-Pässword", "s3cret-wrong"

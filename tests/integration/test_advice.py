@@ -17,7 +17,7 @@ from database_handler.core.exceptions import ConfigurationError, InvalidValue
 from database_handler.operations.advice import Advice, AdviceLimits, Finding, FindingKind
 from database_handler.operations.advice.indexes import Index, duplicates
 from database_handler.operations.advice.sessions import Waiting, roots
-from tests.faults.conftest import eventually
+from tests.support.faults import eventually
 
 AT_ONCE = AdviceLimits(unused_days=0, long_transaction=0, idle_in_transaction=0, blocked=0)
 SECRET = "a value of a row"

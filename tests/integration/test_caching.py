@@ -1,6 +1,6 @@
 """The cache in front of single records and statistics: what comes from it, and how it hears of writes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -10,10 +10,8 @@ from psycopg2 import sql
 
 from database_handler import Database, NewLink, NewProject, Project
 from database_handler.config.cache import CacheConfig
-from database_handler.core.cache import Cache
 from database_handler.core.cache_entries import Codec, Garbage, Kind, Stale
 from database_handler.core.cache_reading import Loaded
-from database_handler.core.cache_reports import CacheStats
 from database_handler.core.cache_server import CacheServer, Filling
 from database_handler.core.events import NOBODY, Events
 from database_handler.core.exceptions import (
@@ -25,11 +23,11 @@ from database_handler.core.exceptions import (
 )
 from database_handler.repositories.project_statistics import ProjectStatistics
 from tests.support import valid_arguments
+from tests.support.caching import Make, cache, cached_databases, created, stats
 from tests.support.repository_calls import call, methods, needed
 from tests.support.valid_arguments import Scene, scene_of
 from tests.support.valkey import Valkey
 
-Make = Callable[..., Database]
 TIMEOUT = 5.0  # seconds: a busy machine is no slow cache
 
 
@@ -41,32 +39,8 @@ def valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 def make(shared_database: Database, valkey: Valkey) -> Iterator[Make]:
-    """Make databases, each with a cache of its own, as processes have; the server is empty before."""
-    valkey.client.flushall()
-    made: list[Database] = []
-
-    def make(config: Any = shared_database.config, **settings: Any) -> Database:
-        named = {"url": valkey.url, "timeout": TIMEOUT, **settings}
-        made.append(Database(config, cache=CacheConfig.model_validate(named)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-    shared_database.session.run("TRUNCATE projects CASCADE")
-
-
-def cache(database: Database) -> Cache:
-    assert database.cache is not None
-    return database.cache
-
-
-def stats(database: Database) -> CacheStats:
-    return cache(database).stats()
-
-
-def created(database: Database, **fields: Any) -> Project:
-    return database.projects.create(**{"name": f"film {uuid4()}", **fields})
+    with cached_databases(shared_database, valkey, timeout=TIMEOUT) as maker:
+        yield maker
 
 
 # --------------------------------------------------------------------------------------------------- reading

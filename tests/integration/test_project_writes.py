@@ -28,7 +28,8 @@ from database_handler.testing.factories import (
     TranslationFactory,
     VideoFactory,
 )
-from tests.contract.conftest import Background, eventually, until_waiting
+from tests.contract.conftest import Background, until_waiting
+from tests.support.faults import eventually
 from tests.support.wire import CountingProxy
 
 DRAFT, ACTIVE, COMPLETED, ARCHIVED = ProjectStatus

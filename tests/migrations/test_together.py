@@ -25,16 +25,10 @@ from database_handler.migrations import (
 from database_handler.migrations.runner.locking import Kept, backoff, lock_key
 from tests.migrations.conftest import Folder
 from tests.migrations.worker import PATIENCE, Run
+from tests.support.faults import eventually
 from tests.support.wire import CountingProxy
 
 Make = Callable[..., MigrationManager]
-
-
-def until(seen: Callable[[], object], within: float = PATIENCE) -> None:
-    ends = time.monotonic() + within
-    while not seen():
-        assert time.monotonic() < ends, "it never came to that"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -130,7 +124,7 @@ def test_a_locked_table_is_tried_again_until_it_is_free(
     with caplog.at_level("WARNING", logger="database_handler"):
         with holding(config.with_(application_name="reader"), "SELECT * FROM a"):
             thread.start()
-            until(lambda: caplog.text.count("migration.blocked") >= 2)
+            eventually(lambda: caplog.text.count("migration.blocked") >= 2, within=PATIENCE)
         thread.join(PATIENCE)
     assert [answer.applied for answer in answers] == [("0002_b",)]
     assert "reader" in caplog.text
@@ -210,7 +204,7 @@ def blocked_at_random(
     with Readers(config, "SELECT * FROM a") as readers:
         with holding(config, "SELECT * FROM a"):
             runner.start()
-            until(lambda: waits(session))  # the first one is met for certain
+            eventually(lambda: waits(session), within=PATIENCE)  # the first one is met for certain
             stay(runner, session, 0.0)
         ends = time.monotonic() + PATIENCE
         while runner.is_alive():
@@ -276,12 +270,15 @@ def test_a_run_that_is_killed_is_run_again_and_converges(
         assert run.expect() == "ready"
         with holding(config, f"LOCK TABLE {stop}"):
             run.here.send("go")
-            until(lambda: rows(session, "pg_locks WHERE NOT granted"))
+            eventually(lambda: rows(session, "pg_locks WHERE NOT granted"), within=PATIENCE)
             assert run.process.pid is not None
             os.kill(run.process.pid, signal.SIGKILL)
             run.process.join(PATIENCE)
             session.all("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-            until(lambda: not rows(session, "pg_locks WHERE NOT granted OR locktype = 'advisory'"))
+            eventually(
+                lambda: not rows(session, "pg_locks WHERE NOT granted OR locktype = 'advisory'"),
+                within=PATIENCE,
+            )
     finally:
         run.end()
     manager().migrate()

@@ -2,31 +2,22 @@
 
 import configparser
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from database_handler import Database
-from database_handler.cli import main
-from database_handler.config.settings import VARIABLES
 from tests.faults.conftest import query
+from tests.support.pages import Walk, blocks, only_settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backup.md"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 
 @pytest.fixture
 def films(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A database that the settings name, with one project; those that are restored are dropped."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
-    monkeypatch.chdir(tmp_path)
+    only_settings(monkeypatch, tmp_path, DATABASE_URL=database.config.url(hide_password=False))
     server = database.config.with_(name="postgres")
     yield database
     database.pool.close()
@@ -35,22 +26,20 @@ def films(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         query(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def test_the_page_is_true(films: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_true(
+    films: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = films.projects.create(name="Launch film")
-    for block in blocks("console"):
-        for line in block.splitlines():
-            command, _, expected = line.removeprefix("$ ").partition("  # exit code ")
-            capsys.readouterr()
-            ended = main(shlex.split(command)[1:])
-            told = capsys.readouterr()
-            assert ended == int(expected or 0), f"{line}\n{told.out}{told.err}"
+    walk = Walk(monkeypatch, capsys)
+    for block in blocks(PAGE, "console"):
+        walk.console(block.code)
     assert films.projects.list() == [project]
     copies = "SELECT datname::text FROM pg_database WHERE datname LIKE 'films\\_%%' ORDER BY 1"
     assert query(films.config, copies) == [("films_restored",), ("films_yesterday",)]
 
 
 def test_the_units_of_systemd_are_whole() -> None:
-    files = {block.splitlines()[0]: block for block in blocks("ini")}
+    files = {block.code.splitlines()[0]: block.code for block in blocks(PAGE, "ini")}
     units = {name: text for name, text in files.items() if "/systemd/" in name}
     assert len(units) == 2
     for name, text in units.items():

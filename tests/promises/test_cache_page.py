@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from database_handler import CacheConfig, Database
 from database_handler.cli import main
-from database_handler.config.settings import CACHE_VARIABLES, VARIABLES
+from database_handler.config.settings import CACHE_VARIABLES
+from tests.support.pages import Walk, blocks, only_settings
 from tests.support.valkey import Valkey
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cache.md").read_text("utf-8")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cache.md"
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +26,32 @@ def valkey() -> Iterator[Valkey]:
 def setting(
     database: Database, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> pytest.MonkeyPatch:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
-    monkeypatch.setenv("DB_CACHE_URL", valkey.url)
-    monkeypatch.setenv("DB_CACHE_TIMEOUT", "5s")  # a busy machine is no slow cache
+    only_settings(
+        monkeypatch,
+        tmp_path,
+        DATABASE_URL=database.config.url(hide_password=False),
+        DB_CACHE_URL=valkey.url,
+        DB_CACHE_TIMEOUT="5s",  # a busy machine is no slow cache
+    )
     return monkeypatch
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
-
-
 def test_the_page_runs(setting: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    names: dict[str, object] = {}
-    for code in blocks("python"):
-        exec(code, names)  # noqa: S102  # our own page
-    commands = [line[2:] for code in blocks("console") for line in code.splitlines()]
-    ours = [shlex.split(line)[1:] for line in commands if line.startswith("database-handler")]
+    walk = Walk(setting, capsys)
+    for block in blocks(PAGE, "python"):
+        walk.python(block.code)
+    lines = [line for block in blocks(PAGE, "console") for line in block.code.splitlines()]
+    ours = [line for line in lines if line.startswith("$ database-handler")]
     assert len(ours) == 4
-    for command in ours:
-        assert main(command) == 0, capsys.readouterr()
-    database = names["db"]
+    for line in ours:
+        walk.command(line)
+    database = walk.namespace["db"]
     assert isinstance(database, Database)
     database.close()
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(DB_CACHE_\w+)` \| `?([^`|]+?)`? \|", PAGE, re.M))
+    rows = dict(re.findall(r"^\| `(DB_CACHE_\w+)` \| `?([^`|]+?)`? \|", PAGE.read_text("utf-8"), re.M))
     assert rows.keys() == set(CACHE_VARIABLES.values())
     names = {variable: name.removeprefix("cache_") for name, variable in CACHE_VARIABLES.items()}
     shown = {names[each]: text for each, text in rows.items() if text != "none"}

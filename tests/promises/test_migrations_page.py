@@ -1,46 +1,27 @@
 """docs/migrations.md is walked through as a user would: every command runs, every file is as it is shown."""
 
-import ast
 import contextlib
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from psycopg2 import sql
 
-from database_handler.cli import main
 from database_handler.config.database import DatabaseConfig
-from database_handler.config.settings import VARIABLES
 from database_handler.core.connection import dedicated
 from database_handler.core.session import Session
 from database_handler.core.transaction import Autocommit
 from database_handler.migrations.safety.lint import RULES
+from tests.support.pages import Block, Walk, blocks, names_of_tests, only_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "migrations.md"
 LEGACY = (
     "CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE)"
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of code of the page, with its language and the line on which it begins."""
-
-    language: str
-    code: str
-    line: int
-
-
-def blocks() -> Iterator[Block]:
-    text = PAGE.read_text("utf-8")
-    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S):
-        yield Block(found[1], found[2], text.count("\n", 0, found.start()) + 1)
 
 
 @pytest.fixture
@@ -63,13 +44,18 @@ def session(url: str) -> Session:
     return Autocommit(lambda: dedicated(DatabaseConfig.from_url(url))).session
 
 
-class Walk:
-    """A user who does what the page says."""
+class Reader(Walk):
+    """A user who does what the page says, in a package of their own."""
 
-    def __init__(self, folder: Path, names: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.names, self.capsys = folder, names, capsys
-        self.said = ""
-        self.namespace: dict[str, object] = {"__name__": "example"}
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        names: dict[str, str],
+    ) -> None:
+        super().__init__(monkeypatch, capsys, names)
+        self.folder, self.said = folder, ""
 
     def do(self, block: Block) -> None:
         try:
@@ -78,17 +64,10 @@ class Walk:
             error.add_note(f"docs/migrations.md:{block.line}\n{self.said}")
             raise
 
-    def console(self, code: str) -> None:
-        for line in code.splitlines():
-            command, _, expected = line.removeprefix("$ ").partition("  # exit code ")
-            for name, value in self.names.items():
-                command = command.replace(f"${name}", value)
-            self.forget()
-            self.capsys.readouterr()
-            ended = main(shlex.split(command)[1:])
-            told = self.capsys.readouterr()
-            self.said = f"{line}\n{told.out}{told.err}"
-            assert ended == int(expected or 0), self.said
+    def command(self, line: str) -> str:
+        self.forget()
+        self.said = super().command(line)
+        return self.said
 
     def text(self, code: str) -> None:
         assert code in self.said, "what the command before it printed"
@@ -107,7 +86,7 @@ class Walk:
         named = re.match(r"# (newsroom/\S+)\n", code)
         if named is None:
             self.forget()
-            exec(code, self.namespace)  # noqa: S102  (our own page)
+            super().python(code)
             return
         file = self.folder / named[1]
         file.parent.mkdir(exist_ok=True)
@@ -132,38 +111,39 @@ class Walk:
 
 
 @pytest.fixture
-def walk(
+def reader(
     url: Callable[[], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Iterator[Walk]:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+) -> Iterator[Reader]:
     names = {"DATABASE_URL": url(), "LEGACY_URL": url(), "OTHER_URL": url()}
     for name in ("LEGACY_URL", "OTHER_URL"):
         session(names[name]).script(LEGACY)
     for schema in ("tenant_a", "tenant_b"):
         session(names["DATABASE_URL"]).script(f"CREATE SCHEMA {schema}")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", names["DATABASE_URL"])
-    monkeypatch.setenv("DATABASE_CLASS", "newsroom.data:NewsroomDatabase")
+    only_settings(
+        monkeypatch,
+        tmp_path,
+        DATABASE_URL=names["DATABASE_URL"],
+        DATABASE_CLASS="newsroom.data:NewsroomDatabase",
+    )
     monkeypatch.setattr(
         sys, "dont_write_bytecode", True
     )  # a file that changes twice in a second is read twice
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "newsroom").mkdir()
     (tmp_path / "newsroom" / "__init__.py").touch()
-    yield Walk(tmp_path, names, capsys)
-    Walk.forget()
+    yield Reader(tmp_path, monkeypatch, capsys, names)
+    Reader.forget()
     with contextlib.suppress(ValueError):
         sys.path.remove(str(tmp_path))
 
 
 @pytest.mark.timeout(300)
-def test_the_page_is_true(walk: Walk) -> None:
-    for block in blocks():
-        walk.do(block)
+def test_the_page_is_true(reader: Reader) -> None:
+    for block in blocks(PAGE):
+        reader.do(block)
 
 
 def test_the_page_lists_the_rules() -> None:
@@ -182,9 +162,3 @@ def test_each_claim_about_us_names_a_test_that_there_is() -> None:
     assert [
         claim.strip() for claim in claims if "](../tests/" not in claim and claim.strip() not in told
     ] == []
-
-
-def names_of_tests(file: Path) -> set[str]:
-    """The names of a file's tests; none where there is no such file."""
-    tree = ast.parse(file.read_text("utf-8") if file.is_file() else "")
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -12,19 +12,14 @@ import promql_parser
 import pytest
 
 from database_handler import Database
-from database_handler.cli import main
-from database_handler.config.settings import VARIABLES
 from database_handler.operations.monitoring import METRICS, Metric
+from tests.support.pages import Walk, blocks, only_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "monitoring.md"
 DASHBOARD = json.loads((ROOT / "docs" / "monitoring" / "dashboard.json").read_text("utf-8"))
 BY_NAME = {metric.name: metric for metric in METRICS}
 PARTS = ("_bucket", "_count", "_sum")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 
 # -------------------------------------------------------------------------------------------- the page
@@ -45,22 +40,16 @@ def test_the_commands_of_the_page_run(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", shared_database.config.url(hide_password=False))
+    only_settings(monkeypatch, tmp_path, DATABASE_URL=shared_database.config.url(hide_password=False))
     shared_database.session.run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    commands = [line for line in "\n".join(blocks("console")).splitlines() if line]
+    commands = [line for block in blocks(PAGE, "console") for line in block.code.splitlines()]
     assert {shlex.split(command)[2] for command in commands} == {"top", "metrics"}
     try:
-        for command in commands:
-            asked, _, expected = command.removeprefix("$ ").partition("  # exit code ")
-            assert main(shlex.split(asked)[1:]) == int(expected or 0), capsys.readouterr()
+        said = [Walk(monkeypatch, capsys).command(command) for command in commands]
     finally:
         shared_database.session.run("DROP EXTENSION pg_stat_statements")
-    told = capsys.readouterr()
-    assert "database_handler_statement_seconds" in told.out
-    assert "serving http://127.0.0.1:" in told.err
+    assert "database_handler_statement_seconds" in "".join(said)
+    assert "serving http://127.0.0.1:" in "".join(said)
 
 
 # --------------------------------------------------------------------------------------- the dashboard

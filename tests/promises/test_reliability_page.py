@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.promises.test_migrations_page import names_of_tests
+from tests.support.pages import names_of_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"

@@ -1,7 +1,6 @@
 """docs/roles.md and docs/advice.md are walked through: their commands and blocks run, in their order."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,28 +8,19 @@ from uuid import uuid4
 import pytest
 
 from database_handler import Database
-from database_handler.cli import main
-from database_handler.config.settings import VARIABLES
 from database_handler.operations.advice.findings import FindingKind
 from database_handler.operations.roles import PARTS, RoleNames
 from tests.faults.conftest import query
-from tests.promises.test_migrations_page import names_of_tests
+from tests.support.pages import Walk, blocks, names_of_tests, only_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES, ADVICE = ROOT / "docs" / "roles.md", ROOT / "docs" / "advice.md"
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return re.findall(r"^```(console|python)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-
-
 @pytest.fixture
 def prefix(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Names that no other test has, in place of the page's; roles belong to the whole server."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", database.config.url(hide_password=False))
-    monkeypatch.chdir(tmp_path)
+    only_settings(monkeypatch, tmp_path, DATABASE_URL=database.config.url(hide_password=False))
     for part in ("app", "migrator"):
         (tmp_path / f"{part}.txt").write_text("a password\n")
     made = f"films_{uuid4().hex[:12]}"
@@ -43,20 +33,13 @@ def prefix(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("page", [ROLES, ADVICE], ids=lambda page: page.name)
-def test_the_page_is_true(prefix: str, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found: dict[str, object] = {"__name__": "example"}
-    for language, code in blocks(page):
-        own = re.sub(r"\bfilms\b", prefix, code)
-        if language == "python":
-            exec(own, found)  # noqa: S102  # our own page
-            continue
-        for line in own.splitlines():
-            command, _, expected = line.removeprefix("$ ").partition("  # exit code ")
-            capsys.readouterr()
-            ended = main(shlex.split(command)[1:])
-            told = capsys.readouterr()
-            assert ended == int(expected or 0), f"{line}\n{told.out}{told.err}"
-    opened = found["db"]
+def test_the_page_is_true(
+    prefix: str, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk = Walk(monkeypatch, capsys)
+    for block in blocks(page, "console", "python"):
+        getattr(walk, block.language)(re.sub(r"\bfilms\b", prefix, block.code))
+    opened = walk.namespace["db"]
     assert isinstance(opened, Database)
     opened.close()
 

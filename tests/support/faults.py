@@ -23,7 +23,7 @@ from database_handler.core.connection import ConnectionPool
 from database_handler.core.session import ping
 from tests.support.wire import CountingProxy, Message, Relay
 
-__all__ = ["FaultProxy", "FaultRelay", "assert_lending", "assert_recovered", "eventually"]
+__all__ = ["PATIENCE", "FaultProxy", "FaultRelay", "assert_lending", "assert_recovered", "eventually"]
 
 PATIENCE = 20.0  # seconds: no wait in these tests is longer
 _QUEUED = 1 << 20  # bytes that may wait to be sent before a way is read no further
@@ -34,8 +34,8 @@ _BOTH: tuple[Way, Way] = ("request", "reply")
 _BACK: dict[Way, Way] = {"request": "reply", "reply": "request"}
 
 
-def eventually(holds: Callable[[], bool], *, within: float = PATIENCE) -> None:
-    """Wait for what another thread or process brings about; it fails when that does not come."""
+def eventually(holds: Callable[[], object], *, within: float = PATIENCE) -> None:
+    """Wait for what another connection, thread or process brings about; it fails when that does not come."""
     deadline = monotonic() + within
     while not holds():
         assert monotonic() < deadline, "it did not come about in time"
