@@ -2,16 +2,16 @@
 
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from database_handler.cli import main
 from database_handler.operations.backup import Backups
+from tests.support.full_disk import files_of_at_most
 
 __all__ = ["Backups", "command"]
 
@@ -26,9 +26,8 @@ def _command(arguments: list[str], most_bytes: int | None, told: str) -> None:
         os.dup2(descriptor, number)
     sys.stdin = None  # there is no terminal
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
-    if most_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
-    sys.exit(main(arguments))
+    with nullcontext() if most_bytes is None else files_of_at_most(most_bytes):
+        sys.exit(main(arguments))
 
 
 @contextmanager

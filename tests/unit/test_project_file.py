@@ -5,9 +5,8 @@ import gzip
 import io
 import json
 import os
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -39,6 +38,7 @@ from database_handler.testing.factories import (
     TranslationFactory,
     VideoFactory,
 )
+from tests.support.full_disk import files_of_at_most
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -437,17 +437,6 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path, rows: list[Any
         write(stream, rows, ENTITIES)
     with opened_for_reading(path) as back:
         assert len(list(read(back, ENTITIES))) == len(rows)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow further, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz"])

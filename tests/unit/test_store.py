@@ -270,12 +270,13 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(folder: FileStore) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     folder.put(b"x")
     code = (
-        "import resource, signal, sys; from database_handler.content.store import FileStore\n"
+        "import signal, sys; from database_handler.content.store import FileStore\n"
         "from database_handler.content.errors import StoreUnavailable\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "try: FileStore(sys.argv[1]).put(b'x' * 20_000)\n"
-        "except StoreUnavailable as error: print(error)\n"
+        "from tests.support.full_disk import files_of_at_most\n"
+        "with files_of_at_most(10_000):\n"
+        "    try: FileStore(sys.argv[1]).put(b'x' * 20_000)\n"
+        "    except StoreUnavailable as error: print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, folder.url], cwd=ROOT, capture_output=True, text=True, check=False
