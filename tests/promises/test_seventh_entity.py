@@ -19,7 +19,12 @@ from database_handler import Database
 def f(db: Database) -> None:
     reveal_type(db.notes.create)
 """
-COPIED = ("database_handler", "tests/contract", "tests/integration/test_schema_equals_models.py")
+COPIED = (
+    "database_handler",
+    "tests/contract",
+    "tests/support",
+    "tests/integration/test_schema_equals_models.py",
+)
 
 
 def steps() -> list[tuple[str, str, str]]:
