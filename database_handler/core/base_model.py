@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Self, TypeVar, get_origin
 from uuid import UUID
 
 import pydantic
@@ -323,33 +323,39 @@ def filler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
     Filling skips validation: the driver gives the exact Python type for every column type but three: enums,
     arrays and bytes, which are converted; an enum's value that the model lacks is an `UnreadableValue`.
     """
-    return _filling(model, tuple(_conversions(model)))
+    return _filling(model, tuple(model.model_fields), dict(_conversions(model)))
 
 
 @lru_cache(maxsize=256)
-def assembler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
-    """Return what makes the record of values that are a validated draft's and the server's."""
-    return _filling(model, ())
+def assembler(model: type[R], names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], R]:
+    """Return what makes the record of values that are a validated draft's and the server's, in this order."""
+    return _filling(model, names, {})
+
+
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 def _filling(
-    model: type[R], conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
+    model: type[R], names: tuple[str, ...], conversions: Mapping[str, Callable[[Any], Any]]
 ) -> Callable[[tuple[Any, ...]], R]:
-    names = tuple(model.model_fields)
-    fields_set = set(names)
-    new, put = model.__new__, object.__setattr__
+    """Write a function for this model, as `dataclasses` does, for it is what each row of each answer costs.
 
-    def fill(row: tuple[Any, ...]) -> R:
-        values = dict(zip(names, row, strict=True))
-        for name, convert in conversions:
-            values[name] = convert(values[name])
-        record = new(model)
-        put(record, "__dict__", values)
-        put(record, "__pydantic_fields_set__", fields_set)
-        put(record, "__pydantic_extra__", None)
-        put(record, "__pydantic_private__", None)
-        return record
-
+    A dict that is written out is made at its size; one that is filled name by name grows three times, which
+    takes as long as all the rest (docs/decisions/0046-read-path.md).
+    """
+    place = {name: f"v{number}" for number, name in enumerate(names)}
+    given = {name: f"to_{at}({at})" if name in conversions else at for name, at in place.items()}
+    values = ", ".join(f"{name!r}: {given[name]}" for name in model.model_fields)
+    known: dict[str, Any] = {f"to_{place[name]}": convert for name, convert in conversions.items()}
+    known |= {f"put{number}": BaseModel.__dict__[slot].__set__ for number, slot in enumerate(_SLOTS)}
+    known |= {"new": model.__new__, "model": model, "fields": set(names)}
+    text = (
+        f"def fill(row):\n ({', '.join(place.values())},) = row\n record = new(model)\n"
+        f" put0(record, {{{values}}})\n put1(record, fields)\n put2(record, None)\n put3(record, None)\n"
+        " return record"
+    )
+    exec(text, known)  # noqa: S102  # of field names alone, which are identifiers
+    fill: Callable[[tuple[Any, ...]], R] = known["fill"]
     return fill
 
 
@@ -368,19 +374,20 @@ def _conversions(model: type[BaseModel]) -> list[tuple[str, Callable[[Any], Any]
     return found
 
 
+class _Members(dict[Any, Enum | None]):
+    """The members of an enum by what is stored for them."""
+
+    def __init__(self, name: str, kind: type[Enum]) -> None:
+        super().__init__({None: None, **{member.value: member for member in kind}})
+        self._told = name, kind.__name__
+
+    def __missing__(self, value: object) -> NoReturn:
+        name, kind = self._told
+        raise UnreadableValue(f"column {name} holds a value that {kind} lacks", columns=[name])
+
+
 def _enum_reader(name: str, kind: type[Enum]) -> Callable[[Any], Any]:
-    members: dict[Any, Enum | None] = {None: None, **{member.value: member for member in kind}}
-
-    def read(value: Any) -> Enum | None:
-        try:
-            return members[value]
-        except KeyError:
-            refusal = UnreadableValue(
-                f"column {name} holds a value that {kind.__name__} lacks", columns=[name]
-            )
-        raise refusal
-
-    return read
+    return _Members(name, kind).__getitem__
 
 
 def _model_reader(kind: type[BaseModel]) -> Callable[[Any], Any]:

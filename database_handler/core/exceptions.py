@@ -10,7 +10,6 @@ Sources: PostgreSQL 18, appendix A "PostgreSQL Error Codes"; psycopg2, "exceptio
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -362,16 +361,35 @@ _SAFE_CLASSES = (
 _SYNTAX_ERROR = "42601"
 
 
+DRIVER_ERRORS = (psycopg2.Error, ValueError, OverflowError, TypeError, LookupError)
+"""What the driver raises: its own errors, and Python's about what it is given or makes of an answer."""
+
+
 @contextmanager
-def translated(
+def translated(connection: psycopg2.extensions.connection | None, *, doing: str) -> Iterator[None]:
+    """Raise this library's errors in place of the driver's, as `translation` gives them."""
+    try:
+        yield
+        return
+    except DRIVER_ERRORS as error:
+        failure = translation(error, connection, doing=doing)
+    # Raised outside the handler: the driver's error, whose text can quote the row, must not be printed
+    # as this one's context.
+    raise failure from None
+
+
+def translation(
+    error: Exception,
     connection: psycopg2.extensions.connection | None,
     *,
     doing: str,
     deleting: bool = False,
-    timeout: float | None = None,
+    timed_out: bool = False,
     quotable: bool = False,
-) -> Iterator[None]:
-    """Raise this library's errors in place of the driver's, without the driver's text around them.
+) -> DatabaseHandlerError:
+    """Return this library's error for one of `DRIVER_ERRORS`, without the driver's text in it.
+
+    It is to be raised outside of the handler of the driver's error, whose text can quote the row.
 
     Parameters
     ----------
@@ -381,32 +399,25 @@ def translated(
         The statement's name, for the message.
     deleting : bool
         Tells the two sides of a foreign key apart: the server gives both one SQLSTATE and one table.
-    timeout : float, optional
-        The statement_timeout in force, in seconds: a cancel that comes no earlier is the timeout's, for
+    timed_out : bool
+        Whether the statement_timeout in force is over: a cancel that comes no earlier is the timeout's, for
         the server gives both one SQLSTATE.
     quotable : bool
         Whether no values stand in the text, so that what the server says of its syntax can be told.
     """
-    started = monotonic()
-    failure: DatabaseHandlerError
-    try:
-        yield
-        return
-    except psycopg2.Error as error:
-        failure = _from_driver(error, connection, doing, quotable=quotable)
-        failure.driver_error = error.with_traceback(None)  # its frames hold the connection, and so the lease
-    except (ValueError, OverflowError, TypeError, LookupError) as error:
-        if isinstance(error, DatabaseHandlerError):
-            raise
-        failure = InvalidValue(f"{doing}: {_bare(error)} ({type(error).__name__})")
+    if isinstance(error, DatabaseHandlerError):
+        return error
+    if not isinstance(error, psycopg2.Error):
+        failure: DatabaseHandlerError = InvalidValue(f"{doing}: {_bare(error)} ({type(error).__name__})")
         failure.driver_error = error
-    if isinstance(failure, QueryCancelled) and timeout is not None and monotonic() - started >= timeout:
+        return failure
+    failure = _from_driver(error, connection, doing, quotable=quotable)
+    if isinstance(failure, QueryCancelled) and timed_out:
         failure = _as(StatementTimeout, failure)
     elif isinstance(failure, MissingReference) and deleting:
         failure = _as(StillReferenced, failure)
-    # Raised outside the handler: the driver's error, whose text can quote the row, must not be printed
-    # as this one's context.
-    raise failure from None
+    failure.driver_error = error.with_traceback(None)  # its frames hold the connection, and so the lease
+    return failure
 
 
 def _bare(error: Exception) -> str:
@@ -418,15 +429,13 @@ def _bare(error: Exception) -> str:
 
 def _as(kind: type[DatabaseError], failure: DatabaseError) -> DatabaseError:
     message = str(failure).replace(_claim(type(failure)), _claim(kind), 1)
-    told = kind(
+    return kind(
         message,
         sqlstate=failure.sqlstate,
         constraint=failure.constraint,
         table=failure.table,
         columns=failure.columns,
     )
-    told.driver_error = failure.driver_error
-    return told
 
 
 def _from_driver(

@@ -49,11 +49,12 @@ def bound(parameters: Parameters, most: int, *, own: bool = False) -> Parameters
     """
     if parameters is None:
         return None
-    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping):
+    plain = type(parameters) in (list, tuple)  # what nearly all are, told without asking abstract classes
+    if not plain and (isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping)):
         raise InvalidValue(f"parameters are a list, a tuple or a mapping, not {type(parameters).__name__}")
     known = _OWN if own else UNALTERED
     try:
-        if isinstance(parameters, Mapping):
+        if not plain and isinstance(parameters, Mapping):
             _refuse_large(parameters.values(), most)
             return {str(name): adapted(value, name, known) for name, value in parameters.items()}
         _refuse_large(parameters, most)
@@ -163,7 +164,7 @@ def _size(values: Iterable[object], of_text: Callable[[str], int]) -> int:
             size += of_text(value)
         elif isinstance(value, bytes):
             size += len(value)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, (list, tuple)):  # the union would be made for each value
             size += len(value) + _size(value, of_text)
         elif isinstance(value, dict):
             size += len(value) + _size(value, of_text) + _size(value.values(), of_text)

@@ -8,10 +8,9 @@ literal or a `psycopg2.sql` object, checked to be one statement that leaves the 
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from functools import lru_cache
 from itertools import count
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, LiteralString, Protocol, TypeVar, overload
 
 import psycopg2.extensions as driver
@@ -21,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from database_handler.core.copy_source import CopySource
 from database_handler.core.events import Listeners, Told
 from database_handler.core.exceptions import (
+    DRIVER_ERRORS,
     AmbiguousRecord,
     DatabaseHandlerError,
     InvalidSql,
@@ -29,6 +29,7 @@ from database_handler.core.exceptions import (
     RecordNotFound,
     UnreadableValue,
     translated,
+    translation,
 )
 from database_handler.core.foreign_sql import Effect, Foreign
 from database_handler.core.messages import Limits, Message, Reply, Row, Statement
@@ -143,12 +144,12 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
     statement_event(
         name=message.name,
         seconds=seconds,
-        rows=reply.count,
+        rows=reply.affected,
         parameters=message.parameters,
         slow_after=limits.slow_statement,
     )
     if limits.listeners.all:
-        limits.listeners.statement(_told(message, seconds, max(reply.count, 0), None))
+        limits.listeners.statement(_told(message, seconds, max(reply.affected, 0), None))
     return reply
 
 
@@ -167,13 +168,18 @@ def rendered(connection: driver.connection, message: Message) -> Message:
     """
     if isinstance(message.text, bytes):
         return message
-    with translated(connection, doing=message.name), connection.cursor() as cursor:
-        text = cursor.mogrify(message.text, message.parameters)
-    if len(text) > _LONGEST:
-        raise InvalidValue(
+    try:
+        with connection.cursor() as cursor:
+            text = cursor.mogrify(message.text, message.parameters)
+    except DRIVER_ERRORS as error:
+        failure = translation(error, connection, doing=message.name)
+    else:
+        if len(text) <= _LONGEST:
+            return message._replace(text=text)
+        failure = InvalidValue(
             f"{message.name}: {len(text):,} bytes are to be sent; PostgreSQL reads less than 1 GiB"
         )
-    return replace(message, text=text)
+    raise failure
 
 
 _LONGEST = 2**30 - 64  # bytes; a longer message makes the server end the session
@@ -181,27 +187,26 @@ _LONGEST = 2**30 - 64  # bytes; a longer message makes the server end the sessio
 
 def _exchanged(connection: driver.connection, message: Message) -> Reply:
     lines = None if message.lines is None else CopySource(message.lines, connection.fileno)
+    started = monotonic()
     try:
-        with (
-            translated(
-                connection,
-                doing=message.name,
-                deleting=message.deletes,
-                timeout=message.timeout,
-                quotable=not (message.parameters or message.composed),
-            ),
-            connection.cursor() as cursor,
-        ):
+        with connection.cursor() as cursor:
             if lines is None:
                 cursor.execute(message.text)
             else:
                 cursor.copy_expert(message.text, lines)
             return _read(cursor, message.name)
-    except DatabaseHandlerError:
-        if lines is None or lines.failure is None:
-            raise
-    # Outside of the handler: the server's error only repeats that the source of the rows failed.
-    raise lines.failure
+    except DRIVER_ERRORS as error:
+        failure = translation(
+            error,
+            connection,
+            doing=message.name,
+            deleting=message.deletes,
+            timed_out=message.timeout is not None and monotonic() - started >= message.timeout,
+            quotable=not (message.parameters or message.composed),
+        )
+    # Outside of the handler: the driver's error, whose text can quote the row, is no context of this one; and
+    # where the source of the rows failed, the server's error only repeats that.
+    raise failure if lines is None or lines.failure is None else lines.failure
 
 
 def _failure_event(message: Message, failure: DatabaseHandlerError, seconds: float, slow: float) -> None:
@@ -215,19 +220,17 @@ def _failure_event(message: Message, failure: DatabaseHandlerError, seconds: flo
 
 
 def _read(cursor: driver.cursor, name: str) -> Reply:
-    if cursor.description is None:
-        return Reply([], cursor.rowcount, cursor.statusmessage or "", ())
-    columns = tuple(column.name for column in cursor.description)
+    description = cursor.description
+    if description is None:
+        return Reply([], cursor.rowcount, cursor.statusmessage or "")
     try:
-        rows = cursor.fetchall()
+        return Reply(cursor.fetchall(), cursor.rowcount, cursor.statusmessage or "", description)
     except (ValueError, OverflowError, RecursionError):
-        found = _unreadable_column(cursor, len(columns))
-    else:
-        return Reply(rows, cursor.rowcount, cursor.statusmessage or "", columns)
+        found = description[_unreadable_column(cursor, len(description))].name
     raise UnreadableValue(
-        f"{name}: column {columns[found]} holds a value that Python cannot: dates reach from year 1 to "
+        f"{name}: column {found} holds a value that Python cannot: dates reach from year 1 to "
         "9999 and are finite, times end before 24:00, and JSON is nested by some hundred levels",
-        columns=[columns[found]],
+        columns=[found],
     )
 
 
@@ -340,7 +343,7 @@ class Session:
 
     def run(self, query: Query, parameters: Parameters = None) -> int:
         """Run a statement for its effect and return how many rows it touched (0 where that means nothing)."""
-        return max(self._send(query, parameters).count, 0)
+        return max(self._send(query, parameters).affected, 0)
 
     def copy(self, statement: Statement | LiteralString, lines: Iterable[bytes]) -> int:
         """Send lines to a COPY ... FROM STDIN, and return how many rows were stored.

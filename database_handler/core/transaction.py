@@ -293,7 +293,7 @@ class Transaction:
         reply = self._transmit(lease, message, writes=True)
         if self._footprint is not None:
             self._footprint.add(statement, reply)
-        return reply.count
+        return reply.affected
 
     @contextmanager
     def atomic(self, *, read_only: bool = False) -> Iterator[Session]:  # noqa: ARG002  # it is begun already
@@ -612,7 +612,7 @@ def _after_reset(message: Message) -> Message | None:
     reset = _RESET.encode()
     if not isinstance(message.text, bytes) or not message.text.startswith(reset):
         return None
-    return replace(message, text=message.text[len(reset) :])
+    return message._replace(text=message.text[len(reset) :])
 
 
 def _is_unreset(lease: Lent, limits: Limits, left: Callable[[], float | None]) -> bool:
@@ -712,6 +712,7 @@ class Autocommit:
     ) -> None:
         self._lend = lend
         self._options = options
+        self._timeouts = _timeouts(options)
         self._deadline = deadline or Deadline()
         self.limits = limits
         self.session = Session(self)
@@ -745,7 +746,7 @@ class Autocommit:
             return transaction.send(statement, parameters)
 
     def _sent(self, lease: Lent, statement: Statement, parameters: Parameters) -> Reply:
-        before = (_RESET if lease.tainted else "") + _timeouts(self._options)
+        before = (_RESET if lease.tainted else "") + self._timeouts
         message = Message(
             before + statement.text,
             statement.name,
@@ -776,7 +777,7 @@ class Autocommit:
             _reset(lease, self.limits, self._left)
             before = ""
         lease.tainted = lease.tainted or not clean
-        before += _timeouts(self._options)
+        before += self._timeouts
         message = _foreign_message(before, checked, foreign, parameters, self._options.statement_timeout)
         cache = None if clean else self._told
         with nullcontext() if cache is None else cache.announced_everything():

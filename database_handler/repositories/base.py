@@ -193,10 +193,9 @@ class Repository(Generic[D, R]):
 
     def _stored(self, rows: Iterable[Sequence[Any]], stored_at: datetime) -> builtins.list[R]:
         """Make the records of rows that were written at one moment."""
-        written = (*self._written, *SERVER_COLUMNS)
-        arrange = itemgetter(*(written.index(name) for name in self.table.column_names))
-        make, tail = assembler(self.record), (stored_at, stored_at, 1)
-        return [make(arrange((*row, *tail))) for row in rows]
+        make = assembler(self.record, (*self._written, *SERVER_COLUMNS))
+        tail = (stored_at, stored_at, 1)
+        return [make((*row, *tail)) for row in rows]
 
     # ----------------------------------------------------------------------------------------------- read
 

@@ -359,7 +359,9 @@ class PackedPart(NamedTuple):
         codes = self.codes or _USUAL_CODES
         digits = self.halves.hex().encode()[: self.length]
         known = _DIGITS[: len(codes)].encode()
-        if len(digits) < self.length or digits.translate(None, known + _OTHER.encode()):
+        if len(codes) > len(_DIGITS) or len(digits) < self.length:
+            _damaged()
+        if digits.translate(None, known + _OTHER.encode()):
             _damaged()
         flat = [0] * (2 * self.length)
         flat[::2] = digits.translate(bytes.maketrans(known, codes.translate(_GAPS)))

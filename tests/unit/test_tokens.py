@@ -6,7 +6,7 @@ import unicodedata
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from database_handler import NewTranslation
@@ -228,6 +228,7 @@ def test_packed_and_read_back_they_are_the_same(given_spans: list[tuple[int, int
 
 @settings(deadline=None, max_examples=120)
 @given(st.binary(max_size=60), st.booleans())
+@example(b"\0\0\0\0\0\x10" + bytes(16), True)  # sixteen codes, where a digit tells fifteen apart
 def test_bytes_from_elsewhere_are_read_or_refused(data: bytes, plausible: bool) -> None:
     packed = b"\x01\0\0\0" + data if plausible else data
     try:
