@@ -136,17 +136,18 @@ class ConnectionPool(ThreadedConnectionPool):
         while True:
             link = self._acquire(lease, deadline, limit, ahead=ahead)
             lease.begin(link, purpose)
-            # Half of what is left may go into asking; the other half is for a new connection.
-            if link.answers(min((deadline - monotonic()) / 2, self._config.connect_timeout)):
+            if link.answers(deadline, self._config.connect_timeout):
                 link.waited = link.borrowed_at - started
                 return lease
             self._drop_dead(lease, link)
             ahead = True
 
     def _acquire(self, lease: Lease, deadline: float, limit: float, *, ahead: bool) -> Link:
-        self._reclaim()
+        if self._orphans or monotonic() >= self._look_again:
+            self._reclaim()
         with self._mutex:
-            self._refuse_closed()
+            if self.closed:
+                raise PoolClosed
             if self._idle:
                 link = self._idle.pop()
                 lease.link = link
@@ -160,10 +161,6 @@ class ConnectionPool(ThreadedConnectionPool):
         except BaseException:
             self._leave_queue(waiter)
             raise
-
-    def _refuse_closed(self) -> None:
-        if self.closed:
-            raise PoolClosed
 
     def _enqueue(self, lease: Lease, *, ahead: bool) -> _Waiter:
         most = self._config.pool_max_waiting
@@ -265,8 +262,7 @@ class ConnectionPool(ThreadedConnectionPool):
         link.idle_since = monotonic()
         link.watched = False
         with self._mutex:
-            self._counts.wait.add(link.waited)
-            self._counts.use.add(link.idle_since - link.borrowed_at)
+            self._counts.used(link.waited, link.idle_since - link.borrowed_at)
             if reason is None and (reason := self._keep(link)) is None:
                 lease.link = None
                 return
@@ -286,7 +282,7 @@ class ConnectionPool(ThreadedConnectionPool):
             return Closed.LOST
         if link.generation != self._generation:
             return Closed.RETIRED
-        if not link.is_idle():
+        if link.in_transaction():
             return Closed.IN_TRANSACTION
         return Closed.DISCARDED if discard else None
 

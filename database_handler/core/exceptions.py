@@ -82,7 +82,15 @@ _by_sqlstate: dict[str, type["DatabaseError"]] = {}
 
 
 class DatabaseError(DatabaseHandlerError):
-    """The database refused the statement."""
+    """The database refused the statement.
+
+    Attributes
+    ----------
+    position : int or None
+        In a call over many rows, the place of the row that was refused, from 0, where the server told it.
+    """
+
+    position: int | None = None
 
     def __init_subclass__(cls, sqlstates: Sequence[str] = (), **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -373,9 +381,13 @@ def translated(connection: psycopg2.extensions.connection | None, *, doing: str)
         return
     except DRIVER_ERRORS as error:
         failure = translation(error, connection, doing=doing)
-    # Raised outside the handler: the driver's error, whose text can quote the row, must not be printed
-    # as this one's context.
-    raise failure from None
+    # Outside of the handler: the driver's error, whose text can quote the row, must not be printed as its
+    # context. And no frame may go on holding the error, which holds the frame, and with it those that called
+    # it: a lease in one of them would come back to its pool only when the collector of cycles comes by.
+    try:
+        raise failure from None
+    finally:
+        del failure
 
 
 def translation(
@@ -409,7 +421,7 @@ def translation(
         return error
     if not isinstance(error, psycopg2.Error):
         failure: DatabaseHandlerError = InvalidValue(f"{doing}: {_bare(error)} ({type(error).__name__})")
-        failure.driver_error = error
+        failure.driver_error = error.with_traceback(None)
         return failure
     failure = _from_driver(error, connection, doing, quotable=quotable)
     if isinstance(failure, QueryCancelled) and timed_out:

@@ -180,24 +180,34 @@ class Link:
 
     def is_idle(self) -> bool:
         """Whether it can be lent again as it is: open, not cut, in no transaction."""
-        connection = self.connection
-        if connection is None or self.is_lost():
-            return False
-        return connection.get_transaction_status() == driver.TRANSACTION_STATUS_IDLE
+        return not (self.is_lost() or self.in_transaction())
 
-    def answers(self, within: float) -> bool:
-        """Whether the server is there still: told by the socket, and by a ping where that is not enough."""
+    def in_transaction(self) -> bool:
+        """Whether a transaction, or a statement, is still open in it."""
+        connection = self.connection
+        return (
+            connection is not None and connection.get_transaction_status() != driver.TRANSACTION_STATUS_IDLE
+        )
+
+    def answers(self, until: float, most: float) -> bool:
+        """Whether the server is there still, for whom it has just been lent to.
+
+        The socket tells, and a ping where that is not enough: within half of what is left `until` then, for
+        the other half is for a new connection, and `most` seconds.
+        """
         connection = self.connection
         if connection is None:
             return False
         events = self._poll.poll(0)
+        if not events and self.borrowed_at - self.idle_since <= _FRESH:
+            return not self.fuse.blown  # it was idle when it came back, and nothing has come since
         if events and events[0][1] & _HUNG_UP:
             return False
         # Something to read may be a notification, or the server's last words.
-        if events or monotonic() - self.idle_since > _FRESH:
-            with suppress(DatabaseHandlerError), self.fuse.guard(within):
-                ping(connection)
-            del connection.notifies[:]
+        within = min((until - monotonic()) / 2, most)
+        with suppress(DatabaseHandlerError), self.fuse.guard(within):
+            ping(connection)
+        del connection.notifies[:]
         return self.is_idle()
 
     def running(self) -> int:

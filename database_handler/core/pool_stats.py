@@ -59,18 +59,14 @@ class Durations:
 class _Clock:
     """Durations that are still being added to; its pool's lock guards it."""
 
-    __slots__ = ("_counts", "_seconds")
+    __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
-        self._counts = [0] * len(BUCKETS)
-        self._seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        self._counts[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds += seconds
+        self.counts = [0] * len(BUCKETS)
+        self.seconds = 0.0
 
     def read(self) -> Durations:
-        return Durations(tuple(self._counts), self._seconds)
+        return Durations(tuple(self.counts), self.seconds)
 
 
 class PoolCounts:
@@ -83,6 +79,14 @@ class PoolCounts:
         self.closed: Counter[Closed] = Counter()
         self.retries: Counter[str] = Counter()
         self.opened = self.timeouts = self.overloads = 0
+
+    def used(self, waited: float, held: float) -> None:
+        """Count one borrow that is over; written out, for it is a part of each one's cost."""
+        wait, use = self.wait, self.use
+        wait.counts[bisect_left(BUCKETS, waited)] += 1
+        wait.seconds += waited
+        use.counts[bisect_left(BUCKETS, held)] += 1
+        use.seconds += held
 
 
 @dataclass(frozen=True, slots=True)

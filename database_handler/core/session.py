@@ -179,7 +179,10 @@ def rendered(connection: driver.connection, message: Message) -> Message:
         failure = InvalidValue(
             f"{message.name}: {len(text):,} bytes are to be sent; PostgreSQL reads less than 1 GiB"
         )
-    raise failure
+    try:  # as in `translated`
+        raise failure
+    finally:
+        del failure
 
 
 _LONGEST = 2**30 - 64  # bytes; a longer message makes the server end the session
@@ -204,9 +207,10 @@ def _exchanged(connection: driver.connection, message: Message) -> Reply:
             timed_out=message.timeout is not None and monotonic() - started >= message.timeout,
             quotable=not (message.parameters or message.composed),
         )
-    # Outside of the handler: the driver's error, whose text can quote the row, is no context of this one; and
-    # where the source of the rows failed, the server's error only repeats that.
-    raise failure if lines is None or lines.failure is None else lines.failure
+    try:  # as in `translated`; where the source of the rows failed, the server's error only repeats that
+        raise failure if lines is None or lines.failure is None else lines.failure
+    finally:
+        del failure, lines
 
 
 def _failure_event(message: Message, failure: DatabaseHandlerError, seconds: float, slow: float) -> None:

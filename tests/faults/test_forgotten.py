@@ -6,7 +6,7 @@ Row 21 of the fault table. That a waiter gets what is collected meanwhile is sho
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event
 from time import monotonic, process_time
 from traceback import format_stack
@@ -14,7 +14,10 @@ from traceback import format_stack
 import pytest
 
 from database_handler import Database
-from tests.faults.conftest import PoolMaker, in_thread, joined, value
+from database_handler.core import link as link_module
+from database_handler.core.exceptions import ConnectionLost
+from database_handler.core.pool_stats import Closed
+from tests.faults.conftest import PoolMaker, frozen, in_thread, joined, kill, value
 from tests.support.faults import eventually
 
 HELD, NOT_RETURNED = "connection_held_long", "connection_not_returned"
@@ -123,6 +126,49 @@ def test_units_that_come_and_go_are_not_told_of(make_pool: PoolMaker, told: Told
         unit.session.one("SELECT pg_sleep(0.3)::text")
         assert silent.pool.stats().in_use == 1
     assert told.of(HELD) == told.of(NOT_RETURNED) == []
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Keep the collector of cycles away: what nobody refers to is gone without it."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_lease_that_took_the_place_of_a_silent_connection_comes_back_once_dropped(
+    make_pool: PoolMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_FRESH", 0.0)  # each is asked before it is lent
+    pool = make_pool(pool_size=1, max_overflow=0, connect_timeout=1)
+    first = pool.borrow()
+    silent = first.backend_pid
+    first.release()
+    with frozen(silent):
+        lease = pool.borrow()
+        assert lease.backend_pid != silent
+        del lease
+        assert pool.stats().in_use == 0
+    assert pool.stats().closed_by_reason[Closed.FORGOTTEN] == 1
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_unit_whose_connection_was_lost_comes_back_once_dropped(make_pool: PoolMaker) -> None:
+    database = make_pool.database(pool_size=1, max_overflow=0)
+    forgotten = ExitStack()
+    unit = forgotten.enter_context(database.unit_of_work())
+    process = unit.session.one("SELECT pg_backend_pid()")[0]
+    kill(process)
+    with suppress(ConnectionLost):
+        unit.session.one("SELECT 1")
+    assert database.pool.stats().in_use == 1
+    forgotten.pop_all()
+    del unit, forgotten
+    assert database.pool.stats().in_use == 0
 
 
 def cost(work: Callable[[], object]) -> float:
