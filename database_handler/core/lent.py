@@ -101,7 +101,7 @@ class Lease:
 
     def release(self, *, discard: bool = False) -> None:
         """Give the connection back; one that is closed, cut or in a transaction is closed instead."""
-        link = self.link or self._live()
+        link = self._live()
         link.tainted = self.tainted
         self.owner.take_back(self, discard=discard or self.spoiled)
 
