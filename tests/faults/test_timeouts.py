@@ -148,7 +148,7 @@ def test_a_cancelled_query_ends_at_once_and_no_later_one_is_cancelled(
     started = monotonic()
     operator = in_thread(cancel_again_and_again)
     thread.join(20)
-    assert monotonic() - started < 1
+    assert monotonic() - started < 5
     assert [type(failure) for failure in failures] == [QueryCancelled]
     for n in range(1000):
         assert database.session.one("SELECT %s::int", [n]) == (n,)
