@@ -22,6 +22,7 @@ from benchmarks import (
     migrations,
     plots,
     pools,
+    reading,
     report,
     scale,
     search,
@@ -55,6 +56,7 @@ OTHERS = (
     Other(migrations.NAME, migrations.measured, migrations.show, durable=False),
     Other(guards.NAME, guards.measured, guards.show),
     Other(caching.NAME, caching.measured, caching.show),
+    Other(reading.NAME, reading.measured, reading.show),
     Other(watching.NAME, watching.measured, watching.show),
 )
 

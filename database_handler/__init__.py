@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from database_handler.aio import AsyncDatabase, AsyncUnitOfWork
     from database_handler.config.cache import CacheConfig
     from database_handler.config.database import DatabaseConfig
     from database_handler.config.files import FilesConfig
@@ -60,6 +61,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "STATUS_MOVES",
+    "AsyncDatabase",
+    "AsyncUnitOfWork",
     "Backfill",
     "CacheConfig",
     "Change",
@@ -131,7 +134,7 @@ def __getattr__(name: str) -> object:
 def _found(name: str) -> object:
     if name == "exceptions":
         return import_module(f"{__name__}.core.exceptions")
-    for home in (*_HOMES, "migrations"):
+    for home in (*_HOMES, "migrations", "aio"):
         part = import_module(f"{__name__}.{home}")
         if name in part.__all__:
             return getattr(part, name)

@@ -3,7 +3,8 @@
 It is one module, over 300 lines, because it is the one list of what can be done with a database.
 """
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from copy import copy
 from dataclasses import replace
@@ -11,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -29,7 +31,7 @@ from uuid import UUID
 from psycopg2 import sql
 
 from database_handler.config.cache import CacheConfig
-from database_handler.config.database import DatabaseConfig
+from database_handler.config.database import ChangesMode, DatabaseConfig
 from database_handler.config.files import FilesConfig
 from database_handler.config.settings import Settings
 from database_handler.core.base_model import Record
@@ -38,24 +40,36 @@ from database_handler.core.cache import IDENTITY, Cache
 from database_handler.core.connection import ConnectionPool, Lease, dedicated
 from database_handler.core.deadline import Deadline, checked_seconds
 from database_handler.core.events import Listeners, Observer, Target, Tries
-from database_handler.core.exceptions import ConfigurationError, DatabaseHandlerError, InvalidValue
+from database_handler.core.exceptions import (
+    ConfigurationError,
+    DatabaseHandlerError,
+    InvalidValue,
+    ReadOnlyServer,
+)
 from database_handler.core.idempotency import Once, forget
 from database_handler.core.retry import RetryPolicy, retried
 from database_handler.core.session import Limits, Session
-from database_handler.core.transaction import Autocommit, Isolation, TransactionOptions
+from database_handler.core.transaction import Autocommit, Isolation, Lend, Transaction, TransactionOptions
 from database_handler.models import ENTITIES
 from database_handler.repositories.resources import Resources
 from database_handler.unit_of_work import ALREADY_OPEN, OpenUnits, Repositories, UnitOfWork, Unopened
 from database_handler.utils.arguments import checked
 
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
+    import sqlalchemy
     import typing_extensions
 
     from database_handler.content.store import FileStore
+    from database_handler.core.changes import Changes
+    from database_handler.core.position import Position
+    from database_handler.core.replicas import Replicas, ReplicaStatus
     from database_handler.embedded import EmbeddedServer
     from database_handler.migrations import MigrationManager, MigrationReport
     from database_handler.operations.advice import Advice, AdviceLimits
     from database_handler.operations.backup import Backups
+    from database_handler.operations.changes import ChangeFeed, Outbox
+    from database_handler.operations.distribution import DistributionReport
+    from database_handler.operations.distribution.plan import ProjectsAs
     from database_handler.operations.health import Health
     from database_handler.operations.roles import RoleNames, Roles
     from database_handler.operations.statements_report import StatementStats, TopOrder
@@ -83,6 +97,8 @@ class UnitOptions(TypedDict, total=False):
     resolve: bool
     deadline: float | None
     max_statements: int | None
+    replica: bool | None
+    after: str | None
 
 
 class _Opening(NamedTuple):
@@ -92,6 +108,8 @@ class _Opening(NamedTuple):
     project_id: UUID | None
     deadline: Deadline
     budget: Budget
+    replica: bool
+    after: "Position | None"
 
 
 class Database(Repositories, Generic[U_co]):
@@ -145,6 +163,7 @@ class Database(Repositories, Generic[U_co]):
         self.config = _config(config)
         shared = _resources(files, type(self).records())
         self.pool = ConnectionPool(self.config)
+        self._replicas = _replicas(self.config, self.pool)
         self._units = OpenUnits()
         self._server: EmbeddedServer | None = None
         self._listeners = Listeners()
@@ -154,11 +173,19 @@ class Database(Repositories, Generic[U_co]):
             self.config.slow_statement,
             self._listeners,
             _cache(cache, self.pool, type(self).records()),
+            pooled=self.config.pgbouncer,
+            prepare_after=None if self.config.pgbouncer else self.config.prepare_after,
+            distributed=self.config.citus,
+            wrote=None if self._replicas is None else self._replicas.wrote,
+            changes=_changes(self.config.changes, type(self).records()),
         )
+        self._engines: dict[tuple[UUID | None, bool], sqlalchemy.Engine] = {}
+        self._beside_units = False
         self.project_id = None
+        self._to_replica = False
+        self._after: Position | None = None
         self._options = self._opening({}).options
-        session = Autocommit(self._lend_outside, self._options, self._limits).session
-        super().__init__(session, resources=shared)
+        super().__init__(self._session(), resources=shared)
         if self.config.explain_slow is not None:
             from database_handler.operations.monitoring import SlowPlans
 
@@ -213,11 +240,36 @@ class Database(Repositories, Generic[U_co]):
 
     def _lend_outside(self) -> Lease:
         if self._units.stack:
+            self._refuse_in_unit()
+        return self.pool.borrow(purpose="single statement")
+
+    def _refuse_in_unit(self) -> None:
+        if self._units.stack and not self._beside_units:
             raise InvalidValue(
                 "this thread has a unit of work open: use uow.*, or, to send outside of it on purpose, "
                 "db.repositories(outside_unit=True)"
             )
-        return self.pool.borrow(purpose="single statement")
+
+    def _session(self) -> Session:
+        """Return what sends each statement by itself: beside an open unit or not, to replicas or not."""
+        lend = _lender(self.pool, "outside the unit") if self._beside_units else self._lend_outside
+        primary = Autocommit(lend, self._options, self._limits)
+        if self._replicas is None or not self._to_replica:
+            return primary.session
+        from database_handler.core.replica_reads import ReplicaReads
+
+        way = ReplicaReads(
+            self._replicas, primary, lend, self._options, check=self._refuse_in_unit, after=self._after
+        )
+        return way.session
+
+    def _lend_to_sqlalchemy(self) -> Lease:
+        if self._units.stack and not self._beside_units:
+            raise InvalidValue(
+                "this thread has a unit of work open: use uow.sqlalchemy(), or, to send outside of it on "
+                "purpose, db.repositories(outside_unit=True).sqlalchemy_engine()"
+            )
+        return self.pool.borrow(purpose="SQLAlchemy")
 
     @property
     def models(self) -> tuple[type[Record], ...]:
@@ -225,7 +277,9 @@ class Database(Repositories, Generic[U_co]):
         return tuple(record for record in self.records() if record not in ENTITIES)
 
     @checked
-    def repositories(self, *, outside_unit: bool = False) -> Self:
+    def repositories(
+        self, *, outside_unit: bool = False, replica: bool = False, after: str | None = None
+    ) -> Self:
         """Return the repositories that send each statement by itself.
 
         Parameters
@@ -233,13 +287,52 @@ class Database(Repositories, Generic[U_co]):
         outside_unit : bool
             True lets a thread use them that has a unit open, beside that unit: on another connection,
             which sees nothing of what the unit has not committed.
+        replica : bool
+            True sends what only reads to the replica that lags least, and to the primary where none fits or
+            there are none. A thread finds there what it has committed itself; other rows may be as old as
+            ``replica_max_lag`` says. What writes goes to the primary.
+        after : str, optional
+            With ``replica``: what `position` gave, in any process; all that was committed before is found.
         """
-        if not outside_unit:
+        if after is not None and not replica:
+            raise InvalidValue("after= belongs to replica=True: the primary has all that was committed")
+        if not (outside_unit or replica):
             return self
-        lend = _lender(self.pool, "outside the unit")
-        outside = copy(self)
-        outside.session = Autocommit(lend, self._options, self._limits).session
-        return outside
+        other = copy(self)
+        other._beside_units = outside_unit or self._beside_units
+        other._to_replica, other._after = replica, _position(after)
+        other.session = other._session()
+        return other
+
+    def position(self) -> str:
+        """Return a token for ``after=``: who gives it there, in any process, finds all committed until now.
+
+        It costs a round trip to the primary, and is safe to show.
+
+        Raises
+        ------
+        ReadOnlyServer
+            This database is a standby itself.
+        """
+        from database_handler.core.position import written
+
+        try:
+            found = written(self._lend_outside, self.config.deadline)
+        except ReadOnlyServer:  # perhaps an old primary, whose connections are given up now
+            found = written(self._lend_outside, self.config.deadline)
+        return found.position.token
+
+    @property
+    def replica_pools(self) -> tuple[ConnectionPool, ...]:
+        """The pool of each replica, in the order of their URLs; what a pool says of itself is in `stats`."""
+        return () if self._replicas is None else self._replicas.pools
+
+    def replicas(self) -> "tuple[ReplicaStatus, ...]":
+        """Ask the replicas how they are, each within ``replica_wait``; a server's state never raises."""
+        if self._replicas is None:
+            return ()
+        self._replicas.look(now=True)
+        return self._replicas.status()
 
     @checked
     def for_project(self, project_id: UUID) -> Self:
@@ -250,9 +343,35 @@ class Database(Repositories, Generic[U_co]):
         """
         held = copy(self)
         held.project_id = project_id
-        options = replace(self._options, project_id=project_id)
-        held.session = Autocommit(self._lend_outside, options, self._limits).session
+        held._options = replace(self._options, project_id=project_id)
+        held.session = held._session()
         return held
+
+    def sqlalchemy_engine(self) -> "sqlalchemy.Engine":
+        """Return a SQLAlchemy Engine over this database's pool; the same one at each call.
+
+        Each of its connections is borrowed from the pool until it is closed, and its transactions begin and
+        end as units do: a COMMIT that stores nothing is an error, and one whose reply was lost is resolved.
+        In a thread that has a unit open it is refused, as `db.*` is: `UnitOfWork.sqlalchemy` gives a
+        connection in the unit.
+
+        Raises
+        ------
+        MissingExtra
+            SQLAlchemy is not installed.
+        """
+        from database_handler.integrations.sqlalchemy.driver import Opening
+        from database_handler.integrations.sqlalchemy.engine import engine_over
+
+        which = (self.project_id, self._beside_units)
+        if (found := self._engines.get(which)) is not None:
+            return found
+        budget = Budget(repeats=self.config.repeated_statement)
+        options = replace(self._options, project_id=self.project_id)
+        opening = Opening(
+            self._lend_to_sqlalchemy, lambda: self.pool.is_entered, options, self._limits, budget
+        )
+        return self._engines.setdefault(which, engine_over(self.config, opening))
 
     @property
     def files(self) -> "Files":
@@ -275,7 +394,8 @@ class Database(Repositories, Generic[U_co]):
             isolation, read_only, deferrable, statement_timeout, lock_timeout (seconds), project_id (holds
             every statement to one project), resolve (ask what became of a COMMIT whose reply was lost),
             deadline (seconds for the whole unit, enforced by the client too), max_statements (one more is
-            refused: a query budget).
+            refused: a query budget), replica (where a read-only unit goes: left out, or True, to a replica
+            if one fits; False, to the primary), after (what such a unit is to find: see `position`).
 
         Raises
         ------
@@ -293,8 +413,9 @@ class Database(Repositories, Generic[U_co]):
         return self._opened(self._opening(options))
 
     def _opened(self, opening: _Opening, tries: Tries | None = None) -> AbstractContextManager[U_co]:
+        lend, begin = self._lending(opening, tries)
         unit: Any = self._unit_class(
-            _lender(self.pool, "unit of work", opening.deadline),
+            lend,
             opening.options,
             self._limits,
             self._units,
@@ -303,9 +424,20 @@ class Database(Repositories, Generic[U_co]):
             project_id=opening.project_id,
             resources=self.resources,
             tries=tries,
+            engine=self.sqlalchemy_engine,
+            begin=begin,
         )
         opened: Unopened[U_co] = Unopened(unit)  # `_unit_class` is the type argument
         return opened
+
+    def _lending(self, opening: _Opening, tries: Tries | None) -> tuple[Lend, Callable[..., Transaction]]:
+        """Return what lends to a unit, and what begins it: one that reads only goes to a replica, once."""
+        lend = _lender(self.pool, "unit of work", opening.deadline)
+        if self._replicas is None or not opening.replica or (tries is not None and tries.number):
+            return lend, Transaction
+        from database_handler.core.replica_reads import ReplicaTransaction, Route
+
+        return Route(self._replicas, lend, opening.after, opening.deadline), ReplicaTransaction
 
     def _nested(self, savepoint: bool, options: UnitOptions) -> AbstractContextManager[U_co]:
         if not savepoint:
@@ -324,12 +456,16 @@ class Database(Repositories, Generic[U_co]):
             **options,
         }
         project_id, deadline = given.get("project_id"), given.pop("deadline", None)
+        replica, after = given.pop("replica", None), given.pop("after", None)
         budget = Budget(given.pop("max_statements", None), self.config.repeated_statement)
         checked_seconds("deadline", deadline)
         if unknown := set(given) - set(UnitOptions.__annotations__):
             allowed = ", ".join(UnitOptions.__annotations__)
             raise InvalidValue(f"unit_of_work takes no {', '.join(sorted(unknown))}; it takes {allowed}")
-        return _Opening(TransactionOptions(**given), project_id, Deadline(deadline), budget)
+        begins = TransactionOptions(**given)
+        goes = _goes_to_replica(begins, replica, after)
+        found = self._after if after is None else _position(after)
+        return _Opening(begins, project_id, Deadline(deadline), budget, goes, found)
 
     @checked
     def run(
@@ -463,7 +599,6 @@ class Database(Repositories, Generic[U_co]):
         programs : path, optional
             The folder of pg_dump and pg_restore; found by the server's version when left out.
         """
-        from database_handler import __version__
         from database_handler.operations.backup import Backups, Source
 
         keeps_files = self.resources.given is not None or self.resources.config.store_url is not None
@@ -471,11 +606,71 @@ class Database(Repositories, Generic[U_co]):
             self.config,
             store=(lambda: self.resources.files) if keeps_files else None,
             records=self.records(),
-            version=__version__,
+            # Not by an import, which by the names of the package would lead to what stands above this module.
+            version=sys.modules[__name__.partition(".")[0]].__version__,
             heads=self._heads,
             migrate=self._migrate_other,
         )
         return Backups(source, place, options, programs=programs)
+
+    @checked
+    def changes(
+        self,
+        project_id: UUID | None = None,
+        kinds: Iterable[str] | None = None,
+        *,
+        after: str | None = None,
+        reader: str | None = None,
+        wait: float | None = None,
+        poll: float = 0.5,
+    ) -> "ChangeFeed":
+        """Return an iterator over changes of rows, as they are committed, by the outbox or by notices.
+
+        Parameters
+        ----------
+        project_id : UUID, optional
+            Of this project only.
+        kinds : iterable of str, optional
+            Of these entities only: ``["translations"]``.
+        after : str, optional
+            The position of the last change that is done, ``change.position``; ``"0.0"``: all that is kept.
+        reader : str, optional
+            A name whose place is kept in the database: what it acknowledges it does not get again, what it
+            does not it gets again at the next start. A new one begins now.
+        wait : float, optional
+            Seconds to wait for the next change before the iteration ends; None: for ever, 0: not at all.
+        poll : float
+            Seconds between two looks at the outbox while no notice comes.
+
+        Raises
+        ------
+        ConfigurationError
+            Nobody is told of changes (`changes` of the settings is "off"), or there is no outbox.
+        """
+        from database_handler.operations.changes import ChangeFeed
+
+        if self.project_id is not None and project_id not in (None, self.project_id):
+            raise InvalidValue("this database is held to another project")
+        return ChangeFeed(
+            Autocommit(_lender(self.pool, "changes"), self._options, self._limits).session,
+            self.config,
+            self.config.changes,
+            project_id=project_id or self.project_id,
+            kinds=kinds,
+            known=[record.table.name for record in self.records()],
+            after=after,
+            reader=reader,
+            wait=wait,
+            poll=poll,
+        )
+
+    @property
+    def outbox(self) -> "Outbox":
+        """The table that keeps changes, where `changes` of the settings is "outbox": make it, look, prune."""
+        from database_handler.operations.changes import Outbox
+
+        owner = self.config.for_migrations()
+        return Outbox(self.session, lambda: Autocommit(lambda: dedicated(owner)).session)
 
     def _heads(self, session: Session) -> dict[str, str | None]:
         """Return the newest applied migrations; asked inside a transaction, which a failure would end."""
@@ -513,7 +708,38 @@ class Database(Repositories, Generic[U_co]):
 
         managers = _managers(self.config, self.versions, self.history_table).values()
         limits = HealthLimits(seconds, max_waiting, max_replica_lag)
-        return check(self.pool, *(manager.standing for manager in managers), limits=limits)
+        until = monotonic() + seconds
+        found = check(self.pool, *(manager.standing for manager in managers), limits=limits)
+        if self._replicas is None:
+            return found
+        self._replicas.look(until=until)
+        return found.model_copy(update={"replicas": self._replicas.status()})
+
+    @checked
+    def distribute(
+        self, *, projects: "ProjectsAs" = "distributed", dry_run: bool = False
+    ) -> "DistributionReport":
+        """Spread the tables over the nodes of a Citus cluster by project; what is spread already stays.
+
+        It connects past the pooler, as migrations do. Each table is a transaction, in which it cannot be
+        written to; a run that ended in between is gone on with.
+
+        Parameters
+        ----------
+        projects : {"distributed", "reference"}
+            By their id, or as a copy on every node, where slugs stay unique over all of them.
+        dry_run : bool
+            Return the plan with its findings, and change nothing.
+
+        Raises
+        ------
+        DistributionRefused
+            A rule of the cluster's is broken; the message names each, and what to do.
+        """
+        from database_handler.operations.distribution import distribute
+
+        tables = [record.table for record in self.records()]
+        return distribute(self.config, tables, projects=projects, dry_run=dry_run)
 
     @checked
     def roles(self, names: "RoleNames | None" = None, *, schema: str | None = None) -> "Roles":
@@ -599,6 +825,8 @@ class Database(Repositories, Generic[U_co]):
                 afterwards.callback(self._server.close)
             if self.cache is not None:
                 afterwards.callback(self.cache.close)
+            if self._replicas is not None:
+                afterwards.callback(self._replicas.close)
             self.pool.close()
 
     def __enter__(self) -> Self:
@@ -665,6 +893,46 @@ def _cache(
     made = Cache(config, RedisServer(config), [record.table for record in records])
     made.bind(lambda: Autocommit(_lender(pool, "cache")).session.one(IDENTITY))
     return made
+
+
+def _replicas(config: DatabaseConfig, pool: ConnectionPool) -> "Replicas | None":
+    """Make what knows the replicas, where there are any; it connects to nothing yet."""
+    if not config.replica_urls:
+        return None
+    from database_handler.core.replicas import Replicas
+
+    return Replicas(config, pool)
+
+
+def _position(after: str | None) -> "Position | None":
+    if after is None:
+        return None
+    from database_handler.core.position import Position
+
+    return Position.of(after)
+
+
+def _goes_to_replica(options: TransactionOptions, replica: object, after: object) -> bool:
+    """Whether a unit may be one of a replica's; refuses what contradicts itself."""
+    if not isinstance(replica, bool | None):
+        raise InvalidValue("replica is True, False or None")
+    if not options.read_only and (replica or after is not None):
+        raise InvalidValue("replica= and after= belong to a unit that only reads: say read_only=True as well")
+    if replica is False and after is not None:
+        raise InvalidValue("after= does not go with replica=False: the primary has all that was committed")
+    serializable = options.isolation == "serializable"
+    if replica and serializable:
+        raise InvalidValue("a standby has no serializable transactions: leave out replica=, or isolation=")
+    return options.read_only and replica is not False and not serializable
+
+
+def _changes(mode: ChangesMode, records: tuple[type[Record], ...]) -> "Changes | None":
+    """Make what tells others of changes; nothing where nobody is to be told."""
+    if mode == "off":
+        return None
+    from database_handler.core.changes import Changes
+
+    return Changes(mode, [record.table for record in records])
 
 
 def _unit_class(kind: type[Database[Any]]) -> type[UnitOfWork]:

@@ -29,6 +29,8 @@ from database_handler.repositories.search import Everything, SearchPage, search_
 from database_handler.utils.logger import get_logger
 
 if TYPE_CHECKING:
+    import sqlalchemy
+
     from database_handler.repositories.files import UnitFiles
 
 __all__ = ["ALREADY_OPEN", "Entity", "OpenUnits", "Repositories", "UnitOfWork", "Unopened"]
@@ -157,9 +159,13 @@ class UnitOfWork(Repositories):
         project_id: UUID | None = None,
         resources: Resources | None = None,
         tries: Tries | None = None,
+        engine: "Callable[[], sqlalchemy.Engine] | None" = None,
+        begin: Callable[..., Transaction] = Transaction,
     ) -> None:
+        self._engine = engine
+        self._sqlalchemy: sqlalchemy.Connection | None = None
         self._watch = UnitWatch(limits.listeners, tries)
-        self._transaction = Transaction(lend, options, limits, deadline=deadline, budget=budget)
+        self._transaction = begin(lend, options, limits, deadline=deadline, budget=budget)
         super().__init__(self._transaction.session, project_id, resources)
         self._units = units
         self._opened_among: list[UnitOfWork] = []
@@ -218,6 +224,29 @@ class UnitOfWork(Repositories):
         except BaseException:
             del self._on_commit[waiting:]
             raise
+
+    def sqlalchemy(self) -> "sqlalchemy.Connection":
+        """Return a SQLAlchemy Connection on this unit's own connection and transaction.
+
+        It sees what the unit wrote, and what it writes is stored when the unit commits. Closing it ends only
+        its own use; ``commit()`` is refused, ``begin_nested()`` is a savepoint, and after ``rollback()`` the
+        unit stores nothing and ends with `TransactionAborted`. It is the same one at each call, until it is
+        closed.
+
+        Raises
+        ------
+        MissingExtra
+            SQLAlchemy is not installed.
+        ReleasedConnection
+            The unit is over.
+        """
+        from database_handler.integrations.sqlalchemy.engine import connection_on
+
+        if self._transaction.is_over or self._engine is None:
+            raise ReleasedConnection("this unit of work is over; open another")
+        if self._sqlalchemy is None or self._sqlalchemy.closed:
+            self._sqlalchemy = connection_on(self._engine(), self._transaction)
+        return self._sqlalchemy
 
     def deadline(self, seconds: float) -> None:
         """Let the whole unit end within `seconds` from now, COMMIT included; never later than said before.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from database_handler.cli.cache_reports import CheckedCache
 from database_handler.cli.commands import Initialised, Probed
 from database_handler.cli.config_reports import CheckedSettings
+from database_handler.cli.replica_reports import CheckedReplicas
 from database_handler.cli.reports import Checked, CheckedMetadata, CheckedVideos, Covered, Linked
 from database_handler.core.exceptions import (
     ConfigurationError,
@@ -119,6 +120,11 @@ def _(value: CheckedCache) -> Ending:
 
 
 @ending.register
+def _(value: CheckedReplicas) -> Ending:
+    return Ending.DONE if value.ok else Ending.ERROR
+
+
+@ending.register
 def _(value: CheckedSettings) -> Ending:
     return Ending.DONE if value.ok else Ending.ERROR
 
@@ -182,7 +188,7 @@ def tell(error: Exception, *, as_json: bool, verbose: bool, misuse: int) -> int:
 
 
 # What an error knows beside its words: where in which file, of which versions, what the server called it.
-_FACTS = ("path", "line", "column", "versions", "sqlstate", "applied", "rolled_back", "decisions")
+_FACTS = ("path", "line", "column", "stored", "versions", "sqlstate", "applied", "rolled_back", "decisions")
 
 
 def _facts(error: BaseException) -> Iterator[tuple[str, object]]:

@@ -121,6 +121,8 @@ def _health(value: Health) -> Iterator[tuple[str, Text]]:
     if value.expected_application_head is not None:
         yield "application", _schema(value.application_head, value.expected_application_head, value)
     yield "pool", phrase(f"{value.pool.in_use} of {value.pool.max_size} connections in use")
+    for each in value.replicas:
+        yield "replica", phrase(f"{each.state}: {each.url}", "" if each.state == "serving" else "yellow")
 
 
 def _schema(head: str | None, expected: str | None, value: Health) -> Text:

@@ -35,25 +35,34 @@ from database_handler.config.values import (
 )
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["DatabaseConfig", "url_fields"]
+__all__ = ["PINNED_AS_REPORTED", "ChangesMode", "DatabaseConfig", "url_fields"]
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
+ChangesMode = Literal["off", "notify", "outbox"]
 ChannelBinding = Literal["disable", "prefer", "require"]
 
 _HIDDEN: Final = "***"
 # What is read back depends on these, and a database or role may have others: floats lose digits, dates and
 # intervals are misread, a backslash escapes. A start-up option outlives RESET ALL; the driver's SET does not.
-_PINNED: Final = " ".join(
-    f"-c {setting}"
-    for setting in (
-        "timezone=UTC",
-        "datestyle=ISO",
-        "intervalstyle=postgres",
-        "extra_float_digits=1",
-        "standard_conforming_strings=on",
-    )
-)
+_PINNED: Final = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+}
+# Of those, what the server reports, and what is as good. The driver sets the style of dates by itself, and a
+# pooler keeps that for each client.
+PINNED_AS_REPORTED: Final = {
+    "TimeZone": ("UTC", "Etc/UTC", "GMT"),
+    "IntervalStyle": ("postgres",),
+    "standard_conforming_strings": ("on",),
+}
+
+
+def _off(value: object) -> object:
+    return "off" if value is False else value  # which is what YAML makes of it
 
 
 def _urls(value: object) -> object:
@@ -150,6 +159,9 @@ class DatabaseConfig(Configuration, frozen=True):
         default=None, description=f"more than 0 {_SECONDS}; none for no limit"
     )
     slow_statement: Annotated[Seconds, Ge(0)] = Field(default=0.5, description=f"0 or more {_SECONDS}")
+    prepare_after: Annotated[Annotated[Whole, Ge(0), Le(1_000_000)] | None, OrNever] = Field(
+        default=5, description="a whole number from 0 to 1000000; none for never"
+    )
     repeated_statement: Annotated[Annotated[Whole, Ge(2), Le(1_000_000)] | None, OrNever] = Field(
         default=100, description="a whole number from 2 to 1000000; none for never"
     )
@@ -161,8 +173,17 @@ class DatabaseConfig(Configuration, frozen=True):
         description="1 to 1073741823 bytes as a number, or text with a unit (B, KiB, MiB, GiB)",
     )
     pgbouncer: Boolean = Field(default=False, description="true, yes, on, 1, false, no, off or 0")
+    citus: Boolean = Field(default=False, description="true, yes, on, 1, false, no, off or 0")
     replica_urls: Annotated[tuple[_Url, ...], BeforeValidator(_urls)] = Field(
         default=(), description="postgresql:// URLs parted by commas or spaces"
+    )
+    replica_wait: Positive = Field(default=0.5, description=f"more than 0 {_SECONDS}")
+    replica_max_lag: Annotated[Positive | None, OrNever] = Field(
+        default=10.0, description=f"more than 0 {_SECONDS}; none for no limit"
+    )
+    replica_check: Positive = Field(default=1.0, description=f"more than 0 {_SECONDS}")
+    changes: Annotated[ChangesMode, BeforeValidator(_off)] = Field(
+        default="off", description=_one_of(ChangesMode)
     )
     migration_url: Annotated[_Url | None, OrNone] = Field(default=None, description="a postgresql:// URL")
 
@@ -247,7 +268,11 @@ class DatabaseConfig(Configuration, frozen=True):
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
             }
-            | ({} if self.pgbouncer else {"options": _PINNED})
+            | (
+                {}
+                if self.pgbouncer
+                else {"options": " ".join(f"-c {n}={text}" for n, text in _PINNED.items())}
+            )
         )
 
     def _identity(self) -> dict[str, str | int]:

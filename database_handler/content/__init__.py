@@ -37,6 +37,7 @@ from database_handler.content.files import Fingerprint, Original, fingerprint, r
 from database_handler.content.folder import FileReport, FolderReport, Outcome
 from database_handler.content.media import MediaInfo, MediaLimits, Picture
 from database_handler.content.project_file import ProjectFileRefused, UnwritableFile
+from database_handler.content.rows import RowFileRefused
 from database_handler.content.store import FileStore, StoredFile
 from database_handler.content.subtitle_lines import LineRule, line_rule, subtitle_lines
 from database_handler.content.subtitles import (
@@ -81,6 +82,7 @@ __all__ = [
     "Picture",
     "ProjectFileRefused",
     "Refusal",
+    "RowFileRefused",
     "StoreError",
     "StoreUnavailable",
     "StoredFile",

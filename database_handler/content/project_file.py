@@ -10,26 +10,30 @@ Nothing here touches a database. It is one module because each rule of the forma
 written and what is refused, and they are read together.
 """
 
-import gzip
-import io
-import os
-import secrets
-import stat
-import zlib
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, create_model
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from database_handler.content.errors import NotARegularFile, Refusal, UnreadableFile
-from database_handler.content.files import Readable, open_regular
+from database_handler.content.errors import Refusal
+from database_handler.content.streams import (
+    DAMAGED,
+    LONGEST_LINE,
+    MOST_VALUES,
+    UnwritableFile,
+    Writable,
+    holds_too_much,
+    opened_for_reading,
+    opened_for_writing,
+    put,
+    shown,
+    why,
+)
 from database_handler.core.base_model import Draft, Record, draft_of
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import TENANT, Table
@@ -50,12 +54,7 @@ __all__ = [
 
 FORMAT = "database-handler project"
 VERSION = 1
-LONGEST_LINE = 256 * 1024 * 1024  # bytes; a statement's parameters may have as many
 _LONGEST_FRAME = 64 * 1024  # bytes of the first and the last line
-_LARGE = 4 * 1024 * 1024  # bytes from which a line's values are counted before they are made
-_MOST_VALUES = 2_100_000  # a little more than the JSON of a row may have
-_LONGEST_REASON = 300  # characters
-_CHUNK = 1 << 18
 
 
 class ProjectFileRefused(Refusal, reason="project_file"):
@@ -70,18 +69,6 @@ class ProjectFileRefused(Refusal, reason="project_file"):
     def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
         self.line = line
-
-
-class UnwritableFile(Refusal, reason="unwritable"):
-    """The file cannot be written."""
-
-
-class Writable(Protocol):
-    """Anything that takes bytes: a file opened for writing in binary mode, `io.BytesIO`."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take bytes; return how many, or nothing where it takes all."""
-        ...
 
 
 # --------------------------------------------------------------------------------------------------- writing
@@ -104,10 +91,10 @@ def write(stream: Writable, rows: Iterable[Record], entities: Sequence[type[Reco
     fields = {entity: set(draft_of(entity).model_fields) for entity in entities}
     for row in rows:
         if not any(counts.values()):
-            _put(stream, _header(row, list(counts)))
+            put(stream, _header(row, list(counts)))
         counts[row.table.name] += 1
-        _put(stream, _line(row, fields[type(row)]))
-    _put(stream, to_json({"end": True, "counts": counts}) + b"\n")
+        put(stream, _line(row, fields[type(row)]))
+    put(stream, to_json({"end": True, "counts": counts}) + b"\n")
     return counts
 
 
@@ -141,110 +128,6 @@ def _record(row: Record, fields: set[str]) -> bytes:
     raise InvalidValue(f"{row.table.name} {row.id}: {told} ser_json_bytes and val_json_bytes of base64")
 
 
-def _put(stream: Writable, data: bytes) -> None:
-    left = memoryview(data)
-    try:
-        while left:
-            # A stream without a buffer may take less than it was given, and says how much.
-            taken = stream.write(bytes(left) if len(left) < len(data) else data)
-            left = left[taken:] if isinstance(taken, int) and 0 < taken < len(left) else left[len(left) :]
-    except OSError as error:
-        failure: Exception = UnwritableFile(f"the file cannot be written: {_why(error)}")
-    except (TypeError, AttributeError):
-        failure = InvalidValue("a path, or a stream that was opened for writing in binary mode, is wanted")
-    else:
-        return
-    raise failure
-
-
-def _why(error: OSError) -> str:
-    return os.strerror(error.errno or 0).lower()
-
-
-@contextmanager
-def opened_for_writing(target: str | os.PathLike[str] | Writable) -> Iterator[Writable]:
-    """Give the stream to write to: for a path, a file that gets its name only when all of it is on the disk.
-
-    A path that ends in ``.gz`` is compressed. A stream is the caller's, and stays open.
-
-    Raises
-    ------
-    UnwritableFile, NotARegularFile
-        The folder does not take a file, or something other than a regular file has that name.
-    """
-    if not isinstance(target, str | os.PathLike):
-        yield target
-        return
-    path = Path(target)
-    with _replacing(path) as file:
-        if path.suffix.lower() == ".gz":
-            # Without a name and a time in it: the same project makes the same file.
-            packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
-            try:
-                yield packed
-            except BaseException:
-                with suppress(OSError):
-                    packed.close()
-                raise
-            with _writing():
-                packed.close()
-        else:
-            yield file
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write beside the path, under a name of its own, and rename at the end; a failure leaves nothing."""
-    partial = path.parent / f".{secrets.token_hex(8)}.partial"
-    with _writing():
-        _refuse_special(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(partial, flags, 0o666)
-    file = os.fdopen(descriptor, "wb", buffering=_CHUNK)
-    try:
-        yield file
-        with _writing():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            partial.replace(path)
-            _sync_folder(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            file.close()
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        failure = UnwritableFile(f"the file cannot be written: {_why(error)}")
-    except ValueError:
-        failure = UnwritableFile("the file cannot be written: its path holds a NUL character")
-    else:
-        return
-    raise failure
-
-
-def _refuse_special(path: Path) -> None:
-    """Keep a device, a pipe or a link from being replaced by a file."""
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise NotARegularFile("something that is no regular file has this name; give its stream instead")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # --------------------------------------------------------------------------------------------------- reading
 
 
@@ -268,59 +151,6 @@ class FileRow:
     draft: Draft
     references: Mapping[str, int] = field(default_factory=dict)
     size: int = 0  # bytes of its line
-
-
-@contextmanager
-def opened_for_reading(source: str | os.PathLike[str] | Readable) -> Iterator[BinaryIO]:
-    """Give the bytes of a file or stream, unpacked where they are gzip's.
-
-    Raises
-    ------
-    UnreadableFile, NotARegularFile
-        A path that is not there or no regular file.
-    """
-    if isinstance(source, str | os.PathLike):
-        with open_regular(Path(source)) as file:
-            yield _unpacked(file)
-        return
-    given: object = source
-    if isinstance(given, io.TextIOBase) or not callable(getattr(given, "read", None)):
-        raise InvalidValue("a path, or a stream that was opened for reading in binary mode, is wanted")
-    yield _unpacked(source)
-
-
-def _unpacked(source: Readable) -> BinaryIO:
-    raw = io.BufferedReader(_Raw(source), _CHUNK)
-    try:
-        begins = raw.peek(2)[:2]
-    except OSError as error:
-        failure = UnreadableFile(f"the file cannot be read: {_why(error)}")
-    else:
-        return raw if begins != b"\x1f\x8b" else _gunzipped(raw)
-    raise failure
-
-
-def _gunzipped(raw: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), _CHUNK)
-
-
-class _Raw(io.RawIOBase):
-    """What has nothing but `read`, as a raw stream."""
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk: object = self._source.read(len(buffer))
-        if not isinstance(chunk, bytes | bytearray | memoryview) or len(chunk) > len(buffer):
-            raise InvalidValue(
-                "the stream gives no bytes, or more than were asked for; open it in binary mode"
-            )
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
 
 
 def read(
@@ -371,10 +201,10 @@ def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
 def _next(stream: BinaryIO, number: int, longest: int) -> bytes:
     try:
         return stream.readline(longest + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
+    except DAMAGED:
         told = "the compressed data is damaged or was cut short"
     except OSError as error:
-        told = f"the file cannot be read: {_why(error)}"
+        told = f"the file cannot be read: {why(error)}"
     raise ProjectFileRefused(told, line=number)
 
 
@@ -399,16 +229,18 @@ class _Reader:
             raise ProjectFileRefused(told, line=number)
         unknown = set(map(str, _list(header.get("entities")))) - self._entities.keys()
         if unknown:
-            named = _shown(", ".join(sorted(unknown)))
+            named = shown(", ".join(sorted(unknown)))
             raise ProjectFileRefused(f"it holds entities that are not known here: {named}", line=number)
 
     def row(self, number: int, line: bytes) -> FileRow:
-        _refuse_many_values(number, line)
+        if holds_too_much(line):
+            told = f"it holds more values than the {MOST_VALUES:,} of a row"
+            raise ProjectFileRefused(told, line=number)
         name = self._entity(number, line)
         try:
             found: Any = self._models[name].model_validate_json(line)
         except InvalidValue as refusal:
-            told = _shown(str(refusal))  # it names fields, and those of the file may be anything
+            told = shown(str(refusal))  # it names fields, and those of the file may be anything
         else:
             place = self._place(number, name, found.id)
             references = self._references(number, self._entities[name].table, found.record)
@@ -460,24 +292,6 @@ class _Reader:
         if closing.get("end") is not True or given != counted or not counted:
             message = "the rows are not as many as the closing line says: some were lost"
             raise ProjectFileRefused(message, line=number)
-
-
-def _shown(text: str) -> str:
-    """Return a text that can stand in a message: short, and without what is no letter or sign."""
-    short = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
-    return "".join(sign if sign.isprintable() else "?" for sign in short)
-
-
-def _refuse_many_values(number: int, line: bytes) -> None:
-    """Count the values of a large line without making them, for each may take twenty times its bytes."""
-    if len(line) <= _LARGE:
-        return
-    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if bare.count(b'"') <= 4 * _MOST_VALUES:
-        outside = bare.split(b'"')[::2]
-        if sum(part.count(sign) for part in outside for sign in (b",", b"[", b"{")) <= _MOST_VALUES:
-            return
-    raise ProjectFileRefused(f"it holds more values than the {_MOST_VALUES:,} of a row", line=number)
 
 
 def _frame(number: int, line: bytes) -> dict[str, Any]:

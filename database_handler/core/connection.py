@@ -20,9 +20,9 @@ from contextlib import suppress
 from copy import copy
 from math import inf
 from random import SystemRandom
-from threading import Event, Lock, RLock, Thread
+from threading import Event, Lock, RLock, Thread, current_thread
 from time import monotonic
-from typing import cast
+from typing import Literal, cast
 from weakref import WeakSet
 
 import psycopg2.extensions as driver
@@ -36,7 +36,9 @@ from database_handler.core.exceptions import (
     PoolClosed,
     PoolOverloaded,
     PoolTimeout,
+    QueryCancelled,
     ReleasedConnection,
+    translated,
 )
 from database_handler.core.lent import Lease, LentConnection, dedicated
 from database_handler.core.link import Link, connect, open_connection
@@ -51,16 +53,18 @@ _log = get_logger(__name__)
 
 _TELL = 2.0  # seconds that each step of ending statements still running at the pool's end may take
 _SLICE = 0.5  # seconds after which a waiter looks for connections that nobody gave back
+_GIVEN_UP = -1  # the generation of a connection that is closed when it comes back
 _BACK_OFF = 0.05, 1.0  # seconds between attempts at a server that is full or starting: first, longest
 
 
 class _Waiter:
     """A borrower in the queue; whoever serves it does so under the pool's lock."""
 
-    __slots__ = ("_served", "failure", "lease")
+    __slots__ = ("_served", "failure", "lease", "thread")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
+        self.thread = current_thread().name
         self.failure: DatabaseHandlerError | None = None
         self._served = Lock()
         self._served.acquire()
@@ -261,6 +265,7 @@ class ConnectionPool(ThreadedConnectionPool):
         reason = self._unfit(link, discard=discard)
         link.idle_since = monotonic()
         link.watched = False
+        link.thread = ""  # so that `interrupt` does not take it for its last holder's once it is another's
         with self._mutex:
             self._counts.used(link.waited, link.idle_since - link.borrowed_at)
             if reason is None and (reason := self._keep(link)) is None:
@@ -281,7 +286,7 @@ class ConnectionPool(ThreadedConnectionPool):
         if link.is_lost():
             return Closed.LOST
         if link.generation != self._generation:
-            return Closed.RETIRED
+            return _outdated(link)
         if link.in_transaction():
             return Closed.IN_TRANSACTION
         return Closed.DISCARDED if discard else None
@@ -291,7 +296,7 @@ class ConnectionPool(ThreadedConnectionPool):
         if self.closed:
             return Closed.SHUTDOWN
         if link.generation != self._generation:
-            return Closed.RETIRED
+            return _outdated(link)
         if self._waiters:
             self._busy.add(link)
             self._waiters.popleft().serve(link)
@@ -349,6 +354,38 @@ class ConnectionPool(ThreadedConnectionPool):
             held = [link for link in self._busy if link.held_longer(longest)]
         for link in held:
             _log.warning("connection_held_long", holder=link.holder(), stack=link.borrowed_in())
+
+    # -------------------------------------------------------------------------------------------- interrupt
+
+    def interrupt(self, thread: str) -> list[int]:
+        """Give up what a thread, by its name, waits for or holds here; for when it is to stop.
+
+        A wait ends with `QueryCancelled`. A connection is closed when it comes back, so that a cancel that
+        arrives late hits nobody else. Returned are the server processes that run a statement for it now.
+        """
+        with self._mutex:
+            waiters = [waiter for waiter in self._waiters if waiter.thread == thread]
+            for waiter in waiters:
+                self._waiters.remove(waiter)
+                waiter.fail(QueryCancelled("borrow: cancelled while waiting for a connection"))
+            links = self._held_by(thread)
+            for link in links:
+                link.generation = _GIVEN_UP
+        return [process for process in map(_running, links) if process]
+
+    def _held_by(self, thread: str) -> list[Link]:
+        return [link for link in self._busy if link.thread == thread]
+
+    def cancel(self, processes: list[int]) -> None:
+        """Have the server cancel what these of its processes run, over a connection outside of the pool."""
+        _tell(self._config, "pg_cancel_backend", processes)
+
+    def cut(self, thread: str) -> None:
+        """Cut the connections that a thread holds: its calls return as if the server had gone."""
+        with self._mutex:
+            links = self._held_by(thread)
+        for link in links:
+            link.fuse.blow()
 
     # ---------------------------------------------------------------------------------------------- connect
 
@@ -441,6 +478,11 @@ class ConnectionPool(ThreadedConnectionPool):
                 retries=dict(counts.retries),
             )
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether this thread is amid a borrow or a return, and the collector or a signal came in between."""
+        return self._mutex._is_owned()  # type: ignore[attr-defined, no-any-return]  # what `threading.Condition` asks as well
+
     def count_retry(self, failure: str) -> None:
         """Note that a unit is run again, because of this SQLSTATE or class of error."""
         with self._mutex:
@@ -452,7 +494,7 @@ class ConnectionPool(ThreadedConnectionPool):
         Whoever waits, or comes later, gets `PoolClosed` at once. A second call waits for the same end.
         In the handler of a signal that came amid a borrow or a return, it is done in a thread of its own.
         """
-        if self._mutex._is_owned():  # type: ignore[attr-defined]  # what `threading.Condition` asks as well
+        if self.is_entered:
             Thread(target=self.close, args=(timeout,), name="database-handler-close").start()
             return
         deadline = monotonic() + timeout
@@ -486,7 +528,7 @@ class ConnectionPool(ThreadedConnectionPool):
         processes = [process for process in running.values() if process]
         if processes and not self._config.pgbouncer:
             with suppress(DatabaseHandlerError):
-                _terminate(self._config, processes)
+                _tell(self._config, "pg_terminate_backend", processes)
         for link in links:
             link.fuse.blow()
         self._quiet.set()  # a later call has nothing to wait for
@@ -545,11 +587,23 @@ def _delays() -> Iterator[float]:
         ceiling = min(ceiling * 2, longest)
 
 
-def _terminate(config: DatabaseConfig, running: list[int]) -> None:
-    lease = dedicated(config, timeout=_TELL, purpose="closing the pool")
+def _outdated(link: Link) -> Closed:
+    return Closed.DISCARDED if link.generation == _GIVEN_UP else Closed.RETIRED
+
+
+def _running(link: Link) -> int:
+    with suppress(DatabaseHandlerError), translated(None, doing="pool.interrupt"):
+        return link.running()
+    return 0  # its holder closed it meanwhile
+
+
+def _tell(
+    config: DatabaseConfig, what: Literal["pg_cancel_backend", "pg_terminate_backend"], running: list[int]
+) -> None:
+    lease = dedicated(config, timeout=_TELL, purpose=what)
     try:
-        text = "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid"
-        transmit(lease, Message(text, "pool.close", [running]), Limits(deadline=_TELL))
+        text = f"SELECT {what}(pid) FROM unnest(%s) AS pid"
+        transmit(lease, Message(text, f"pool.{what}", [running]), Limits(deadline=_TELL))
     finally:
         lease.release()
 

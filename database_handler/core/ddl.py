@@ -8,7 +8,7 @@ from database_handler.core.schema import Column, Computed, ForeignKey, Index, Se
 from database_handler.core.text_search import create_text_search, drop_text_search
 from database_handler.utils.errors import ConfigurationError
 
-__all__ = ["create_tables", "drop_tables", "ordered", "tables_of"]
+__all__ = ["create_tables", "drop_tables", "name_of", "ordered", "tables_of"]
 
 
 def create_tables(tables: Sequence[Table]) -> str:
@@ -57,15 +57,15 @@ def _statements(table: Table) -> Iterator[str]:
 def _lines(table: Table) -> Iterator[str]:
     yield from (_column(column) for column in (*table.columns, *table.operational))
     yield from (_computed(computed) for computed in table.computed)
-    yield f"CONSTRAINT {_name(table.name, 'pkey')} PRIMARY KEY ({', '.join(table.primary_key)})"
-    yield f"CONSTRAINT {_name(table.name, 'key')} {_unique(table)} ({', '.join(table.key)})"
+    yield f"CONSTRAINT {name_of(table.name, 'pkey')} PRIMARY KEY ({', '.join(table.primary_key)})"
+    yield f"CONSTRAINT {name_of(table.name, 'key')} {_unique(table)} ({', '.join(table.key)})"
     yield from (_foreign_key(table, reference) for reference in table.foreign_keys)
     for column in (*table.columns, *table.operational):
         if column.checks:
             rule = " AND ".join(f"({check})" for check in column.checks)
-            yield f"CONSTRAINT {_name(table.name, column.name, 'check')} CHECK ({rule})"
+            yield f"CONSTRAINT {name_of(table.name, column.name, 'check')} CHECK ({rule})"
     for check in table.checks:
-        yield f"CONSTRAINT {_name(table.name, check.name, 'check')} CHECK ({check.expression})"
+        yield f"CONSTRAINT {name_of(table.name, check.name, 'check')} CHECK ({check.expression})"
 
 
 def _column(column: Column) -> str:
@@ -83,7 +83,7 @@ def _unique(table: Table) -> str:
 
 def _foreign_key(table: Table, reference: ForeignKey) -> str:
     return (
-        f"CONSTRAINT {_name(table.name, reference.columns[-1], 'fkey')} "
+        f"CONSTRAINT {name_of(table.name, reference.columns[-1], 'fkey')} "
         f"FOREIGN KEY ({', '.join(reference.columns)}) "
         f"REFERENCES {reference.table} ({', '.join(reference.target)}) ON DELETE {reference.on_delete}"
     )
@@ -94,11 +94,12 @@ def _index(table: Table, index: Index) -> str:
     method = "" if index.method == "btree" else f"USING {index.method} "
     nulls = " NULLS NOT DISTINCT" if index.unique else ""
     where = f" WHERE {index.where}" if index.where else ""
-    name = _name(table.name, *index.columns, "idx")
+    name = name_of(table.name, *index.columns, "idx")
     return f"CREATE {unique}INDEX {name} ON {table.name} {method}({', '.join(index.columns)}){nulls}{where};"
 
 
-def _name(*parts: str) -> str:
+def name_of(*parts: str) -> str:
+    """Return the name that a constraint or an index gets from its table, its columns and its kind."""
     name = "_".join(parts)
     if len(name.encode()) > LONGEST_NAME:
         raise ConfigurationError(

@@ -1,6 +1,6 @@
 """A caller's SQL, checked before it is sent: one statement, no transaction control, and what it may do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from database_handler.core.exceptions import InvalidSql, translated
 from database_handler.core.parameters import Parameters, adapted
-from database_handler.core.sql_text import TokenKind, refuse_control, tokens
+from database_handler.core.sql_text import Token, TokenKind, refuse_control, tokens
 from database_handler.core.statement_name import name_in
 
 __all__ = ["Checked", "Effect", "Foreign"]
@@ -28,12 +28,22 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A caller's SQL that may be sent; its name is in its first comment, else ``sql`` and its first word."""
+    """A caller's SQL that may be sent; its name is in its first comment, else ``sql`` and its first word.
+
+    Attributes
+    ----------
+    leaves : bool
+        Whether it may leave more than rows behind: a setting, a lock, a temporary table.
+    word : str
+        Its first word, in capitals.
+    """
 
     text: str
     name: str
     effect: Effect
     deletes: bool
+    leaves: bool
+    word: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +130,39 @@ def _told(text: str, placeholders: bool) -> Checked:
     deletes = "DELETE" in words and {"INSERT", "UPDATE", "MERGE"}.isdisjoint(words)
     comments = [token.text for token in pieces if token.kind is TokenKind.COMMENT]
     name = name_in(comments[0]) if comments else None
-    return Checked("", name or f"sql {word}", _effect(word, words, calls), deletes)
+    plain = _is_of_rows(word, words) and calls <= _CALLED | _BESIDE | _filled(found)
+    leaves = not (plain or (word in _LASTING and _TEMPORARY.isdisjoint(words)))
+    return Checked("", name or f"sql {word}", _effect(word, words, calls), deletes, leaves, word)
 
 
 _BETWEEN = frozenset({TokenKind.WHITESPACE, TokenKind.COMMENT})
 _remembered = lru_cache(maxsize=1024)(_told)
+
+
+# What these do lasts, and is done in no session's name; some of them stand in no transaction.
+_DDL = frozenset({"CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REASSIGN"})
+_UPKEEP = frozenset({"VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "REFRESH", "CHECKPOINT", "NOTIFY", "LOCK"})
+_LASTING = _DDL | _UPKEEP
+_TEMPORARY = frozenset({"TEMP", "TEMPORARY", "PG_TEMP"})
+_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+# What stands before a parenthesis in a write, and in no query.
+_BESIDE = frozenset({"CONFLICT", "SET", "GEN_RANDOM_UUID"})
+
+
+def _is_of_rows(word: str, words: Iterable[str]) -> bool:
+    """Tell whether it is about rows alone; a SELECT ... INTO makes a table, which may be a temporary one."""
+    return word in _ROWS or (word in _QUERIES and ("INTO" not in words or not _ROWS.isdisjoint(words)))
+
+
+def _filled(found: Sequence[Token]) -> set[str]:
+    """Return the names behind INTO: the parenthesis after those is a list of columns."""
+    names = set()
+    for place, token in enumerate(found):
+        if token.kind is TokenKind.WORD and token.text.upper() == "INTO":
+            names |= {each.text for each in found[place + 1 : place + 2]}
+            if [each.text for each in found[place + 2 : place + 3]] == ["."]:
+                names |= {each.text for each in found[place + 3 : place + 4]}
+    return names | {name.upper() for name in names}
 
 
 def _effect(word: str, words: Iterable[str], calls: set[str]) -> Effect:

@@ -13,6 +13,7 @@ import psycopg2.extensions as driver
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import ReleasedConnection
 from database_handler.core.link import Link, open_connection, stack
+from database_handler.core.plans import Plans
 
 __all__ = ["Lease", "LentConnection", "Owner", "dedicated"]
 
@@ -75,6 +76,11 @@ class Lease:
             self._live()
             raise ReleasedConnection
         return link.connection
+
+    @property
+    def plans(self) -> Plans:
+        """What the connection's session has prepared."""
+        return self._live().plans
 
     @property
     def backend_pid(self) -> int:

@@ -21,8 +21,14 @@ from weakref import ReferenceType, WeakSet, ref
 import psycopg2
 import psycopg2.extensions as driver
 
-from database_handler.config.database import DatabaseConfig
-from database_handler.core.exceptions import DatabaseHandlerError, DatabaseUnavailable, translated
+from database_handler.config.database import PINNED_AS_REPORTED, DatabaseConfig
+from database_handler.core.exceptions import (
+    ConfigurationError,
+    DatabaseHandlerError,
+    DatabaseUnavailable,
+    translated,
+)
+from database_handler.core.plans import Plans
 from database_handler.core.session import ping, prepare_connection
 from database_handler.core.startup import diagnose
 from database_handler.core.watchdog import Fuse
@@ -92,8 +98,21 @@ def connect(config: DatabaseConfig) -> driver.connection:
     else:
         _opened.add(connection)
         prepare_connection(connection)
+        _refuse_unpinned(config, connection)
         return connection
     raise reason
+
+
+def _refuse_unpinned(config: DatabaseConfig, connection: driver.connection) -> None:
+    """Refuse a session whose settings would have values misread, where start-up options cannot set them."""
+    for name, allowed in PINNED_AS_REPORTED.items() if config.pgbouncer else ():
+        if (connection.get_parameter_status(name) or allowed[0]) not in allowed:
+            connection.close()
+            raise ConfigurationError(
+                f"the database's {name} is not {allowed[0]}, which a connection behind PgBouncer cannot set, "
+                f"so run ALTER DATABASE {config.name} SET {name} = '{allowed[0]}', then RECONNECT in its "
+                "console"
+            )
 
 
 def _arguments(config: DatabaseConfig) -> dict[str, Any]:
@@ -129,12 +148,14 @@ class Link:
         self.fuse = Fuse(connection.fileno())
         self.generation = generation
         self.tainted = False
+        self.replayed = 0  # of a standby: the place in the log up to which its server is known to have come
         self.idle_since = monotonic()
         self.thread = self.purpose = self.last_statement = ""
         self.borrowed_at = self.idle_since
         self.waited = 0.0
         self.watched = False
         self.stack: Stack = []
+        self.plans = Plans()
         self._lease: ReferenceType[Borrower] | None = None
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)

@@ -1,6 +1,6 @@
 """What goes to the server and what comes back, as values: a statement, its message, and the reply."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from database_handler.core.statement_name import named
 
 if TYPE_CHECKING:
     from database_handler.core.cache import Cache
+    from database_handler.core.changes import Changes, Written
 
 __all__ = ["Limits", "Message", "Reply", "Row", "Statement"]
 
@@ -41,6 +42,11 @@ class Statement:
         known what it writes.
     inserts : bool
         Whether the rows that it writes are new ones, made under new ids.
+    prepares : bool
+        Whether connections keep its plan after a few uses: its text comes again, it takes a list of values,
+        and the server can tell the type of each.
+    wrote : sequence, optional
+        Those rows, where somebody is told of changes and the answer does not name them.
     """
 
     text: str
@@ -50,6 +56,8 @@ class Statement:
     uncounted: bool = False
     table: str | None = None
     inserts: bool = False
+    prepares: bool = False
+    wrote: "Sequence[Written] | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Write the name into the text, once."""
@@ -60,7 +68,16 @@ class Statement:
 class Limits:
     """What bounds each message: its time on the client, its parameters' bytes, and when it is called slow.
 
-    Beside that, who hears of it, and which cache is to hear of it.
+    Beside that, who hears of it, which cache is to hear of it, and what lies between.
+
+    Attributes
+    ----------
+    pooled : bool
+        Whether a pooler in transaction mode does, which lends its server connections to others in between.
+    prepare_after : int, optional
+        After how many uses a connection keeps the plan of a statement; None: never.
+    distributed : bool
+        Whether the rows lie on several servers, where a row's lock is had by naming its project only.
     """
 
     deadline: float | None = None
@@ -68,6 +85,11 @@ class Limits:
     slow_statement: float = 60.0  # of what has no settings of its own: migrations and databases take time
     listeners: Listeners = field(default=NOBODY, compare=False, repr=False)  # who hears of it
     cache: "Cache | None" = field(default=None, compare=False, repr=False)
+    wrote: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    pooled: bool = False
+    prepare_after: int | None = None
+    distributed: bool = False
+    changes: "Changes | None" = field(default=None, compare=False, repr=False)  # what tells others of changes
 
 
 # Named tuples: one of each is made for every statement, and takes half as long as a frozen dataclass; a copy

@@ -54,10 +54,9 @@ _ASK = Statement(
     f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE {_EPOCH} END, pg_xact_status(%s::text::xid8)",
     "transaction.outcome",
 )
-# The id in the condition makes sure that it is that transaction's backend, not a later one of its number.
+# By the id alone: it is one backend's at most, and behind a pooler the process number is made up.
 _TERMINATE = Statement(
-    "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
-    "WHERE pid = %s AND backend_xid = (%s::text::xid8)::xid",
+    "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE backend_xid = (%s::text::xid8)::xid",
     "transaction.terminate",
 )
 _PATIENCE = 10.0  # seconds, where nothing else bounds it
@@ -65,17 +64,13 @@ _TERMINATING = 1.0  # seconds that the server may wait for the end of a backend
 _ASK_AGAIN = 0.05
 
 
-def outcome_of(
-    mark: Mark, backend: int, sessions: Callable[[], Session], deadline: Deadline
-) -> Outcome | None:
+def outcome_of(mark: Mark, sessions: Callable[[], Session], deadline: Deadline) -> Outcome | None:
     """Ask a server what became of a transaction; None where it no longer knows.
 
     A backend that is still in it, and might commit later, is ended first.
 
     Parameters
     ----------
-    backend : int
-        Its process number.
     sessions : callable
         Gives a session to ask with, over another connection.
     deadline : Deadline
@@ -96,5 +91,5 @@ def outcome_of(
         if status != "in progress" or deadline.passed:
             return status  # type: ignore[no-any-return]  # of the server's words, or NULL for one too old
         wait = int(1000 * (deadline.within(_TERMINATING) or _TERMINATING))
-        if not session.all(_TERMINATE, [wait, backend, number]):
+        if not session.all(_TERMINATE, [wait, number]):
             sleep(_ASK_AGAIN)

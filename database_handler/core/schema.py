@@ -113,7 +113,7 @@ localtimestamp natural not notnull null offset on only or order outer overlaps p
 references returning right select session_user similar some symmetric system_user table tablesample
 then to trailing true union unique user using variadic verbose when where window with
 place new_id expected inserted written
-order_by after total batch changes expected_version
+order_by after total batch changes expected_version file_format on_progress
 """
 _TAKEN = frozenset(_WORDS.split())
 

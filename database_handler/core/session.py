@@ -37,6 +37,7 @@ from database_handler.core.parameters import Parameters, bound
 from database_handler.core.sql_text import SqlTextError, client_copy, statements
 from database_handler.core.typecasts import read_exactly
 from database_handler.utils.arguments import checked
+from database_handler.utils.collector import collector_waiting
 from database_handler.utils.logger import get_logger, statement_event
 
 if TYPE_CHECKING:
@@ -228,9 +229,12 @@ def _read(cursor: driver.cursor, name: str) -> Reply:
     if description is None:
         return Reply([], cursor.rowcount, cursor.statusmessage or "")
     try:
-        return Reply(cursor.fetchall(), cursor.rowcount, cursor.statusmessage or "", description)
+        with collector_waiting(cursor.rowcount):
+            rows = cursor.fetchall()
     except (ValueError, OverflowError, RecursionError):
         found = description[_unreadable_column(cursor, len(description))].name
+    else:
+        return Reply(rows, cursor.rowcount, cursor.statusmessage or "", description)
     raise UnreadableValue(
         f"{name}: column {found} holds a value that Python cannot: dates reach from year 1 to "
         "9999 and are finite, times end before 24:00, and JSON is nested by some hundred levels",
@@ -307,6 +311,16 @@ class Session:
     def cache(self) -> "Cache | None":
         """The cache that single records may be read through; None in a unit, and where there is none."""
         return self._executor.cache
+
+    @property
+    def tells_changes(self) -> bool:
+        """Whether others are told which rows are written."""
+        return self._executor.limits.changes is not None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the rows lie on several servers, where those of one project alone can be locked."""
+        return self._executor.limits.distributed
 
     @property
     def listeners(self) -> Listeners:

@@ -36,6 +36,7 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _PROTOCOL_3 = 196608
 _MOST_BYTES = 64 * 1024  # of one message: a start-up reply is far below
 _MOST_ITERATIONS = 1_000_000  # of SCRAM's hash: a hostile server must not keep the processor busy
+_POOLERS = "08P01"  # PgBouncer's word for all that it refuses, or that the server behind it told
 _PLAIN = "disable", "allow"  # the modes that try without TLS first
 
 
@@ -84,10 +85,10 @@ class _Place:
 
 def _diagnose_host(config: DatabaseConfig, place: _Place, deadline: float) -> DatabaseHandlerError:
     try:
-        with _reached(place, deadline) as plain, _secured(config, place, plain) as stream:
-            _Exchange(config, place, stream, deadline).run()
+        _exchange(config, place, deadline, _options(config))
     except _Refused as refused:
-        return refused.error(place)
+        asked = refused.sqlstate == _POOLERS and _options(config)
+        return (_without_options(config, place, deadline) if asked else None) or refused.error(place)
     except ConfigurationError as error:
         return error
     except _NotPostgres:
@@ -102,6 +103,27 @@ def _diagnose_host(config: DatabaseConfig, place: _Place, deadline: float) -> Da
         return DatabaseUnavailable(f"{place}: the server cannot be reached ({type(error).__name__})")
     wanted = f" (target_session_attrs={config.target_session_attrs})" if config.target_session_attrs else ""
     return AttemptFailed(f"{place}: the attempt failed, though the server takes one now{wanted}")
+
+
+def _exchange(config: DatabaseConfig, place: _Place, deadline: float, options: str) -> None:
+    with _reached(place, deadline) as plain, _secured(config, place, plain) as stream:
+        _Exchange(config, place, stream, deadline, options).run()
+
+
+def _options(config: DatabaseConfig) -> str:
+    return str(config.connect_arguments().get("options", ""))
+
+
+def _without_options(config: DatabaseConfig, place: _Place, deadline: float) -> ConfigurationError | None:
+    """Tell whether it was the start-up options: then it is let in without them."""
+    try:
+        _exchange(config, place, deadline, "")
+    except (_Refused, _NotPostgres, ConfigurationError, OSError):
+        return None
+    return ConfigurationError(
+        f"{place}: what answers there takes no start-up options, as PgBouncer does not: set "
+        "pgbouncer=true for transaction mode"
+    )
 
 
 def _remaining(deadline: float) -> float:
@@ -184,14 +206,19 @@ class _Refused(Exception):
         text = f"{place}: {self.message} [{self.sqlstate}]"
         if self.sqlstate == "3D000":
             return ConfigurationError(text, sqlstate=self.sqlstate)
+        if self.sqlstate == _POOLERS:
+            return DatabaseUnavailable(f"{text}, told by a pooler in between", sqlstate=self.sqlstate)
         return error_class(self.sqlstate)(text, sqlstate=self.sqlstate)
 
 
 class _Exchange:
     """The start-up exchange up to the server's "ready" or its error, with the password sent as libpq does."""
 
-    def __init__(self, config: DatabaseConfig, place: _Place, stream: socket.socket, deadline: float) -> None:
+    def __init__(
+        self, config: DatabaseConfig, place: _Place, stream: socket.socket, deadline: float, options: str
+    ) -> None:
         self._config = config
+        self._options = options
         self._place = Place(place.host, place.port, config.name, config.user)
         self._stream = stream
         self._deadline = deadline
@@ -199,7 +226,7 @@ class _Exchange:
 
     def run(self) -> None:
         """Return when the server is ready for a query; raise `_Refused` with its reason."""
-        self._send(b"", struct.pack("!i", _PROTOCOL_3) + _names(self._config))
+        self._send(b"", struct.pack("!i", _PROTOCOL_3) + _names(self._config, self._options))
         while True:
             kind, body = self._message()
             if kind == b"Z":
@@ -261,8 +288,9 @@ class _Exchange:
         return data
 
 
-def _names(config: DatabaseConfig) -> bytes:
-    pairs = "user", config.user, "database", config.name, "application_name", config.application_name
+def _names(config: DatabaseConfig, options: str) -> bytes:
+    pairs = ["user", config.user, "database", config.name, "application_name", config.application_name]
+    pairs += ["options", options] if options else []
     return b"".join(text.encode() + b"\0" for text in pairs) + b"\0"
 
 

@@ -33,9 +33,11 @@ from database_handler.core.exceptions import (
     DatabaseHandlerError,
     DatabaseUnavailable,
     DeadlineExceeded,
+    InvalidSql,
     InvalidValue,
     PoolTimeout,
     QueryCancelled,
+    QueryError,
     ReadOnlyServer,
     ReleasedConnection,
     StatementTimeout,
@@ -44,6 +46,8 @@ from database_handler.core.exceptions import (
 from database_handler.core.foreign_sql import Checked, Effect, Foreign
 from database_handler.core.outcome import MARK, Mark, marked, outcome_of
 from database_handler.core.parameters import Parameters
+from database_handler.core.plans import LOST_PLAN, Plans
+from database_handler.core.quoting import literal
 from database_handler.core.session import (
     Borrowed,
     Limits,
@@ -58,7 +62,7 @@ from database_handler.core.session import (
 if TYPE_CHECKING:
     from database_handler.core.cache import Cache, Writing
 
-__all__ = ["PROJECT_SETTING", "Autocommit", "Isolation", "Lend", "Transaction", "TransactionOptions"]
+__all__ = ["PROJECT_SETTING", "Autocommit", "Isolation", "Lend", "Lent", "Transaction", "TransactionOptions"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 PROJECT_SETTING: Final = "database_handler.project_id"
@@ -69,6 +73,11 @@ class Lent(Borrowed, Protocol):
     """A borrowed connection, as a transaction needs it."""
 
     tainted: bool
+
+    @property
+    def plans(self) -> Plans:
+        """What its session has prepared."""
+        ...
 
     def trace(self) -> None:
         """Note the caller's stack."""
@@ -158,12 +167,17 @@ def _begin(options: TransactionOptions) -> str:
 # A transaction of its own, for what is reset inside another is put back when that one is rolled back.
 # DISCARD ALL cannot stand in a transaction, nor in a message of several statements; this does what it does.
 # RESET ALL comes first, lest a statement_timeout that was left behind ends the rest.
-_RESET = (
-    "RESET ALL;BEGIN;RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;"
-    "DISCARD SEQUENCES;SELECT pg_advisory_unlock_all();COMMIT;"
+_REST = (
+    "RESET SESSION AUTHORIZATION;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;DISCARD SEQUENCES;"
+    "SELECT pg_advisory_unlock_all();"
 )
+_RESET = f"RESET ALL;BEGIN;{_REST}COMMIT;"
+# Behind a pooler the reset goes with COMMIT or ROLLBACK instead: the connection to the server is another's
+# once that is answered, who would meet whatever is left in it. These words mean a session, and there is none.
+_OF_A_SESSION = {"SET", "RESET", "LISTEN", "UNLISTEN", "DISCARD", "DEALLOCATE", "LOAD", "PREPARE", "EXECUTE"}
 _RESET_TRIES = 3  # it is short; what cuts it off is a processor that was taken away for longer than the rest
 _GRACE = 0.1  # seconds by which the server's own timeout may be first, which keeps the connection
+_TELLING = ("INSERT ", "SELECT pg_notify")  # how what tells of changes begins, among what is pending
 _ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that answers is worth keeping
 
 
@@ -202,6 +216,8 @@ class Transaction:
         How many statements it may send.
     """
 
+    _why_failed = "a statement of this unit failed"
+
     def __init__(
         self,
         lend: Lend,
@@ -226,6 +242,7 @@ class Transaction:
         self._only_deleted = True
         self._begun_with: float | None = None
         self._footprint = None if limits.cache is None or options.read_only else limits.cache.footprint()
+        self._notes = None if limits.changes is None or options.read_only else limits.changes.notes()
 
     @property
     def session(self) -> Session:
@@ -251,8 +268,9 @@ class Transaction:
 
     def _send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         lease, before = self._ready()
+        text = _planned(lease, statement, self.limits)
         message = Message(
-            before + self._glued() + self._marking(statement.writes) + statement.text,
+            before + self._glued() + self._marking(statement.writes) + text,
             statement.name,
             parameters,
             self._timeout,
@@ -260,10 +278,27 @@ class Transaction:
             statement=statement.text,
             reads=not statement.writes,
         )
-        reply = self._transmit(lease, message, writes=statement.writes)
-        if statement.writes and self._footprint is not None:
-            self._footprint.add(statement, reply)
+        try:
+            reply = self._transmit(lease, message, writes=statement.writes)
+        except QueryError as failure:
+            if text is not statement.text and failure.sqlstate in LOST_PLAN:
+                lease.plans.forget()
+                failure.retryable = True
+            raise
+        if text is not statement.text:
+            lease.plans.sent()
+        if statement.writes:
+            self._noted(statement, reply)
         return reply
+
+    def _noted(self, statement: Statement, reply: Reply) -> None:
+        """Take down what was written, for the cache and for whoever is told of changes."""
+        if self._footprint is not None:
+            self._footprint.add(statement, reply)
+        if self._notes is not None:
+            self._notes.add(statement, reply)
+            if self._notes.is_full:
+                self._pending += self._notes.taken()
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
         """Send a caller's SQL: a pending savepoint goes before it in a message of its own.
@@ -272,6 +307,8 @@ class Transaction:
         """
         self._refuse_unusable()
         checked = foreign.checked(self._lease_of().connection, parameters)
+        if self.limits.pooled and checked.word == "LISTEN":
+            raise _no_session("LISTEN", "needs a connection of its own: make one past the pooler")
         self._count.add(checked.text, checked.name)
         if any(control.startswith("SAVEPOINT") for control in self._pending):
             self._send(Statement("SELECT", "transaction.pending"))
@@ -291,8 +328,7 @@ class Transaction:
         text = before + self._glued() + self._marking(writes=True) + statement.text
         message = Message(text, statement.name, None, self._timeout, lines=lines, statement=statement.text)
         reply = self._transmit(lease, message, writes=True)
-        if self._footprint is not None:
-            self._footprint.add(statement, reply)
+        self._noted(statement, reply)
         return reply.affected
 
     @contextmanager
@@ -318,7 +354,7 @@ class Transaction:
             raise ReleasedConnection("this unit of work is over; open another")
         if self._state is _State.FAILED:
             raise TransactionAborted(
-                "a statement of this unit failed, so nothing of it will be stored; leave the unit, "
+                f"{self._why_failed}, so nothing of it will be stored; leave the unit, "
                 "or put what may fail into uow.savepoint()"
             )
 
@@ -341,7 +377,7 @@ class Transaction:
         self._refuse_unusable()
         lease = self._lease_of()
         if self._state is _State.NEW:
-            return lease, (_RESET if lease.tainted else "") + self._beginning()
+            return lease, _reset_due(lease, self.limits) + self._beginning()
         self._expect_open(lease)
         return lease, ""
 
@@ -424,6 +460,8 @@ class Transaction:
         """Undo what is inside when it fails, and nothing else; it is made when a statement needs it."""
         self._refuse_unusable()
         name = f"s{next(self._numbers)}"
+        if self._notes is not None:  # so that what is held from here on is what the savepoint would undo
+            self._pending += self._notes.taken()
         self._pending.append(f"SAVEPOINT {name}")
         try:
             yield
@@ -452,6 +490,8 @@ class Transaction:
         if lease is None or self._state is _State.OVER or not _in_transaction(lease):
             return
         self._pending.clear()
+        if self._notes is not None:
+            self._notes.forget()
         text = f"ROLLBACK TO SAVEPOINT {name};RELEASE SAVEPOINT {name}"
         # What fails here leaves the unit failed; the first error is the one to see.
         with suppress(DatabaseHandlerError):
@@ -463,8 +503,24 @@ class Transaction:
                 _left(self.limits, self.deadline, _ROLLBACK_SECONDS),
             )
             self._state = _State.OPEN
+            self.__dict__.pop("_why_failed", None)
 
     # ------------------------------------------------------------------------------------------------- end
+
+    def adopt(self) -> None:
+        """Belong to the calling thread from now on, whatever was sent: whoever passes it on waits in turn."""
+        self._thread = get_ident()
+
+    def give_up(self, why: str) -> None:
+        """Have it store nothing, as after a failed statement; where nothing was sent there is nothing to do.
+
+        Parameters
+        ----------
+        why : str
+            What happened, which is told to whoever goes on with it, or ends it as if all were well.
+        """
+        if self._state is _State.OPEN:
+            self._state, self._why_failed = _State.FAILED, why
 
     def claim(self) -> None:
         """Belong to the calling thread from now on; a transaction that is over cannot be used again."""
@@ -510,6 +566,8 @@ class Transaction:
             if self._lease is not None and self._state is _State.OPEN:
                 self._expect_open(self._lease)
                 writing = self._announced()
+                if self._wrote and self.limits.wrote is not None:
+                    self.limits.wrote()
                 self._in_time(self._send_commit)
         except BaseException as failure:
             self.rollback()
@@ -531,7 +589,9 @@ class Transaction:
         lease = self._lease_of()
         backend = lease.connection.info.backend_pid
         deletes = self._wrote and self._only_deleted  # a deferred foreign key then lacks what was deleted
-        message = Message("COMMIT", "transaction.commit", None, self._timeout, deletes)
+        text = f"RESET ALL;{_REST}{_named(lease)}COMMIT" if self._leaves(lease) else "COMMIT"
+        text = self._telling() + text
+        message = Message(text, "transaction.commit", None, self._timeout, deletes)
         whole = Deadline(self.deadline.within(self.limits.deadline))
         within = whole.within(None)
         try:
@@ -541,6 +601,18 @@ class Transaction:
             return
         if reply.tag != "COMMIT":
             raise TransactionAborted("the server answered COMMIT by rolling back; nothing is stored")
+        lease.tainted = lease.tainted and not self.limits.pooled
+
+    def _telling(self) -> str:
+        """Return what goes with COMMIT to tell others what was changed."""
+        if self._notes is None:
+            return ""
+        waiting = [control for control in self._pending if control.startswith(_TELLING)]
+        return "".join(f"{text};" for text in (*waiting, *self._notes.last()))
+
+    def _leaves(self, lease: Lent) -> bool:
+        """Whether the end of the transaction has to take away what a caller's SQL may have left."""
+        return self.limits.pooled and lease.tainted
 
     def _resolve(self, lost: ConnectionLost, backend: int, whole: Deadline) -> None:
         """Ask a second connection what became of the transaction; return only if it was committed."""
@@ -551,7 +623,7 @@ class Transaction:
             self._end(discard=True)
             self.deadline.until = whole.until  # so that borrowing keeps to it as well
             with suppress(DatabaseHandlerError):
-                found = outcome_of(self._mark, backend, self._to_ask_with, whole)
+                found = outcome_of(self._mark, self._to_ask_with, whole)
                 outcome = _WHY_UNKNOWN.get(found, str(found))
         if outcome == "aborted":
             raise lost
@@ -573,7 +645,9 @@ class Transaction:
             return
         try:
             within = _left(self.limits, self.deadline, _ROLLBACK_SECONDS)
-            transmit(lease, Message("ROLLBACK", "transaction.rollback"), self.limits, within)
+            text = f"ROLLBACK;{_RESET}{_named(lease)}" if self._leaves(lease) else "ROLLBACK"
+            transmit(lease, Message(text, "transaction.rollback"), self.limits, within)
+            lease.tainted = lease.tainted and not self.limits.pooled
         except DatabaseHandlerError:
             self._end(discard=True)
         except BaseException:
@@ -581,6 +655,11 @@ class Transaction:
             raise
         else:
             self._end()
+
+    def restart(self) -> None:
+        """Undo what was sent, and be as new: for who sends the first statement again, to another server."""
+        self.rollback()
+        self._state, self._begun_with = _State.NEW, None
 
     def _end(self, *, discard: bool = False) -> None:
         self._state = _State.OVER
@@ -684,6 +763,35 @@ def _foreign_message(
     )
 
 
+def _reset_due(lease: Lent, limits: Limits) -> str:
+    """Return what takes away what a caller's SQL may have left in the session, prepared statements too."""
+    if not lease.tainted or limits.pooled:
+        return ""
+    lease.plans.forget()
+    return _RESET
+
+
+def _planned(lease: Lent, statement: Statement, limits: Limits) -> str:
+    """Return what to send for a statement: in a session that a caller's SQL has touched, its own text."""
+    if not statement.prepares or limits.prepare_after is None or lease.tainted:
+        return statement.text
+    return lease.plans.text(statement.text, statement.name, limits.prepare_after)
+
+
+def _named(lease: Lent) -> str:
+    """Set again what the pooler keeps for each of its clients, and what a reset takes from both for good."""
+    kept = {"application_name": lease.connection.info.dsn_parameters.get("application_name") or ""}
+    kept |= {"client_encoding": "utf8", "datestyle": "ISO"}  # as the driver has them set
+    return "".join(f"SELECT set_config('{name}',{literal(text)},false);" for name, text in kept.items())
+
+
+def _no_session(word: str, remedy: str) -> InvalidSql:
+    return InvalidSql(
+        f"{word} is about a session, and behind PgBouncer in transaction mode (pgbouncer=true) there is none "
+        f"beyond a transaction; it {remedy}"
+    )
+
+
 def _in_transaction(lease: Lent) -> bool:
     try:
         connection = lease.connection
@@ -725,11 +833,20 @@ class Autocommit:
     def send(self, statement: Statement, parameters: Parameters = None) -> Reply:
         """Send the library's own SQL with its timeouts glued before it."""
         cache = self._told
+        if statement.writes and self._tells(statement):
+            return self._sent_and_told(statement, parameters)
         if cache is None or not cache.concerns(statement):
             return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
         if statement.table is None:  # of which it is not known either whether a transaction takes it
             with cache.announced_everything():
                 return self._where_writable(lambda lease: self._sent(lease, statement, parameters))
+        return self._sent_and_told(statement, parameters)
+
+    def _tells(self, statement: Statement) -> bool:
+        changes = self.limits.changes
+        return changes is not None and not self._options.read_only and changes.concerns(statement)
+
+    def _sent_and_told(self, statement: Statement, parameters: Parameters) -> Reply:
         try:
             return self._sent_announced(statement, parameters)
         except ReadOnlyServer:
@@ -740,15 +857,16 @@ class Autocommit:
         return None if self._options.read_only else self.limits.cache
 
     def _sent_announced(self, statement: Statement, parameters: Parameters) -> Reply:
-        """Send a write in a transaction: its answer tells which rows the cache is to forget before COMMIT."""
+        """Send a write in a transaction: its answer tells which rows the cache, or others, hear of."""
         transaction = Transaction(self._lend, self._options, self.limits, deadline=self._deadline)
         with transaction:
             return transaction.send(statement, parameters)
 
     def _sent(self, lease: Lent, statement: Statement, parameters: Parameters) -> Reply:
-        before = (_RESET if lease.tainted else "") + self._timeouts
+        before = _reset_due(lease, self.limits) + self._timeouts
+        text = _planned(lease, statement, self.limits)
         message = Message(
-            before + statement.text,
+            before + text,
             statement.name,
             parameters,
             self._options.statement_timeout,
@@ -756,7 +874,15 @@ class Autocommit:
             statement=statement.text,
             reads=not statement.writes,
         )
-        reply = self._final(lease, message, writes=statement.writes)
+        try:
+            reply = self._final(lease, message, writes=statement.writes)
+        except QueryError as failure:
+            if text is statement.text or failure.sqlstate not in LOST_PLAN:
+                raise
+            lease.plans.forget()
+            return self._sent(lease, replace(statement, prepares=False), parameters)
+        if text is not statement.text:
+            lease.plans.sent()
         lease.tainted = False
         return reply
 
@@ -767,12 +893,23 @@ class Autocommit:
         """
         if (cache := self._told) is not None:
             cache.identify()  # before a connection is borrowed
+        if self.limits.pooled and self._may_leave(foreign, parameters):
+            transaction = Transaction(self._lend, self._options, self.limits, deadline=self._deadline)
+            with transaction:
+                return transaction.send_foreign(foreign, parameters)
         return self._where_writable(lambda lease: self._sent_foreign(lease, foreign, parameters))
+
+    def _may_leave(self, foreign: Foreign, parameters: Parameters) -> bool:
+        """Whether it takes a transaction, whose end takes away what a caller's SQL leaves in a session."""
+        checked = self._borrowing(lambda lease: foreign.checked(lease.connection, parameters))
+        if checked.word in _OF_A_SESSION:
+            raise _no_session(checked.word, "holds inside a unit, until its end (SET LOCAL, and the like)")
+        return checked.leaves
 
     def _sent_foreign(self, lease: Lent, foreign: Foreign, parameters: Parameters) -> Reply:
         checked = foreign.checked(lease.connection, parameters)
         clean = checked.effect is Effect.READS
-        before = _RESET if lease.tainted else ""
+        before = _reset_due(lease, self.limits)
         if before and not clean:
             _reset(lease, self.limits, self._left)
             before = ""
@@ -782,7 +919,7 @@ class Autocommit:
         cache = None if clean else self._told
         with nullcontext() if cache is None else cache.announced_everything():
             reply = self._final(lease, message, writes=not clean)
-        lease.tainted = not clean
+        lease.tainted = not clean and not self.limits.pooled
         return reply
 
     def _left(self) -> float | None:
@@ -796,7 +933,7 @@ class Autocommit:
                 raise
         return self._borrowing(send)
 
-    def _borrowing(self, send: Callable[[Lent], Reply]) -> Reply:
+    def _borrowing(self, send: Callable[[Lent], T]) -> T:
         lease = self._lend()
         try:
             return send(lease)
@@ -808,7 +945,11 @@ class Autocommit:
 
     def _final(self, lease: Lent, message: Message, *, writes: bool) -> Reply:
         """Send it; a lost reply to a write is told by its name, for to send it again might store it twice."""
-        backend = lease.connection.info.backend_pid if writes else 0
+        backend = 0
+        if writes:
+            backend = lease.connection.info.backend_pid
+            if self.limits.wrote is not None:
+                self.limits.wrote()
         try:
             return _past_reset(lease, message, self.limits, self._left)
         except ConnectionLost:

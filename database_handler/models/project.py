@@ -43,6 +43,8 @@ archived is taken up again as active."""
 
 def of_entities(schemas: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Give JSON Schemas back whose keys are entities with metadata; another key is refused."""
+    if not schemas:
+        return schemas
     known = [name for name, table in bound_tables().items() if "metadata" in table.column_names]
     if unknown := sorted(set(schemas) - set(known)):
         raise ValueError(

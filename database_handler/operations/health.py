@@ -21,6 +21,7 @@ from database_handler.core.exceptions import (
     PoolOverloaded,
     PoolTimeout,
 )
+from database_handler.core.replicas import ReplicaStatus
 from database_handler.core.session import Limits, Session, Statement
 from database_handler.core.transaction import Autocommit, TransactionOptions
 from database_handler.migrations.runner.heads import NOTHING, Standing
@@ -81,6 +82,8 @@ class Health(BaseModel, frozen=True):
     replica_lag : float or None
         Seconds since the last replayed transaction, 0 when all that was received is replayed; None on a
         primary.
+    replicas : tuple of ReplicaStatus
+        How the read replicas are, by ``replica_urls``; none of them is a reason, for the primary serves.
     """
 
     reasons: tuple[Reason, ...] = ()
@@ -93,6 +96,7 @@ class Health(BaseModel, frozen=True):
     newer: bool = False
     replica: bool | None = None
     replica_lag: float | None = None
+    replicas: tuple[ReplicaStatus, ...] = ()
     pool: PoolStats
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's own way

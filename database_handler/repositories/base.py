@@ -7,11 +7,13 @@ reader of one call wants the others beside it, and each is short.
 
 import builtins
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter, itemgetter
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 import uuid_utils.compat
@@ -28,6 +30,8 @@ from database_handler.core.base_model import (
 from database_handler.core.cache import Cache
 from database_handler.core.exceptions import (
     AmbiguousRecord,
+    DatabaseError,
+    DuplicateRecord,
     InvalidValue,
     RecordNotFound,
     StaleRecord,
@@ -35,12 +39,19 @@ from database_handler.core.exceptions import (
 )
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Table
 from database_handler.core.session import Session, Statement
-from database_handler.repositories import copy_text, pages, read_through, statements
+from database_handler.repositories import bulk, copy_text, pages, read_through, statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
 from database_handler.repositories.metadata import MetadataCheck
 from database_handler.repositories.pages import Page
 from database_handler.repositories.resources import Resources
 from database_handler.utils.choices import Choice
+from database_handler.utils.collector import collector_waiting
+
+if TYPE_CHECKING:  # most programs never touch a file
+    from database_handler.content.files import Readable
+    from database_handler.content.rows import Format
+    from database_handler.content.streams import Writable
+    from database_handler.repositories.rows import Existing, ExportedRows, Ids, ImportedRows
 
 __all__ = ["Outcome", "Repository", "Upserted"]
 
@@ -48,6 +59,7 @@ D = TypeVar("D", bound=Draft)
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
+_NOBODYS = UUID(int=0)  # the project of rows that are not there
 COPY_FROM = 200  # rows from which COPY, with its two round trips more, beats one INSERT
 
 
@@ -96,6 +108,10 @@ class Repository(Generic[D, R]):
         """The table of the records."""
         return self.record.table
 
+    def _records(self, rows: Sequence[tuple[Any, ...]]) -> builtins.list[R]:
+        with collector_waiting(len(rows)):
+            return [*map(self._fill, rows)]
+
     @cached_property
     def _fill(self) -> Callable[[tuple[Any, ...]], R]:
         return filler(self.record)
@@ -125,38 +141,64 @@ class Repository(Generic[D, R]):
         """Return what stores one record, and its values."""
         return statements.create(self.table), [self._sent(value) for value in self._values(draft, id)]
 
-    def create_many(self, drafts: Iterable[D]) -> builtins.list[R]:
+    def create_many(
+        self, drafts: Iterable[D], *, on_progress: Callable[[int], object] | None = None
+    ) -> builtins.list[R]:
         """Store any number of records, all or none, and return them in the order given.
 
         From some hundreds on they go by COPY: three round trips in a unit, whatever their number. Where
         row-level security holds for the role, the server takes no COPY: then some hundreds go at a time.
 
+        Parameters
+        ----------
+        on_progress : callable, optional
+            Called with the number of rows sent.
+
         Raises
         ------
         InvalidValue
             Something is no draft, or two of them have one key; both positions are named.
+        ConstraintViolation
+            The database refused a row; its `position` says which.
         """
+        tell = bulk.progress(on_progress, "create_many")
         checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "create_many"))]
         self._refuse_duplicates(checked)
         if not checked:
             return []
-        rows = [self._values(draft, self._new_id(None)) for draft in checked]
-        stored_at = (self._copy if len(rows) >= COPY_FROM else self._insert)(checked, rows)
-        return self._stored(rows, stored_at)
+        return self._stored(*self._created(checked, [None] * len(checked), tell))
 
-    def _insert(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
-        return self._inserted(self._session, self._metadata, drafts, rows)
+    def _created(
+        self,
+        drafts: Sequence[D],
+        ids: Sequence[UUID | None],
+        tell: Callable[[int], object] = lambda _: None,
+    ) -> tuple[builtins.list[builtins.list[Any]], datetime]:
+        with collector_waiting(len(drafts)):
+            rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
+        try:
+            if len(rows) >= COPY_FROM:
+                return rows, self._copy(drafts, rows, tell)
+            stored_at = self._inserted(self._session, self._metadata, drafts, rows)
+        except DatabaseError as failure:
+            bulk.name_row(failure, (dict(zip(self._written, row, strict=True)) for row in rows))
+            raise
+        tell(len(rows))
+        return rows, stored_at
 
     def _inserted(
         self, session: Session, metadata: MetadataCheck, drafts: Sequence[D], rows: Sequence[Sequence[Any]]
     ) -> datetime:
-        sent, statement = statements.as_json(self.table, rows), statements.create_many(self.table)
+        sent = statements.as_json(self.table, rows)
+        statement = statements.telling(session, self.table, statements.create_many(self.table), rows)
         stored_at: datetime = self._answer(
             drafts, lambda: session.one(statement, [sent, *metadata.marks(drafts)]), metadata
         )[0]
         return stored_at
 
-    def _copy(self, drafts: Sequence[D], rows: Sequence[Sequence[Any]]) -> datetime:
+    def _copy(
+        self, drafts: Sequence[D], rows: Sequence[Sequence[Any]], tell: Callable[[int], object]
+    ) -> datetime:
         with self._session.atomic() as session:
             # Asked first: it is the transaction's moment, so the rows need not be read back.
             metadata = self._checking(session)
@@ -165,10 +207,14 @@ class Repository(Generic[D, R]):
             stored_at: datetime = answer[0]
             if answer[2]:  # row-level security holds
                 for start in range(0, len(rows), COPY_FROM):
-                    self._inserted(session, metadata, drafts, rows[start : start + COPY_FROM])
+                    some = slice(start, start + COPY_FROM)
+                    self._inserted(session, metadata, drafts[some], rows[some])
+                    tell(min(start + COPY_FROM, len(rows)))
             else:
                 tail = (stored_at, stored_at, 1)
-                session.copy(statements.copy(self.table), copy_text.lines(self.table, rows, tail))
+                statement = statements.telling(session, self.table, statements.copy(self.table), rows)
+                lines = copy_text.lines(self.table, rows, tail)
+                session.copy(statement, bulk.told_of(lines, copy_text.CHUNK, len(rows), tell))
         return stored_at
 
     def _answer(
@@ -191,11 +237,19 @@ class Repository(Generic[D, R]):
     def _written(self) -> tuple[str, ...]:
         return tuple(column.name for column in statements.draft_columns(self.table))
 
-    def _stored(self, rows: Iterable[Sequence[Any]], stored_at: datetime) -> builtins.list[R]:
+    @cached_property
+    def _drafted(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """What takes out of a draft all that is written but the id, which comes first."""
+        _, *names = self._written
+        take = itemgetter(*names)
+        return take if len(names) > 1 else lambda held: (take(held),)
+
+    def _stored(self, rows: Sequence[Sequence[Any]], stored_at: datetime) -> builtins.list[R]:
         """Make the records of rows that were written at one moment."""
         make = assembler(self.record, (*self._written, *SERVER_COLUMNS))
         tail = (stored_at, stored_at, 1)
-        return [make((*row, *tail)) for row in rows]
+        with collector_waiting(len(rows)):
+            return [make((*row, *tail)) for row in rows]
 
     # ----------------------------------------------------------------------------------------------- read
 
@@ -229,7 +283,7 @@ class Repository(Generic[D, R]):
             found = self._through(cache, asked, "get_many")
             return [found[id] for id in asked if id in found]
         rows = self._session.all(statements.get_many(self.table, self._scoped), [asked, *self._scope])
-        found = {record.id: record for record in map(self._fill, rows)}
+        found = {record.id: record for record in self._records(rows)}
         self._refuse_ambiguous(1 + len(rows) - len(found))
         return [found[id] for id in asked if id in found]
 
@@ -239,7 +293,7 @@ class Repository(Generic[D, R]):
         """Return the records that the filters match, by id unless ordered otherwise."""
         order = parse_order(self.record, order_by)
         statement, values = self._select("list", self._where(filters), order.clause, _limit(limit))
-        return [self._fill(row) for row in self._session.all(statement, values)]
+        return self._records(self._session.all(statement, values))
 
     def page(
         self,
@@ -286,7 +340,9 @@ class Repository(Generic[D, R]):
             f"SELECT counted.total, page.* FROM counted LEFT JOIN page ON true{order.clause}"
         )
         limit = None if cap < 0 else cap + 1
-        rows = self._session.all(Statement(text, f"{table}.page"), [*beyond.values, *where.values, limit])
+        rows = self._session.all(
+            Statement(text, f"{table}.page", prepares=True), [*beyond.values, *where.values, limit]
+        )
         return [row[1:] for row in rows if row[1 + self.table.column_names.index("id")] is not None], rows[0][
             0
         ]
@@ -312,14 +368,14 @@ class Repository(Generic[D, R]):
         """Return how many records the filters match."""
         where = self._where(filters)
         text = f"SELECT count(*) FROM {self.table.name}{where.clause}"
-        [found] = self._session.one(Statement(text, f"{self.table.name}.count"), where.values)
+        [found] = self._session.one(Statement(text, f"{self.table.name}.count", prepares=True), where.values)
         return int(found)
 
     def exists(self, **filters: object) -> bool:
         """Return whether the filters match a record."""
         where = self._where(filters)
         text = f"SELECT EXISTS (SELECT FROM {self.table.name}{where.clause})"
-        [found] = self._session.one(Statement(text, f"{self.table.name}.exists"), where.values)
+        [found] = self._session.one(Statement(text, f"{self.table.name}.exists", prepares=True), where.values)
         return bool(found)
 
     def _where(self, filters: Mapping[str, object]) -> Where:
@@ -330,7 +386,7 @@ class Repository(Generic[D, R]):
     ) -> tuple[Statement, tuple[Any, ...]]:
         bound = "" if limit is None else f" LIMIT {limit}"
         text = f"SELECT {statements.columns(self.table)} FROM {self.table.name}{where.clause}{order}{bound}"
-        return Statement(text, f"{self.table.name}.{call}"), where.values
+        return Statement(text, f"{self.table.name}.{call}", prepares=True), where.values
 
     # --------------------------------------------------------------------------------------------- update
 
@@ -357,7 +413,8 @@ class Repository(Generic[D, R]):
         if twice := fields.keys() & (changes or {}).keys():
             raise InvalidValue(f"update: {', '.join(sorted(twice))} is given twice")
         valid = self._changes({**(changes or {}), **fields})
-        changed, record = self._update(as_uuid(id), valid, as_version(expected_version))
+        asked, version = as_uuid(id), as_version(expected_version)
+        changed, record = self._beside([asked], "update")._update(asked, valid, version)
         if not changed:
             raise self._left_alone(record, expected_version, valid)
         return record
@@ -368,9 +425,11 @@ class Repository(Generic[D, R]):
         met: builtins.list[R] = []  # the record, once it was seen
 
         def send() -> tuple[bool, R]:
-            marks = self._metadata.change_mark(valid, self._project_id, met)
+            marks: builtins.list[Any] = [*self._metadata.change_mark(valid, self._project_id, met)]
             moved = [valid[name] for name in statements.guarded(self.table, names)]
-            sent = [id, *self._scope, *values, expected, *moved, *marks]
+            if marks and self.table.keeps_metadata:
+                marks = [*self._scope, *marks]
+            sent = [id, *self._scope, *values, expected, *moved, *marks, *self._scope]
             rows = self._session.all(statements.update(self.table, names, self._scoped), sent)
             self._refuse_ambiguous(len(rows))
             if not rows:
@@ -398,41 +457,67 @@ class Repository(Generic[D, R]):
         changes = {name: getattr(valid, name) for name in fields if name not in self.immutable}
         return held.update(record.id, changes, record.version)
 
-    def update_many(self, changes: Iterable[Change]) -> builtins.list[R]:
-        """Change many records in one statement, all or none, and return them in the order given.
+    def update_many(
+        self, changes: Iterable[Change], *, on_progress: Callable[[int], object] | None = None
+    ) -> builtins.list[R]:
+        """Change many records, all or none, and return them in the order given.
+
+        Each 10,000 of them are one statement.
+
+        Parameters
+        ----------
+        on_progress : callable, optional
+            Called with the number of rows done.
 
         Raises
         ------
         RecordNotFound, StaleRecord, StatusMoveRefused
-            Some are missing, not at the version expected, or may not make their move: all such are named,
-            and nothing was written.
+            Some are missing, not at the version expected, or may not make their move: all such of one
+            statement are named, and nothing was written.
+        ConstraintViolation
+            The database refused a row; its `position` says which.
         """
+        tell = bulk.progress(on_progress, "update_many")
         asked = [self._change(change, place) for place, change in enumerate(each_of(changes, "update_many"))]
         _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
-        if not asked:
-            return []
-        names = tuple(sorted({name for _, valid in asked for name in valid}))
-        partial = tuple(name for name in names if any(name not in valid for _, valid in asked))
-        sent = [_change_row(place, change, valid, partial) for place, (change, valid) in enumerate(asked)]
-        rows = self._update_rows(asked, names, partial, to_json(sent, bytes_mode="hex").decode())
-        if any(row[0] is not None for row in rows):
-            raise self._in_the_way(rows, asked)
-        found = {record.id: record for record in (self._fill(row[1:]) for row in rows)}
+        found: dict[UUID, R] = {}
+        here = self._beside([change.id for change, _ in asked], "update_many")
+        with here._in_parts(len(asked)) as held:
+            for part in bulk.parts(len(asked)):
+                try:
+                    rows = held._update_rows(asked, part)
+                except DatabaseError as failure:
+                    bulk.name_row(failure, ({"id": change.id, **valid} for change, valid in asked))
+                    raise
+                if any(row[0] is not None for row in rows):
+                    raise held._in_the_way(rows, asked)
+                found |= {record.id: record for record in self._records([row[1:] for row in rows])}
+                tell(part.stop)
         return [found[change.id] for change, _ in asked]
 
+    @contextmanager
+    def _in_parts(self, total: int) -> Iterator[Self]:
+        """Give the repository that many rows go through, all or none of them: this one, for one part."""
+        if total <= bulk.PART:
+            yield self
+            return
+        with self._session.undoable() as session:
+            yield type(self)(session, self._project_id, self._resources)
+
     def _update_rows(
-        self,
-        asked: Sequence[tuple[Change, dict[str, Any]]],
-        names: tuple[str, ...],
-        partial: tuple[str, ...],
-        sent: str,
+        self, asked: Sequence[tuple[Change, dict[str, Any]]], part: range
     ) -> builtins.list[tuple[Any, ...]]:
+        each = [asked[place] for place in part]
+        names = tuple(sorted({name for _, valid in each for name in valid}))
+        partial = tuple(name for name in names if any(name not in valid for _, valid in each))
+        changed = [_change_row(place, *asked[place], partial) for place in part]
+        sent = to_json(changed, bytes_mode="hex").decode()
         statement = statements.update_many(self.table, names, partial, self._scoped)
         met: dict[int, R] = {}  # by place: the records that only a JSON Schema stands in the way of
 
         def send() -> builtins.list[tuple[Any, ...]]:
-            marks = self._metadata.change_marks(names, partial, [valid for _, valid in asked], met)
-            rows = self._session.all(statement, [sent, *self._scope, *marks])
+            marks = self._metadata.change_marks(names, partial, {at: asked[at][1] for at in part}, met)
+            rows = self._session.all(statement, [sent, *self._scope, *marks, *self._scope])
             met.clear()
             met.update(self._held_back(rows, asked))
             return rows
@@ -523,32 +608,68 @@ class Repository(Generic[D, R]):
         """Store a record, or bring the one of its natural key up to it; safe under a race."""
         return self.upsert_many([draft])[0]
 
-    def upsert_many(self, drafts: Iterable[D]) -> builtins.list[Upserted[R]]:
-        """Store or bring up to date many records in one message; an unchanged row is not rewritten.
+    def upsert_many(
+        self, drafts: Iterable[D], *, on_progress: Callable[[int], object] | None = None
+    ) -> builtins.list[Upserted[R]]:
+        """Store or bring up to date many records, all or none; an unchanged row is not rewritten.
 
-        NULLs in a key are equal. The outcomes come in the order given.
+        NULLs in a key are equal. The outcomes come in the order given. Each 10,000 of them are one message.
+
+        Parameters
+        ----------
+        on_progress : callable, optional
+            Called with the number of rows done.
+
+        Raises
+        ------
+        ConstraintViolation
+            The database refused a row; its `position` says which.
         """
+        tell = bulk.progress(on_progress, "upsert_many")
         checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "upsert_many"))]
         self._refuse_duplicates(checked)
-        if not checked:
-            return []
+        return self._brought_up(checked, [None] * len(checked), tell) if checked else []
+
+    def _brought_up(
+        self,
+        checked: Sequence[D],
+        given: Sequence[UUID | None],
+        tell: Callable[[int], object] = lambda _: None,
+    ) -> builtins.list[Upserted[R]]:
         # In the order of the key, so that two such calls cannot deadlock.
         order = sorted(range(len(checked)), key=lambda place: str(self._key(checked[place])))
-        ids = [self._new_id(None) for _ in checked]
-        rows = [dict(zip(self._written, self._values(checked[p], ids[p]), strict=True)) for p in order]
-        keys = [self._key_row(draft, place, ids[place]) for place, draft in enumerate(checked)]
+        ids = [self._new_id(id) for id in given]
+        placed: dict[int, Upserted[R]] = {}
+        with self._in_parts(len(checked)) as held:
+            for part in bulk.parts(len(order)):
+                try:
+                    placed |= held._brought_up_part(checked, ids, order[part.start : part.stop])
+                except DatabaseError as failure:
+                    values = map(self._values, checked, ids)
+                    bulk.name_row(failure, (dict(zip(self._written, row, strict=True)) for row in values))
+                    raise
+                tell(part.stop)
+        return [placed[place] for place in range(len(checked))]
+
+    def _brought_up_part(
+        self, checked: Sequence[D], ids: Sequence[UUID], order: Sequence[int]
+    ) -> dict[int, Upserted[R]]:
+        drafts = [checked[place] for place in order]
+        with collector_waiting(len(order)):
+            rows = [dict(zip(self._written, self._values(checked[p], ids[p]), strict=True)) for p in order]
+            keys = [self._key_row(checked[p], p, ids[p]) for p in order]
         patterns = {frozenset(n for n in self.table.key if row[n] is None) for row in keys}
         statement = statements.upsert(self.table, tuple(sorted(patterns, key=sorted)))
         # Where states follow each other by a table of moves, they are judged by a part of their own.
         parts = (rows, keys, keys) if self.table.moves else (rows, keys)
         sent = [to_json(part, bytes_mode="hex").decode() for part in parts]
         found = self._metadata.sent(
-            lambda: self._projects(checked),
-            lambda: self._session.all(statement, [*self._metadata.marks(checked), *sent]),
+            lambda: self._projects(drafts),
+            lambda: self._session.all(statement, [*self._metadata.marks(drafts, order), *sent]),
             bool,
         )
-        placed = {row[0]: self._upserted(row) for row in found}
-        return [placed[place] for place in range(len(checked))]
+        with collector_waiting(len(found)):
+            return {row[0]: self._upserted(row) for row in found}
 
     def _upserted(self, row: tuple[Any, ...]) -> Upserted[R]:
         _, inserted, written, *values = row
@@ -562,6 +683,143 @@ class Repository(Generic[D, R]):
         met = {name: getattr(draft, name) for name in statements.met_by(self.table)}
         return {"place": place, "new_id": new_id, **met}
 
+    # -------------------------------------------------------------------------------------------- transfer
+
+    def export_rows(
+        self,
+        target: "str | PathLike[str] | Writable",
+        /,
+        *,
+        file_format: "Format | None" = None,
+        order_by: str | Sequence[str] | None = None,
+        batch: int = 500,
+        on_progress: Callable[[int], object] | None = None,
+        **filters: object,
+    ) -> "ExportedRows":
+        """Write the records that the filters match to a file, as of one moment, with `batch` in memory.
+
+        Parameters
+        ----------
+        target : path or binary stream
+            ``.jsonl``, ``.ndjson``, ``.csv`` or ``.parquet`` say the format; of these all but the last may be
+            compressed: ``.csv.gz``, ``.jsonl.zst``. The file has its name only when all of it is stored.
+        file_format : {"jsonl", "csv", "parquet"}, optional
+            For a stream, or another suffix.
+        on_progress : callable, optional
+            Called with the number of rows done.
+
+        Raises
+        ------
+        UnwritableFile, NotARegularFile
+            The file cannot be written; nothing has its name.
+        """
+        from database_handler.repositories.rows import export_rows
+
+        found = self.stream(order_by=order_by, batch=batch, **filters)
+        return export_rows(
+            self.record, found, target, file_format=file_format, every=batch, on_progress=on_progress
+        )
+
+    def import_rows(
+        self,
+        source: "str | PathLike[str] | Readable",
+        /,
+        *,
+        file_format: "Format | None" = None,
+        ids: "Ids" = "keep",
+        existing: "Existing" = "refuse",
+        values: Mapping[str, Any] | None = None,
+        batch: int = 1000,
+        by_batch: bool = False,
+        after_row: int = 0,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> "ImportedRows":
+        """Store the rows of a file, all or none, each validated as a draft; versions and times begin anew.
+
+        Parameters
+        ----------
+        source : path or binary stream
+            As `export_rows` writes it, or any other with columns of these names; compressed or not.
+        ids : {"keep", "new"}
+            Rows that have an id keep it, or every row gets a new one: a copy.
+        existing : {"refuse", "skip", "update"}
+            What becomes of a row whose natural key is there: `DuplicateRecord` as the cause of the refusal,
+            nothing, or what `upsert` does.
+        values : mapping, optional
+            Fields that all rows have, in place of what the file says, such as ``{"project_id": ...}``.
+        batch : int
+            The most rows that are stored at once.
+        by_batch : bool
+            Commit each batch by itself (in a unit, its COMMIT decides). The refusal's `stored` says how many
+            rows are stored then.
+        after_row : int
+            So many rows of the file are passed over: those that an earlier run with `by_batch` had stored.
+        on_progress : callable, optional
+            Called with the number of rows done.
+
+        Raises
+        ------
+        RowFileRefused
+            A row is refused, by its model or by the database, or the file is damaged; names line and field.
+        """
+        from database_handler.repositories.rows import RowImport
+
+        run = RowImport(
+            self.record,
+            self._session,
+            self._took,
+            ids=ids,
+            existing=existing,
+            values=values,
+            batch=batch,
+            by_batch=by_batch,
+        )
+        return run.of(source, file_format, after_row, on_progress)
+
+    def _took(
+        self, session: Session, existing: "Existing", drafts: Sequence[D], ids: Sequence[UUID | None]
+    ) -> tuple[int, int, int, int]:
+        """Store rows of a file; give how many were inserted, updated, found as they are, and skipped."""
+        own = type(self)(session, self._project_id, self._resources)
+        checked = [own._draft(draft, place) for place, draft in enumerate(drafts)]
+        if existing == "update":
+            done = [each.outcome for each in own._brought_up_under(checked, ids)]
+            return done.count(Outcome.INSERTED), done.count(Outcome.UPDATED), done.count(Outcome.UNCHANGED), 0
+        if existing == "skip":
+            inserted = own._created_missing(checked, ids)
+            return inserted, 0, 0, len(checked) - inserted
+        own._created(checked, ids)
+        return len(checked), 0, 0, 0
+
+    def _created_missing(self, drafts: Sequence[D], ids: Sequence[UUID | None]) -> int:
+        rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
+        statement = statements.create_missing(self.table)
+        statement = statements.telling(self._session, self.table, statement, rows)
+        sent = statements.as_json(self.table, rows)
+        answer = self._metadata.sent(
+            lambda: self._projects(drafts),
+            lambda: self._session.all(statement, [*self._metadata.marks(drafts), sent]),
+            lambda rows: rows[0][0],
+        )
+        return sum(row[1] is not None for row in answer)
+
+    def _brought_up_under(
+        self, drafts: Sequence[D], ids: Sequence[UUID | None]
+    ) -> builtins.list[Upserted[R]]:
+        """Upsert under the ids given: a row that is there keeps its own, and is met by its natural key."""
+        given = [id for id in ids if id is not None]
+        there: set[UUID] = set()
+        if given:
+            rows = self._session.all(statements.there(self.table, self._scoped), [given, *self._scope])
+            there = {id for (id,) in rows}
+        done = self._brought_up(drafts, [None if id in there else id for id in ids])
+        for place, (each, id) in enumerate(zip(done, ids, strict=True)):
+            if each.outcome is Outcome.INSERTED and id in there:
+                raise DuplicateRecord(
+                    f"position {place}: a row of this id is there under another key", table=self.table.name
+                )
+        return done
+
     # --------------------------------------------------------------------------------------------- delete
 
     def delete(self, id: UUID | str, expected_version: int | None = None) -> object:
@@ -574,9 +832,11 @@ class Repository(Generic[D, R]):
         StillReferenced
             A record that would not go with it refers to it.
         """
+        asked = as_uuid(id)
+        here = self._beside([asked], "delete")
         rows = self._session.all(
-            statements.delete(self.table, self._scoped),
-            [as_uuid(id), *self._scope, as_version(expected_version)],
+            statements.delete(self.table, here._scoped),
+            [asked, *here._scope, as_version(expected_version), *here._scope],
         )
         self._refuse_ambiguous(len(rows))
         if not rows:
@@ -585,18 +845,51 @@ class Repository(Generic[D, R]):
             raise self._stale([self._fill(rows[0][1:])], [])
         return None
 
-    def delete_many(self, ids: Iterable[UUID | str]) -> int:
-        """Take records away in one statement, all or none, and return how many there were."""
+    def delete_many(
+        self, ids: Iterable[UUID | str], *, on_progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Take records away, all or none, and return how many there were.
+
+        Each 10,000 of them are one statement.
+
+        Parameters
+        ----------
+        on_progress : callable, optional
+            Called with the number of ids done.
+        """
+        tell = bulk.progress(on_progress, "delete_many")
         asked = [as_uuid(id) for id in each_of(ids, "delete_many")]
-        if not asked:
-            return 0
-        gone, ambiguous, *_ = self._session.one(
-            statements.delete_many(self.table, self._scoped), [asked, *self._scope]
-        )
-        self._refuse_ambiguous(1 + ambiguous)
-        return int(gone)
+        here = self._beside(asked, "delete_many")
+        statement, all_gone = statements.delete_many(self.table, here._scoped), 0
+        with here._in_parts(len(asked)) as held:
+            for part in bulk.parts(len(asked)):
+                some = asked[part.start : part.stop]
+                gone, ambiguous, *_ = held._session.one(statement, [some, *held._scope, *held._scope])
+                self._refuse_ambiguous(1 + ambiguous)
+                all_gone += gone
+                tell(part.stop)
+        return all_gone
 
     # --------------------------------------------------------------------------------------------- common
+
+    def _beside(self, ids: Sequence[UUID], call: str) -> Self:
+        """Return the repository held to the project of some rows, where only that lets them be locked.
+
+        On a cluster the project is looked for first, unless the unit says it: one round trip more.
+        """
+        if self._scoped or not ids or not self._session.distributed:
+            return self
+        projects: Sequence[UUID] = ids
+        if self.table.scope_column != "id":
+            rows = self._session.all(statements.projects_of(self.table), [[*ids]])
+            self._refuse_ambiguous(1 + len(rows) - len({id for id, _ in rows}))
+            projects = [project for _, project in rows]
+        if len(set(projects)) > 1:
+            raise InvalidValue(
+                f"{self.table.name}.{call}: the rows are of {len(set(projects))} projects, and on a cluster "
+                "those of one project can be locked at once: call it for each, in a unit"
+            )
+        return type(self)(self._session, projects[0] if projects else _NOBODYS, self._resources)
 
     def _one_draft(self, args: tuple[Any, ...], fields: dict[str, Any]) -> D:
         if len(args) == 0:
@@ -626,8 +919,7 @@ class Repository(Generic[D, R]):
         )
 
     def _values(self, draft: D, id: UUID) -> builtins.list[Any]:
-        held = draft.__dict__
-        return [id if name == "id" else held[name] for name in self._written]
+        return [id, *self._drafted(draft.__dict__)]
 
     @staticmethod
     def _sent(value: Any) -> Any:

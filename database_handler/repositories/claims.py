@@ -7,7 +7,7 @@ neither `version` nor `updated_at`, unless they change the status. Each call is 
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -123,7 +123,8 @@ class Claims(Repository[D, R], Generic[D, R]):
         n : int
             1 to 1,000; fewer come back where fewer are free.
         project_id : UUID, optional
-            Only work of this project; on a cluster it is what makes the call go to one server.
+            Only work of this project. On a cluster the projects that have some are looked for first where it
+            is left out: a question to all servers, then a claim for each of them.
         lease : float or timedelta
             Seconds until others may take it again; at most 30 days.
         worker : str, optional
@@ -139,8 +140,27 @@ class Claims(Repository[D, R], Generic[D, R]):
             In a unit of repeatable read or serializable: others took some just then; it can be retried.
         """
         asked = self._status(status) or self.work.waiting
-        sources, project = self.work.sources(asked), self._in_project(project_id)
-        count, seconds, name, token = _count(n), _seconds(lease), _worker(worker), uuid4()
+        project, count = self._in_project(project_id), _count(n)
+        seconds, name = _seconds(lease), _worker(worker)
+        if project is not None or not self._session.distributed:
+            return self._claim(asked, count, project, seconds, name)
+        found: list[Claim[R]] = []
+        for project in self._with_work(asked, count):
+            found += self._claim(asked, count - len(found), project, seconds, name)
+            if len(found) == count:
+                break
+        return found
+
+    def _with_work(self, asked: StrEnum, count: int) -> Iterable[UUID]:
+        """Return the projects of the next pieces of work: on a cluster no lock reaches over projects."""
+        sources = [str(source) for source in self.work.sources(asked)]
+        rows = self._session.all(_waiting(self.table), [sources, str(asked), count])
+        return dict.fromkeys(project for (project,) in rows)
+
+    def _claim(
+        self, asked: StrEnum, count: int, project: UUID | None, seconds: float, name: str
+    ) -> list[Claim[R]]:
+        sources, token = self.work.sources(asked), uuid4()
         values: list[object] = []
         for source in (*sources, asked):
             values += [source, *([] if project is None else [project]), count]
@@ -195,7 +215,9 @@ class Claims(Repository[D, R], Generic[D, R]):
         values += [valid[name] for name in statements.guarded(self.table, names)]
 
         def send() -> _Answer[R]:
-            marks = self._metadata.change_mark(valid, None, [claim.record])
+            marks: list[Any] = [*self._metadata.change_mark(valid, None, [claim.record])]
+            if marks and self.table.keeps_metadata:
+                marks = [getattr(claim.record, TENANT), *marks]
             return self._sent_for(claim, _held(self.table, sets, checks), [*values, *marks])
 
         def ended(answer: _Answer[R]) -> bool:
@@ -241,7 +263,7 @@ class Claims(Repository[D, R], Generic[D, R]):
 
     def _sent_for(self, claim: Claim[R], statement: Statement, values: list[Any]) -> "_Answer[R]":
         key = [claim.record.id, getattr(claim.record, TENANT)]
-        rows = self._session.all(statement, [*key, *values, claim.token])
+        rows = self._session.all(statement, [*key, *values, key[1], claim.token])
         if not rows:
             raise self._not_found(claim.record.id)
         changed, held, worker, until, *record = rows[0]
@@ -306,7 +328,7 @@ def _checks(table: Table, names: tuple[str, ...]) -> str:
         f" AND {statements.permitted(table, name, 'current', '%s')}"
         for name in statements.guarded(table, names)
     )
-    return "".join(moves) + (statements.same_schema(table) if statements.marked(table, names) else "")
+    return "".join(moves) + (statements.same_schema(table, True) if statements.marked(table, names) else "")
 
 
 @lru_cache(maxsize=256)
@@ -342,6 +364,16 @@ def _turn(table: Table, expired: bool, scoped: bool) -> str:
 
 
 @lru_cache(maxsize=256)
+def _waiting(table: Table) -> Statement:
+    """Name the projects of what is free; what a dead worker left stands first, as in a claim."""
+    text = (
+        f"SELECT {TENANT} FROM {table.name} WHERE (status = ANY(%s) AND lease_until <= {_NOW}) "
+        f"OR (status = %s AND lease_until IS NULL) ORDER BY lease_until, id LIMIT %s"
+    )
+    return Statement(text, f"{table.name}.with_work")
+
+
+@lru_cache(maxsize=256)
 def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
     """Change a row that a claim holds; gives (changed, held, the holder's name, the end, the record)."""
     names = statements.columns(table)
@@ -350,7 +382,7 @@ def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
         f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR NO KEY UPDATE), "
         f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current "
         f"WHERE t.{TENANT} = current.{TENANT} AND t.id = current.id AND current.lease_holder = %s::uuid "
-        f"AND current.version = coalesce(%s::bigint, current.version){checks} "
+        f"AND current.version = coalesce(%s::bigint, current.version){checks} AND t.{TENANT} = %s "
         f"RETURNING t.lease_until, {statements.columns(table, 't.')}) "
         f"SELECT true, true, NULL::text, lease_until, {names} FROM changed UNION ALL "
         f"SELECT false, coalesce(lease_holder = %s::uuid, false), lease_worker, lease_until, {names} "

@@ -5,17 +5,19 @@ one is much cheaper than `str.translate`.
 """
 
 import datetime as dt
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_json
 
 from database_handler.core.schema import Table
 from database_handler.repositories import statements
 
-__all__ = ["lines"]
+__all__ = ["CHUNK", "lines"]
 
-_CHUNK = 512  # rows that are handed over at a time
+CHUNK = 512  # rows that are handed over at a time
 
 
 def lines(table: Table, rows: Iterable[Sequence[Any]], tail: Sequence[Any]) -> Iterator[bytes]:
@@ -34,7 +36,7 @@ def lines(table: Table, rows: Iterable[Sequence[Any]], tail: Sequence[Any]) -> I
     for row in rows:
         cells = ["\\N" if v is None else encode(v) for encode, v in zip(encoders, row, strict=True)]
         chunk.append("\t".join(cells))
-        if len(chunk) == _CHUNK:
+        if len(chunk) == CHUNK:
             yield (end.join(chunk) + end).encode()
             chunk.clear()
     if chunk:
@@ -58,18 +60,21 @@ def _as_text(value: Any) -> str:
     return str(value._value_ if isinstance(value, Enum) else value)  # quicker than .value, which is computed
 
 
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
 def _json(value: Any) -> str:
-    if not isinstance(value, dict):
-        value = value.model_dump(mode="json")
-    return _text(_dump(value))
+    return _text(to_json(value).decode()) if value else "{}"
 
 
-def _array(values: Sequence[Any]) -> str:
-    quoted = ('"' + str(item).replace("\\", "\\\\").replace('"', '\\"') + '"' for item in values)
-    return _text("{" + ",".join(quoted) + "}")
+def _array(values: Sequence[str]) -> str:
+    if not values:
+        return "{}"
+    together = "".join(values)
+    if "\\" in together or '"' in together:
+        values = [item.replace("\\", "\\\\").replace('"', '\\"') for item in values]
+    return _text('{"' + '","'.join(values) + '"}')
+
+
+def _uuid(value: UUID) -> str:
+    return f"{value.int:032x}"  # the server reads it without hyphens as well
 
 
 def _timestamp(value: dt.datetime) -> str:
@@ -77,7 +82,7 @@ def _timestamp(value: dt.datetime) -> str:
 
 
 _ENCODERS: dict[str, Callable[[Any], str]] = {
-    "uuid": str,
+    "uuid": _uuid,
     "bigint": str,
     "integer": str,
     "jsonb": _json,

@@ -99,9 +99,10 @@ class LinkRepository(Repository[NewLink, Link]):
     def _added(self, project: UUID, drafts: list[NewLink], rows: list[list[Any]]) -> dict[str, Link]:
         sent = to_json([dict(zip(self._written, row, strict=True)) for row in rows]).decode()
         urls = [draft.url for draft in drafts]
+        statement = statements.telling(self._session, self.table, _ADD, rows)
         found = self._metadata.sent(
             lambda: [project],
-            lambda: self._session.all(_ADD, [sent, *self._metadata.marks(drafts), project, urls]),
+            lambda: self._session.all(statement, [sent, *self._metadata.marks(drafts), project, urls]),
             lambda there: len(there) == len(urls),
         )
         return {record.url: record for record in map(self._fill, found)}

@@ -8,6 +8,7 @@ a project without schemas costs no round trip more, and no write is checked agai
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from threading import Lock
 from typing import Any, TypeVar
 from uuid import UUID
@@ -55,6 +56,9 @@ class SchemaBook:
                 self._known.popitem(last=False)
 
 
+_place = itemgetter(0)
+
+
 class MetadataCheck:
     """Checks the metadata that one repository writes, and gives the marks that go with the write."""
 
@@ -69,14 +73,21 @@ class MetadataCheck:
         project = getattr(draft, TENANT)
         return [project, self.checked(project, draft.metadata, None)]
 
-    def marks(self, drafts: Sequence[Any]) -> list[str]:
-        """Check many drafts; return the marks by project as JSON."""
+    def marks(self, drafts: Sequence[Any], places: Sequence[int] | None = None) -> list[str]:
+        """Check many drafts; return the marks by project as JSON.
+
+        Parameters
+        ----------
+        places : sequence of int, optional
+            Where each stood in the call, for the error, which is about the first that is wrong.
+        """
+        placed = sorted(enumerate(drafts) if places is None else zip(places, drafts, strict=True), key=_place)
         if not self._table.keeps_metadata:
-            for place, draft in enumerate(drafts):
+            for place, draft in placed:
                 self._hold_itself(draft, place)
             return []
         found: dict[str, int] = {}
-        for place, draft in enumerate(drafts):
+        for place, draft in placed:
             found[str(getattr(draft, TENANT))] = self.checked(getattr(draft, TENANT), draft.metadata, place)
         return [to_json(found).decode()]
 
@@ -95,10 +106,14 @@ class MetadataCheck:
         return [_UNBOUND if known is None else self.checked(known, valid["metadata"])]
 
     def change_marks(
-        self, names: Sequence[str], partial: Sequence[str], changes: Sequence[Schema], met: Mapping[int, Any]
+        self,
+        names: Sequence[str],
+        partial: Sequence[str],
+        changes: Mapping[int, Schema],
+        met: Mapping[int, Any],
     ) -> list[str]:
         """Check the changes of the records met, by position; return the marks by project as JSON."""
-        for place, valid in enumerate(changes):
+        for place, valid in changes.items():
             self._hold_change(valid, place)
         if not statements.marked(self._table, names, partial):
             return []

@@ -191,7 +191,7 @@ def coverage(of: Original, chosen: bool, beyond: bool) -> Statement:
         f"page AS MATERIALIZED (SELECT id, {_SHOWN[of]} FROM {of} AS s WHERE s.project_id = %s::uuid{after} "
         "ORDER BY id LIMIT %s) "
     )
-    return Statement(text + _ANSWER, "projects.coverage")
+    return Statement(text + _ANSWER, "projects.coverage", prepares=True)
 
 
 def _marks(of: Original, chosen: bool) -> str:

@@ -165,7 +165,7 @@ def statistics(below: tuple[Table, ...]) -> Statement:
         "SELECT 'projects' AS part, id, NULL AS one, NULL AS two, 1::bigint, updated_at, "
         "0::numeric, 0::numeric, 0::numeric FROM projects WHERE id = ANY(%s::uuid[])"
     )
-    return Statement(" UNION ALL ".join((project, *branches)), "projects.statistics")
+    return Statement(" UNION ALL ".join((project, *branches)), "projects.statistics", prepares=True)
 
 
 def _branch(part: _Part) -> str:

@@ -99,14 +99,15 @@ class ProjectImport:
             raise ProjectFileRefused(f"lines {batch[0].line} to {batch[-1].line}: {refused}") from refused
 
     def _copy(self, table: Table, batch: Sequence[FileRow]) -> None:
+        rows = list(self._values(table, batch))
+        statement = statements.create_many(table) if self._guarded else statements.copy(table)
+        statement = statements.telling(self._session, table, statement, rows)
         if self._guarded:
             unchecked = ["{}"] if table.keeps_metadata else []
-            values = statements.as_json(table, self._values(table, batch))
-            self._session.run(statements.create_many(table), [values, *unchecked])
+            self._session.run(statement, [statements.as_json(table, rows), *unchecked])
             return
         stored_at = self._project.created_at  # the transaction's moment
-        lines = copy_text.lines(table, self._values(table, batch), (stored_at, stored_at, 1))
-        self._session.copy(statements.copy(table), lines)
+        self._session.copy(statement, copy_text.lines(table, rows, (stored_at, stored_at, 1)))
 
     def _values(self, table: Table, batch: Iterable[FileRow]) -> Iterator[list[Any]]:
         names = [column.name for column in statements.draft_columns(table)]

@@ -97,7 +97,7 @@ def tree(entities: Entities) -> Statement:
     """Every row of a project; the first column says of which entity. Binds the project once for each."""
     slots = _all_slots(entities)
     branches = (_branch(place, model.table, slots) for place, model in enumerate(entities))
-    return Statement(" UNION ALL ".join(branches), "projects.tree")
+    return Statement(" UNION ALL ".join(branches), "projects.tree", prepares=True)
 
 
 def _branch(place: int, table: Table, slots: Iterable[tuple[str, int]]) -> str:

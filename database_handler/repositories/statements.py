@@ -1,7 +1,8 @@
 """The SQL of every repository call, built from the model once and kept.
 
 Each function is pure and cached: a table, and the shape of the call, give one text. Values are bound later;
-identifiers come from the model alone.
+identifiers come from the model alone. It is one module, somewhat over 300 lines, because an update, an upsert
+and a delete are made of the same parts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from pydantic_core import to_json
 
 from database_handler.core.quoting import literal
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Column, Table
-from database_handler.core.session import Statement
+from database_handler.core.session import Session, Statement
 from database_handler.core.statement_name import named
 from database_handler.core.transaction import PROJECT_SETTING
 
@@ -23,11 +24,14 @@ __all__ = [
     "create",
     "create_and_tell",
     "create_many",
+    "create_missing",
     "delete",
     "delete_many",
     "get",
     "get_many",
     "showing",
+    "telling",
+    "there",
     "update",
     "update_many",
     "upsert",
@@ -48,8 +52,9 @@ def columns(table: Table, prefix: str = "") -> str:
 
 @_cached
 def draft_columns(table: Table) -> tuple[Column, ...]:
-    """Return the columns that a write sets: the draft's, and the id made by the client."""
-    return tuple(column for column in table.columns if column.name not in SERVER_COLUMNS)
+    """Return the columns that a write sets: the id made by the client, then the draft's."""
+    written = [column for column in table.columns if column.name not in SERVER_COLUMNS]
+    return tuple(sorted(written, key=lambda column: column.name != "id"))
 
 
 def scope(table: Table, scoped: bool, prefix: str = "") -> str:
@@ -87,7 +92,9 @@ def create(table: Table) -> Statement:
             f"WHERE p.id = %s::uuid AND {schema_mark(table)} <> %s::bigint)"
         )
     text = f"INSERT INTO {table.name} ({_names(sent)}) {rows} RETURNING {columns(table)}"
-    return Statement(text, f"{table.name}.create", writes=True, table=table.name)
+    return Statement(
+        text, f"{table.name}.create", writes=True, table=table.name, prepares=table.name != PROJECTS
+    )
 
 
 def _project(table: Table) -> str:
@@ -114,6 +121,30 @@ def create_many(table: Table) -> Statement:
     return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
 
 
+@_cached
+def create_missing(table: Table) -> Statement:
+    """Rows as one JSON parameter, those left out that are there; gives whether it wrote, and which.
+
+    Nothing is written where a project's JSON Schema is another one.
+    """
+    sent = draft_columns(table)
+    stale = _stale(table) if table.keeps_metadata else "false"
+    text = (
+        f"WITH s AS MATERIALIZED (SELECT {stale} AS stale), written AS (INSERT INTO {table.name} "
+        f"({_names(sent)}) SELECT {_from_json(sent)} FROM {_recordset(sent)} "
+        f"WHERE NOT (SELECT stale FROM s) ON CONFLICT DO NOTHING RETURNING id, {_project(table)}) "
+        "SELECT NOT s.stale, w.id, w.project_id FROM s LEFT JOIN written AS w ON true"
+    )
+    return Statement(text, f"{table.name}.create_missing", writes=True, table=table.name, inserts=True)
+
+
+@_cached
+def there(table: Table, scoped: bool) -> Statement:
+    """Those of some ids that rows have."""
+    text = f"SELECT id FROM {table.name} WHERE id = ANY(%s::uuid[]){scope(table, scoped)}"
+    return Statement(text, f"{table.name}.there")
+
+
 def as_json(table: Table, rows: Iterable[Sequence[Any]]) -> str:
     """Return the one parameter that `create_many` takes rows in."""
     names = [column.name for column in draft_columns(table)]
@@ -126,6 +157,22 @@ def copy(table: Table) -> Statement:
     names = ", ".join((_names(draft_columns(table)), *SERVER_COLUMNS))
     text = f"COPY {table.name} ({names}) FROM STDIN"
     return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
+
+
+def telling(session: Session, table: Table, statement: Statement, rows: Iterable[Sequence[Any]]) -> Statement:
+    """Have a statement that inserts rows say which, where somebody is told of changes.
+
+    Parameters
+    ----------
+    rows : iterable
+        Each with the values of `draft_columns`, in that order.
+    """
+    if not session.tells_changes:
+        return statement
+    from database_handler.core.changes import wrote
+
+    names = [column.name for column in draft_columns(table)]
+    return replace(statement, wrote=wrote(table, names, rows))
 
 
 @_cached
@@ -187,7 +234,7 @@ def _given(column: Column) -> str:
 def get(table: Table, scoped: bool) -> Statement:
     """The row of an id; two where two projects hold one."""
     text = f"SELECT {columns(table)} FROM {table.name} WHERE id = %s{scope(table, scoped)} LIMIT 2"
-    return Statement(text, f"{table.name}.get_by_id")
+    return Statement(text, f"{table.name}.get_by_id", prepares=True)
 
 
 @_cached
@@ -195,6 +242,13 @@ def get_many(table: Table, scoped: bool) -> Statement:
     """The rows of some ids."""
     text = f"SELECT {columns(table)} FROM {table.name} WHERE id = ANY(%s::uuid[]){scope(table, scoped)}"
     return Statement(text, f"{table.name}.get_many")
+
+
+@_cached
+def projects_of(table: Table) -> Statement:
+    """The project of each row of some ids, asked for on a cluster before the rows are locked."""
+    text = f"SELECT id, {table.scope_column} FROM {table.name} WHERE id = ANY(%s::uuid[])"
+    return Statement(text, f"{table.name}.projects_of")
 
 
 # ---------------------------------------------------------------------------------------------------- update
@@ -226,13 +280,13 @@ def marked(table: Table, names: Iterable[str], partial: Iterable[str] = ()) -> b
     )
 
 
-def same_schema(table: Table) -> str:
-    """Hold an update to the JSON Schema that it was checked against."""
+def same_schema(table: Table, scoped: bool = False) -> str:
+    """Hold an update to the JSON Schema that it was checked against; scoped, its project is bound first."""
     if table.name == PROJECTS:
         return f" AND {schema_mark(table, 'current')} = %s::bigint"
     return (
-        " AND NOT EXISTS (SELECT FROM projects AS p WHERE p.id = current.project_id "
-        f"AND {schema_mark(table)} <> %s::bigint)"
+        " AND NOT EXISTS (SELECT FROM projects AS p WHERE p.id = current.project_id"
+        f"{' AND p.id = %s' if scoped else ''} AND {schema_mark(table)} <> %s::bigint)"
     )
 
 
@@ -240,19 +294,20 @@ def same_schema(table: Table) -> str:
 def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
     """Set `names` on one row; gives (changed, the record), or the record as it stands where it was not.
 
-    The new values of `guarded` come once more, last.
+    The new values of `guarded` come once more, then the project of a scoped one, by which a cluster finds the
+    server of each part of the statement.
     """
     sets = ", ".join(f"{name} = %s::{table.column(name).type}" for name in names)
     moves = "".join(f" AND {permitted(table, name, 'current', '%s')}" for name in guarded(table, names))
-    schema = same_schema(table) if marked(table, names) else ""
+    schema = same_schema(table, scoped) if marked(table, names) else ""
     text = (
         f"{_locked(table, scoped)}, changed AS (UPDATE {table.name} AS t "
         f"SET {sets}, version = t.version + 1, updated_at = now() FROM current "
-        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED}{moves}{schema} "
+        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED}{moves}{schema}{scope(table, scoped, 't.')} "
         f"RETURNING {columns(table, 't.')}) SELECT true, {columns(table)} FROM changed UNION ALL "
         f"SELECT false, {columns(table)} FROM current WHERE NOT EXISTS (SELECT FROM changed)"
     )
-    return Statement(text, f"{table.name}.update", writes=True, table=table.name)
+    return Statement(text, f"{table.name}.update", writes=True, table=table.name, prepares=True)
 
 
 def guarded(table: Table, names: Iterable[str]) -> tuple[str, ...]:
@@ -289,7 +344,7 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
         f"{other}{refused}), "
         f"changed AS (UPDATE {table.name} AS t SET {sets}, version = t.version + 1, updated_at = now() "
         f"FROM v, current AS c WHERE v.id = c.id AND {_same_row(table, 'c')} "
-        f"AND NOT EXISTS (SELECT FROM wrong) RETURNING {columns(table, 't.')}) "
+        f"AND NOT EXISTS (SELECT FROM wrong){scope(table, scoped, 't.')} RETURNING {columns(table, 't.')}) "
         f"SELECT NULL::integer AS place, {columns(table)} FROM changed UNION ALL "
         f"SELECT wrong.place, {columns(table, 'c.')} FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
     )
@@ -447,10 +502,10 @@ def delete(table: Table, scoped: bool) -> Statement:
     """Take one row away; gives (whether it was, the record) for each row of the id."""
     text = (
         f"{_locked(table, scoped)}, gone AS (DELETE FROM {table.name} AS t USING current "
-        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED} RETURNING 1) "
+        f"WHERE {_same_row(table, 'current')} AND {_EXPECTED}{scope(table, scoped, 't.')} RETURNING 1) "
         f"SELECT EXISTS (SELECT FROM gone), {columns(table)} FROM current"
     )
-    return Statement(text, f"{table.name}.delete", writes=True, deletes=True, table=table.name)
+    return Statement(text, f"{table.name}.delete", writes=True, deletes=True, table=table.name, prepares=True)
 
 
 @_cached
@@ -465,7 +520,7 @@ def delete_many(table: Table, scoped: bool) -> Statement:
         f"WHERE id = ANY(%s::uuid[]){scope(table, scoped)} ORDER BY id FOR UPDATE), "
         "twice AS MATERIALIZED (SELECT FROM doomed GROUP BY id HAVING count(*) > 1), "
         f"gone AS (DELETE FROM {table.name} AS t USING doomed WHERE {_same_row(table, 'doomed')} "
-        "AND NOT EXISTS (SELECT FROM twice) RETURNING 1) "
+        f"AND NOT EXISTS (SELECT FROM twice){scope(table, scoped, 't.')} RETURNING 1) "
         "SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM twice), "
         "(SELECT string_agg(id::text, ',') FROM doomed) AS ids, "
         f"(SELECT string_agg(DISTINCT {table.scope_column}::text, ',') FROM doomed) AS project_ids"

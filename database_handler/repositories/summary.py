@@ -103,10 +103,18 @@ class SummaryRepository(Searched[NewSummary, Summary]):
 
         return _again(change, known, known.keys() if expected_version is None else frozenset())
 
-    def update_many(self, changes: Iterable[Change]) -> list[Summary]:
-        """Change many summaries in one statement, all or none, and return them in the order given.
+    def update_many(
+        self, changes: Iterable[Change], *, on_progress: Callable[[int], object] | None = None
+    ) -> list[Summary]:
+        """Change many summaries, all or none, and return them in the order given.
 
-        One round trip, and one more where a change names only some of content, format and kind.
+        One round trip for each 10,000, and one more where a change names only some of content, format and
+        kind.
+
+        Parameters
+        ----------
+        on_progress : callable, optional
+            Called with the number of rows done.
 
         Raises
         ------
@@ -115,7 +123,7 @@ class SummaryRepository(Searched[NewSummary, Summary]):
         """
         given: object = changes
         if not isinstance(given, Iterable):  # which is refused there, by name
-            return super().update_many(changes)
+            return super().update_many(changes, on_progress=on_progress)
         asked = list(changes)
         is_part = [isinstance(each, Change) and self._is_part(each.changes) for each in asked]
         parts = [each for each, part in zip(asked, is_part, strict=True) if part]
@@ -124,7 +132,7 @@ class SummaryRepository(Searched[NewSummary, Summary]):
 
         def change() -> list[Summary]:
             whole = [_whole(each, known) if part else each for each, part in zip(asked, is_part, strict=True)]
-            return super(SummaryRepository, self).update_many(whole)
+            return super(SummaryRepository, self).update_many(whole, on_progress=on_progress)
 
         return _again(change, known, free)
 

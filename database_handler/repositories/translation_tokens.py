@@ -1,6 +1,6 @@
 """The tokens of stored translations: made from the content as stored, read whole or a slice at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -73,11 +73,24 @@ class TranslationTokens(Repository[NewTranslation, Translation]):
         # Those that somebody changed between the reading and the writing have no tokens yet.
         return written + sum(self._tokenized(filters))
 
+    def _write(self, found: Sequence[Translation]) -> int:
+        """Write the tokens of some translations; on a cluster those of each project by themselves."""
+        if not self._session.distributed or self._scoped:
+            scope = [*self._scope, *self._scope]
+            return self._session.run(_write_tokens(self._scoped), [_sent(found), *scope])
+        projects = dict.fromkeys(record.project_id for record in found)
+        return sum(
+            self._session.run(
+                _write_tokens(True), [_sent(r for r in found if r.project_id == project), project, project]
+            )
+            for project in projects
+        )
+
     def _tokenized(self, filters: Mapping[str, object]) -> Iterator[int]:
         """Cut what has no tokens, some at a time, and give how many of those were written."""
         found = self.list(order_by="id", limit=_BATCH, **filters)
         while found:
-            yield self._session.run(_write_tokens(self._scoped), [_sent(found), *self._scope])
+            yield self._write(found)
             found = self.list(order_by="id", limit=_BATCH, id__gt=found[-1].id, **filters)
 
     def tokens(self, id: UUID | str, start: int | None = None, stop: int | None = None) -> Tokens:
@@ -181,7 +194,7 @@ def _write_tokens(scoped: bool) -> Statement:
         f"{scope} ORDER BY t.id FOR UPDATE OF t) "
         "UPDATE translations AS t SET tokens = decode(v.tokens, 'hex'), token_count = v.token_count, "
         "version = t.version + 1, updated_at = now() FROM v JOIN mine USING (project_id, id) "
-        "WHERE t.project_id = v.project_id AND t.id = v.id RETURNING t.id, t.project_id"
+        f"WHERE t.project_id = v.project_id AND t.id = v.id{scope} RETURNING t.id, t.project_id"
     )
     return Statement(text, "translations.tokenize_many", writes=True, table="translations")
 

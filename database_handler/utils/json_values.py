@@ -1,8 +1,8 @@
 """A JSON object is one that jsonb gives back as it was, or it is refused."""
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NoReturn
 
 from pydantic import JsonValue
 
@@ -14,6 +14,7 @@ __all__ = ["json_object"]
 _JSON_DEPTH: Final = 100
 _JSON_VALUES: Final = 2_000_000
 _JSON_FLOAT: Final = 1e16  # from here on floats are written without a fraction, as 1e+16
+_SMALL: Final = 2**63
 _JSON_INT_BITS: Final = 14_000  # Python turns an int of more than 4,300 digits neither into text nor back
 
 
@@ -21,37 +22,54 @@ def json_object(value: object) -> dict[str, JsonValue]:
     """Give a JSON object unaltered, or refuse what JSON or PostgreSQL's jsonb would not give back the same.
 
     Allowed are dict with text keys, list, str, int, finite float, bool and None, of exactly these types, to a
-    depth of 100; NUL and lone surrogates are refused in keys too. It walks without recursion.
+    depth of 100; NUL and lone surrogates are refused in keys too. It walks level by level, without recursion.
     """
     if type(value) is not dict:
         raise InvalidValue(f"a JSON object (dict) is needed, not {type(value).__name__}")
+    level: list[dict[str, object] | list[object]] = [value]
     left = _JSON_VALUES
-    stack: list[Iterator[object]] = [iter([value])]
-    while stack:
-        item = next(stack[-1], stack)
-        if item is stack:
-            stack.pop()
-            continue
-        left -= 1
-        inside = _json_items(item)
-        if inside is not None:
-            stack.append(inside)
-        # The count also ends a value that holds itself many times.
-        if len(stack) > _JSON_DEPTH + 1 or left < 0:
-            raise InvalidValue(f"JSON of at most {_JSON_DEPTH} levels and {_JSON_VALUES:,} values is allowed")
-    return value
+    for _ in range(_JSON_DEPTH):
+        below: list[dict[str, object] | list[object]] = []
+        for container in level:
+            left -= len(container)
+            if left < 0:  # which also ends a value that holds itself many times
+                _refuse_size()
+            below += _containers(container)
+        if not below:
+            return value
+        level = below
+    return _refuse_size()
 
 
-def _json_items(item: object) -> Iterator[object] | None:
-    """Check one value of JSON, and give what is inside it."""
-    if type(item) is dict:
-        for key in item:
-            _json_key(key)
-        return iter(item.values())
-    if type(item) is list:
-        return iter(item)
-    _json_scalar(item)
-    return None
+def _containers(container: dict[str, object] | list[object]) -> list[dict[str, object] | list[object]]:
+    """Check what a dict or a list holds, and give the dicts and lists of it.
+
+    What most values are is told in place: the check is a third of what a draft with metadata costs.
+    """
+    items: Iterable[object] = container
+    if type(container) is dict:
+        for key in container:
+            if not (type(key) is str and key.isascii() and key.isprintable()):
+                _json_key(key)
+        items = container.values()
+    found: list[dict[str, object] | list[object]] = []
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            if not (item.isascii() and item.isprintable()):  # type: ignore[attr-defined]  # it is text
+                verbatim(item)
+        elif kind is dict or kind is list:
+            found.append(item)  # type: ignore[arg-type]  # it is one of them
+        elif kind is int:
+            if not -_SMALL < item < _SMALL:  # type: ignore[operator]  # it is a number
+                _json_scalar(item)
+        elif not (kind is bool or item is None):
+            _json_scalar(item)
+    return found
+
+
+def _refuse_size() -> NoReturn:
+    raise InvalidValue(f"JSON of at most {_JSON_DEPTH} levels and {_JSON_VALUES:,} values is allowed")
 
 
 def _json_key(key: object) -> None:
@@ -68,14 +86,12 @@ def _json_float(item: float) -> None:
 
 
 def _json_scalar(item: object) -> None:
-    if type(item) is str:
-        verbatim(item)
-    elif type(item) is float:
+    if type(item) is float:
         _json_float(item)
     elif type(item) is int:
         if item.bit_length() > _JSON_INT_BITS:
             raise InvalidValue("a whole number in JSON must have at most 4,200 digits")
-    elif item is not None and type(item) is not bool:
+    else:
         raise InvalidValue(
             f"JSON holds dict, list, str, int, float, bool and None, not {type(item).__name__}"
         )

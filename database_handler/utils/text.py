@@ -8,7 +8,7 @@ import html
 import re
 import unicodedata
 from functools import cache
-from typing import Final
+from typing import Final, TypeGuard
 
 from database_handler.utils.errors import InvalidValue
 
@@ -17,6 +17,7 @@ __all__ = [
     "NOT_IN_LINE",
     "count_words",
     "counted",
+    "is_printable_ascii",
     "label",
     "length_in_words",
     "letters_a_word",
@@ -45,8 +46,18 @@ def unescaped(text: str) -> str:
     return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text) if "&#" in text else text)
 
 
+def is_printable_ascii(value: object) -> TypeGuard[str]:
+    """Tell whether a value is one line of visible ASCII and spaces: most are, and no rule alters those.
+
+    They are stripped of the spaces at their ends by the rules that do that, and need no closer look.
+    """
+    return type(value) is str and value.isascii() and value.isprintable()
+
+
 def verbatim(value: object) -> str:
     """Give text back unaltered, or refuse it: NUL and lone surrogates cannot be stored as they are."""
+    if is_printable_ascii(value):
+        return value
     text = plain_text(value)
     if "\0" in text:
         raise InvalidValue("text holds a NUL character, which PostgreSQL cannot store")
@@ -75,6 +86,8 @@ def _refuse_surrogates(text: str) -> None:
 
 def nfc_stripped(value: object) -> str:
     """Give text in NFC without white space at its ends; line breaks and tabs inside are kept."""
+    if is_printable_ascii(value):
+        return value.strip()
     text = unicodedata.normalize("NFC", verbatim(value)).strip()
     if _NOT_IN_TEXT.search(text):
         raise InvalidValue("text holds a control character; only tab and line breaks are allowed")
@@ -83,6 +96,8 @@ def nfc_stripped(value: object) -> str:
 
 def label(value: object) -> str:
     """Give one line of text in NFC without white space at its ends; something in it can be seen."""
+    if is_printable_ascii(value):
+        return value.strip()
     text = nfc_stripped(value)
     if NOT_IN_LINE.search(text):
         raise InvalidValue("text holds a control character or a line break; one line is allowed")

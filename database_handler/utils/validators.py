@@ -151,12 +151,15 @@ def relative_path(value: object) -> str:
     return within_key("/".join(filename(part) for part in parts))
 
 
+_LISTS = (list, tuple, set, frozenset)
+
+
 def tags(value: object) -> tuple[str, ...]:
     """Give tags as labels in the order given, each once."""
-    if not isinstance(value, list | tuple | set | frozenset):
+    if not isinstance(value, _LISTS):
         raise InvalidValue(f"a list of tags is needed, not {type(value).__name__}")
     given: Iterable[object] = sorted(map(plain_text, value)) if isinstance(value, set | frozenset) else value
-    return tuple(dict.fromkeys(label(tag) for tag in given))
+    return tuple(dict.fromkeys(map(label, given)))
 
 
 @checked

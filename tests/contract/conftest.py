@@ -1,6 +1,11 @@
-"""The contract of a repository, over every entity of `Repositories`: the next one is tested by existing."""
+"""The contract of a repository, over every entity of `Repositories`: the next one is tested by existing.
+
+Every test of it runs twice: straight to the server, and through a PgBouncer in transaction mode, where that
+program is installed.
+"""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -14,8 +19,11 @@ from database_handler.core.schema import Table
 from database_handler.testing.factories import EntityFactory, factory_of
 from database_handler.testing.plugin import _made
 from tests.support.faults import PATIENCE, eventually
+from tests.support.pgbouncer import PROGRAM, PgBouncer
 
 ENTITIES = tuple(Repositories.entities())
+STRAIGHT, POOLED = "straight", "through PgBouncer"
+WAYS = (STRAIGHT, *([POOLED] if PROGRAM else []))
 
 
 @dataclass
@@ -101,16 +109,63 @@ def subject(entity: str, uow: UnitOfWork) -> Subject:
     return Subject(entity, uow)
 
 
+class Roads:
+    """How each database is reached in each way, with a `Database` that is made once for both and kept."""
+
+    def __init__(self, kept: ExitStack, template: DatabaseConfig, kind: type[Database]) -> None:
+        self._kept = kept
+        self._template = template
+        self._kind = kind
+        self._opened: dict[tuple[str, str], Database] = {}
+        self._pooler: PgBouncer | None = None
+
+    def config(self, way: str, config: DatabaseConfig) -> DatabaseConfig:
+        """Return how to reach a database in this way."""
+        if way == STRAIGHT:
+            return config
+        if self._pooler is None:  # as many as the tests hold open at once, and they are taken in turn
+            self._pooler = self._kept.enter_context(PgBouncer(self._template, default_pool_size=20))
+        return self._pooler.config(config)
+
+    def opened(self, way: str, purpose: str) -> Database:
+        """Return the database that all tests of this way share for a purpose."""
+        if (way, purpose) not in self._opened:
+            made = self._kept.enter_context(_made(self._template, template=self._template.name))
+            self._opened[way, purpose] = self._kept.enter_context(self._kind(self.config(way, made)))
+        return self._opened[way, purpose]
+
+
 @pytest.fixture(scope="session")
-def committed_database(
-    database_template: DatabaseConfig, database_class: type[Database]
-) -> Iterator[Database]:
-    """A database for what must be committed; each test stays within projects of its own."""
+def roads(database_template: DatabaseConfig, database_class: type[Database]) -> Iterator[Roads]:
+    with ExitStack() as kept:
+        yield Roads(kept, database_template, database_class)
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def database(roads: Roads, way: str, database_template: DatabaseConfig) -> Iterator[Database]:
+    """A database of the test's own."""
     with (
         _made(database_template, template=database_template.name) as config,
-        database_class(config) as own,
+        roads._kind(roads.config(way, config)) as own,
     ):
         yield own
+
+
+@pytest.fixture
+def shared_database(roads: Roads, way: str) -> Database:
+    """The database whose units are rolled back."""
+    return roads.opened(way, "units")
+
+
+@pytest.fixture
+def committed_database(roads: Roads, way: str) -> Database:
+    """A database for what must be committed; each test stays within projects of its own."""
+    return roads.opened(way, "committed")
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import ConnectionPool, Lease
 from database_handler.embedded import EmbeddedServer
 from tests.support.faults import PATIENCE, assert_lending, assert_recovered, eventually
+from tests.support.pgbouncer import PROGRAM
 
+# Not skipped, where the program is not there: not collected.
+collect_ignore = [] if PROGRAM else ["test_pgbouncer.py"]
 _numbers = count(1)
 
 

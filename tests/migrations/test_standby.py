@@ -1,22 +1,16 @@
 """On a real standby migrations are only checked: what is pending is told, and the head is no trouble."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from database_handler import Database
-from database_handler.core.connection import dedicated
-from database_handler.core.session import Session, Statement
-from database_handler.core.transaction import Autocommit
+from database_handler.core.session import Statement
 from database_handler.embedded import EmbeddedServer
 from database_handler.migrations import MigrationManager, ReadOnlyTarget
 from tests.migrations.conftest import Folder, run_alone
 from tests.support.faults import eventually
-
-
-def session_of(server: EmbeddedServer) -> Session:
-    return Autocommit(lambda: dedicated(server.config)).session
+from tests.support.standbys import copied_for_standby, follow, let_in_the_servers_own_user, session_of
 
 
 @pytest.fixture(scope="module")
@@ -28,44 +22,10 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture(scope="module")
 def standby(primary: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A copy of the primary's cluster, which follows it."""
-    folder = tmp_path_factory.mktemp("standby")
-    (folder / "database-handler.lock").touch(mode=0o600)  # a folder of the library's, for its server to take
     let_in_the_servers_own_user(primary)
-    command = [
-        str(primary.bin_dir / "pg_basebackup"),
-        "--pgdata",
-        str(folder / "data"),
-        "--write-recovery-conf",
-    ]
-    command += [
-        "--host",
-        str(primary.socket_dir),
-        "--port",
-        str(primary.config.port),
-        "--username",
-        "postgres",
-    ]
-    command += ["--checkpoint", "fast", "--wal-method", "fetch", "--no-sync"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    folder = copied_for_standby(primary, tmp_path_factory.mktemp("standby"))
     with EmbeddedServer.start(folder, database=primary.config.name, durable=False) as started:
         yield started
-
-
-def let_in_the_servers_own_user(primary: EmbeddedServer) -> None:
-    """What streams to the standby is its own process: of another user, where root runs the tests."""
-    data = primary.path / "data"
-    with (data / "pg_ident.conf").open("a", encoding="utf-8") as users:
-        users.write(f'embedded "{data.owner()}" all\n')
-    session_of(primary).all(Statement("SELECT pg_reload_conf()", "test.reload"))
-
-
-def follow(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
-    """Wait until the standby has all that the primary has done."""
-    # What is inserted, for commits are not waited for here until they are written.
-    [done] = session_of(primary).one(Statement("SELECT pg_current_wal_insert_lsn()::text", "test.done"))
-    reached = Statement("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", "test.reached")
-    eventually(lambda: session_of(standby).one(reached, [done]) == (True,))
 
 
 def test_a_standby_only_checks(primary: EmbeddedServer, standby: EmbeddedServer) -> None:

@@ -4,6 +4,7 @@ One argument of a valid call at a time is replaced by each hostile one. A new pu
 existing: it is found by reflection, and needs at most a valid value in tests/support/valid_arguments.py.
 """
 
+import asyncio
 import inspect
 import signal
 import traceback
@@ -112,9 +113,12 @@ def called(scene: Scene, public: Public, arguments: Arguments) -> None:
     call = public.call
     if public.owner is not None and not inspect.ismethod(call):
         call = getattr(owner_of(scene, public), public.name.rpartition(".")[2])
-    stars = [n for n, p in public.parameters.items() if p.kind is p.VAR_POSITIONAL]
-    result = call(*[arguments.pop(name) for name in stars if name in arguments], **arguments)
-    if public.name == "Database.embedded" or not isinstance(result, Database):  # others share the pool
+    places = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    stars = [n for n, p in public.parameters.items() if p.kind in places]
+    result: Any = call(*[arguments.pop(name) for name in stars if name in arguments], **arguments)
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    elif public.name == "Database.embedded" or not isinstance(result, Database):  # others share the pool
         used(result)
 
 

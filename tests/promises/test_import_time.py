@@ -15,6 +15,7 @@ OF_EXTRAS = (
     "opentelemetry",
     "PIL",
     "prometheus_client",
+    "pyarrow",
     "pytest",
     "redis",
     "rich",

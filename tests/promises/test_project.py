@@ -19,6 +19,7 @@ EXTRAS = {
     "documents": {"kreuzberg"},
     "media": {"av", "pillow"},
     "storage": {"fsspec"},
+    "parquet": {"pyarrow"},
     "cache": {"redis"},
     "yaml": {"pyyaml"},
     "jsonschema": {"jsonschema"},
@@ -63,7 +64,7 @@ def test_core_dependencies_are_the_promised_ones() -> None:
 
 def test_extras_are_the_promised_ones() -> None:
     extras = {extra: names(needed) for extra, needed in PROJECT["optional-dependencies"].items()}
-    assert set(extras) == {*EXTRAS, "all", "dev", "benchmarks"}
+    assert set(extras) == {*EXTRAS, "all", "dev", "benchmarks", "docs"}
     assert {extra: extras[extra] for extra in EXTRAS} == EXTRAS
 
 

@@ -13,7 +13,7 @@ import pytest
 from database_handler.cli import main
 from database_handler.config.settings import VARIABLES
 
-__all__ = ["Block", "Walk", "blocks", "names_of_tests", "only_settings"]
+__all__ = ["Block", "Walk", "blocks", "names_of_tests", "only_settings", "section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ def blocks(page: Path, *languages: str) -> list[Block]:
     found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
     every = [Block(each[1], each[2], text.count("\n", 0, each.start()) + 1) for each in found]
     return [block for block in every if not languages or block.language in languages]
+
+
+def section(page: Path, heading: str) -> list[Block]:
+    """Return the blocks below a heading of the second level."""
+    text = page.read_text("utf-8")
+    first = text.count("\n", 0, text.index(f"\n## {heading}\n"))
+    rest = text.find("\n## ", text.index(f"\n## {heading}\n") + 1)
+    last = text.count("\n", 0, rest) if rest >= 0 else text.count("\n")
+    return [block for block in blocks(page) if first < block.line <= last]
 
 
 def only_settings(monkeypatch: pytest.MonkeyPatch, folder: Path, **given: str) -> None:

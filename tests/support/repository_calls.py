@@ -30,6 +30,7 @@ WANTED: dict[str, Callable[[Scene, Public], Any]] = {
     ],
     "translations.set_status_many.status": lambda scene, public: "review",
     "projects.import_.source": lambda scene, public: _exported(scene),
+    "*.import_rows.source": lambda scene, public: _one_row(scene, public.over or ""),
     "videos.create_from_file.path": lambda scene, public: _filmed(scene),
     "text_sources.create_from_file.source": lambda scene, public: scene.folder / "text.txt",
 }
@@ -95,6 +96,12 @@ def _exported(scene: Scene) -> Path:
     return path
 
 
+def _one_row(scene: Scene, name: str) -> Path:
+    path = scene.folder / f"{name}.jsonl"
+    path.write_text(draft_of(scene, name).model_dump_json())
+    return path
+
+
 def _filmed(scene: Scene) -> str:
     path = scene.folder / "film.mp4"
     if not path.exists():
@@ -105,7 +112,8 @@ def _filmed(scene: Scene) -> str:
 def call(scene: Scene, public: Public, given: Arguments) -> None:
     """Call it; of a stream one batch is enough."""
     named = dict(given)
-    first = [named.pop("args")] if "args" in named else []
+    placed = [n for n, p in public.parameters.items() if n == "args" or p.kind is p.POSITIONAL_ONLY]
+    first = [named.pop(name) for name in placed if name in named]
     owner = owner_of(scene, public) if public.over is not None else scene.uow or scene.database
     found = getattr(owner, public.name.rpartition(".")[2])(*first, **named)
     if isinstance(found, Generator):

@@ -14,6 +14,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry
 
 from database_handler import (
+    AsyncDatabase,
     Database,
     DatabaseConfig,
     MigrationManager,
@@ -110,6 +111,7 @@ def manager(scene: Scene) -> MigrationManager:
 
 
 OWNERS: dict[str, Callable[[Scene], Any]] = {
+    "AsyncDatabase": lambda scene: AsyncDatabase(scene.database),
     "Database": lambda scene: scene.database,
     "DatabaseConfig": lambda scene: scene.database.config,
     "Draft": lambda scene: NewProject(name="A draft"),
@@ -165,7 +167,8 @@ ALSO: dict[str, dict[str, Any]] = {
 
 def valid(scene: Scene, public: Public, name: str) -> Any:
     """Return a valid value; LookupError where neither the callable nor the parameter has an entry."""
-    for key in (f"{public.name}.{name}", f"{public.name.partition('.')[0]}.*.{name}", name):
+    owner, _, method = public.name.partition(".")
+    for key in (f"{public.name}.{name}", f"{owner}.*.{name}", f"*.{method}.{name}", name):
         if key in VALUES:
             return VALUES[key](scene)
     if public.over is not None and name in OF_ENTITY:
@@ -216,6 +219,9 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "Database.config": lambda scene: scene.database.config,
     "Database.observe.observer": lambda scene: PrometheusMetrics(CollectorRegistry()),
     "Database.embedded.path": lambda scene: scene.folder / "server",
+    "AsyncDatabase.call.work": lambda scene: lambda database: None,
+    "AsyncDatabase.observe.observer": lambda scene: PrometheusMetrics(CollectorRegistry()),
+    "AsyncDatabase.run.work": lambda scene: lambda uow: uow.projects.count(),
     "Database.run.work": lambda scene: lambda uow: uow,
     "DatabaseConfig.name": lambda scene: "films",
     "DatabaseConfig.from_url.url": lambda scene: f"postgresql://u:{SECRET}@localhost/films",
@@ -261,7 +267,11 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "content.reading_speed.cue": lambda scene: Cue(1, 2, "Hello"),
     "content.parse_srt.text": lambda scene: SRT,
     "content.parse_vtt.text": lambda scene: "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nHello\n",
+    "integrations.sqlalchemy.metadata.into": lambda scene: None,
+    "integrations.sqlalchemy.metadata.records": lambda scene: [Project],
     "operations.schema_documents.json_schemas.records": lambda scene: [Project],
+    "*.export_rows.target": lambda scene: scene.folder / "rows.csv",
+    "*.import_rows.source": lambda scene: _without_rows(scene.folder),
     "projects.export.target": lambda scene: scene.folder / "out.jsonl",
     "projects.import_.source": lambda scene: scene.folder / "project.jsonl",
     "testing.factory_of.draft": lambda scene: NewProject,
@@ -338,8 +348,10 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
 
 KEYWORDS: dict[str, tuple[str, ...]] = {
     "Database.embedded": ("pool_size",),
+    "AsyncDatabase.run": ("isolation", "deadline"),
+    "AsyncDatabase.unit_of_work": ("read_only", "project_id"),
     "Database.run": ("isolation", "project_id", "statement_timeout"),
-    "Database.unit_of_work": ("read_only", "project_id", "lock_timeout"),
+    "Database.unit_of_work": ("read_only", "project_id", "lock_timeout", "replica", "after"),
     "DatabaseConfig.from_url": ("pool_size",),
     "DatabaseConfig.with_": ("pool_size",),
     "Settings.load": ("database_url", "pool_size"),
@@ -349,6 +361,12 @@ FILTERS = (
     *("id", "id__in", "id__is_null", "created_at__gte", "metadata", "metadata__contains"),
     *("metadata__has_key", "version__lt"),
 )
+
+
+def _without_rows(folder: Path) -> Path:
+    path = folder / "none.jsonl"
+    path.write_bytes(b"")
+    return path
 
 
 def keywords(public: Public) -> tuple[str, ...]:

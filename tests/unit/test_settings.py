@@ -45,10 +45,12 @@ def test_every_promised_variable_is_read() -> None:
         "DB_SSLMODE": "verify-ca", "DB_SSLROOTCERT": "/ca",
         "DB_POOL_SIZE": "2", "DB_MAX_OVERFLOW": "3", "DB_POOL_TIMEOUT": "4s",
         "DB_STATEMENT_TIMEOUT": "500ms", "DB_LOCK_TIMEOUT": "2min", "DB_APPLICATION_NAME": "app",
-        "DB_REPLICA_URLS": "postgresql://r/d,postgresql://a,b/d", "DB_PGBOUNCER": "true",
+        "DB_REPLICA_URLS": "postgresql://r/d,postgresql://a,b/d", "DB_PGBOUNCER": "true", "DB_CITUS": "no",
         "DB_MIGRATION_URL": "postgresql://m/d", "DB_POOL_MAX_WAITING": "9", "DB_DEADLINE": "10",
         "DB_CONNECT_TIMEOUT": "1", "DB_MAX_PARAMETER_BYTES": "1MiB", "DB_SLOW_STATEMENT": "0",
         "DB_REPEATED_STATEMENT": "20", "DB_EXPLAIN_SLOW": "2s", "DB_POOL_HOLD_WARNING": "none",
+        "DB_PREPARE_AFTER": "7", "DB_CHANGES": "outbox",
+        "DB_REPLICA_WAIT": "200ms", "DB_REPLICA_MAX_LAG": "none", "DB_REPLICA_CHECK": "2",
         "FILE_STORE_URL": "s3://films/originals", "MEDIA_ROOT": "/srv/media",
         "DB_CACHE_URL": "valkeys://c/1", "DB_CACHE_TTL": "2min", "DB_CACHE_TIMEOUT": "20ms",
         "DB_CACHE_PAUSE": "1", "DB_CACHE_WAIT": "2", "DB_CACHE_MAX_VALUE_BYTES": "1KiB",
@@ -71,7 +73,9 @@ def test_every_promised_variable_is_read() -> None:
     assert (config.statement_timeout, config.lock_timeout, config.deadline) == (0.5, 120, 10)
     assert (len(config.replica_urls), config.pgbouncer, config.pool_max_waiting) == (2, True, 9)
     assert (config.max_parameter_bytes, config.slow_statement, config.connect_timeout) == (2**20, 0, 1)
-    assert (config.repeated_statement, config.pool_hold_warning) == (20, None)
+    assert config.changes == "outbox"
+    assert (config.replica_wait, config.replica_max_lag, config.replica_check) == (0.2, None, 2)
+    assert (config.repeated_statement, config.prepare_after, config.pool_hold_warning) == (20, 7, None)
     assert (settings.files.store_url, settings.files.media_root) == (
         "s3://films/originals",
         Path("/srv/media"),

@@ -60,6 +60,7 @@ class Kept:
         self.backend_pid = lease.backend_pid
         self.retire = lease.retire
         self.trace = lease.trace
+        self.plans = lease.plans
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set anything but `tainted`: the reset that it asks for would release the lock.

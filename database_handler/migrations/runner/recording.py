@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from database_handler.core.changes import OUTBOX, READERS
 from database_handler.core.exceptions import MigrationError
 from database_handler.core.quoting import qualified
 from database_handler.core.session import Session, Statement
@@ -90,12 +91,12 @@ _OF_A_HISTORY = frozenset({"number", "name", "token_hash", "applied_at", "applie
 
 
 def without_own(snapshot: SchemaSnapshot) -> SchemaSnapshot:
-    """Return a snapshot without histories, known by their columns, and without the record itself."""
+    """Return a snapshot without histories, known by their columns, the record itself, and the outbox."""
     columns: dict[str, set[str]] = {}
     for found in snapshot.objects:
         if found.kind is Kind.COLUMN:
             columns.setdefault(found.name, set()).add(found.part)
-    own = {TABLE} | {name for name, parts in columns.items() if parts >= _OF_A_HISTORY}
+    own = {TABLE, OUTBOX, READERS} | {name for name, parts in columns.items() if parts >= _OF_A_HISTORY}
     kept = {id: found for id, found in snapshot.objects.items() if _relation(found) not in own}
     return replace(snapshot, objects=kept)
 
