@@ -1,0 +1,1 @@
+"""What lets other tools work on the same connections, transactions and tables; each needs its extra."""
