@@ -99,7 +99,7 @@ def while_copying(statement: Statement) -> Statement:
     no row for a moment.
     """
     hold = f"SELECT pg_advisory_xact_lock_shared({_LOCKS}, {_ALL_FOLDERS});"
-    return replace(statement, text=hold + statement.text)
+    return replace(statement, text=hold + statement.text, prepares=False)
 
 
 def keep_from_sweeps(session: Session) -> None:
@@ -114,7 +114,7 @@ def owner_of(session: Session) -> str:
 
 @lru_cache(maxsize=256)
 def _holding(statement: Statement) -> Statement:
-    return replace(statement, text=_HOLD + statement.text)
+    return replace(statement, text=_HOLD + statement.text, prepares=False)
 
 
 class _HoldingSession(Session):

@@ -1,11 +1,13 @@
 """A statement of the library's that comes again is planned once a connection; a lost plan is made anew."""
 
 from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from database_handler import Database, NewLink, NewProject, Project, UnitOfWork
+from database_handler import Database, FilesConfig, NewLink, NewProject, Project, UnitOfWork
 from database_handler.core.exceptions import DuplicateRecord, QueryError
 from tests.support.wire import CountingProxy
 
@@ -117,3 +119,12 @@ def test_no_more_than_so_many_plans_are_kept(single: Database) -> None:
         for limit in (*range(1, 141), *range(1, 141)):
             assert len(eager.projects.list(limit=limit)) == limit
         assert prepared(eager)[0] == 128
+
+
+def test_statement_that_another_goes_before_is_never_prepared(single: Database, tmp_path: Path) -> None:
+    with Database(single.config.with_(prepare_after=0), files=FilesConfig(store_url=str(tmp_path))) as eager:
+        project = eager.projects.create(name="One")
+        for number in range(3):
+            content = f"Text {number}".encode()
+            eager.text_sources.create_from_file(project.id, BytesIO(content), filename=f"{number}.txt")
+        assert eager.text_sources.count() == 3
