@@ -352,12 +352,13 @@ def test_what_cannot_be_is_refused(db: Database) -> None:
     with pytest.raises(ConfigurationError, match="off, notify, outbox"):
         db.config.with_(changes="always")
     assert db.config.with_(changes=False).changes == "off"  # as YAML reads it
-    for refused in (
+    tried: tuple[dict[str, Any], ...] = (
         {"kinds": ["nowhere"]}, {"kinds": "links"}, {"after": "x"}, {"after": "1.99999999999999999999"},
         {"reader": "a b"}, {"reader": ""}, {"reader": "r", "after": "0.0"}, {"wait": -1}, {"poll": 0},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for refused in tried:
         with pytest.raises(InvalidValue):
-            db.changes(**refused)  # that is what is tried
+            db.changes(**refused)
     feed = db.changes(wait=0)
     with pytest.raises(InvalidValue, match="reader"):
         feed.acknowledge()

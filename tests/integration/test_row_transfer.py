@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -109,11 +110,12 @@ def test_metadata_keeps_to_the_projects_schema(database: Database, project: Proj
 
 def test_what_it_takes_is_checked_before_the_file_is_opened(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "none.csv"
-    for wrong in (
+    tried: tuple[dict[str, Any], ...] = (
         {"ids": "old"}, {"existing": "overwrite"}, {"batch": 0}, {"batch": True}, {"after_row": -1},
         {"by_batch": 1}, {"values": [1]}, {"values": {"nosuch": 1}}, {"on_progress": 5},
         {"file_format": "xml"},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for wrong in tried:
         with pytest.raises(InvalidValue):
             database.links.import_rows(path, **wrong)  # that is what is tried
     with pytest.raises(InvalidValue):

@@ -36,6 +36,8 @@ EXPLAINED = {
 # What these ask for is in all rows of a table, and each of them does read one through.
 ASKED = {
     "count": "how many there are",
+    "export_rows": "all of them, where no filter is given",
+    "export_rows, order_by": "likewise",
     "list, order_by": "the first by a field without an index",
     "page, order_by": "likewise",
     "stream, order_by": "all of them, by a field without an index",

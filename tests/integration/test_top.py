@@ -36,7 +36,7 @@ def named(found: tuple[StatementStats, ...], name: str) -> StatementStats:
 def test_each_statement_is_told_with_the_call_that_sent_it(counted: Database) -> None:
     counted.top(reset=True)
     project = counted.projects.create(name=CANARY)
-    for _ in range(5):
+    for _ in range(4):
         counted.projects.get_by_id(project.id)
     with counted.unit_of_work(statement_timeout=20) as unit:  # glued behind BEGIN and SET
         for _ in range(2):
@@ -48,8 +48,11 @@ def test_each_statement_is_told_with_the_call_that_sent_it(counted: Database) ->
     counted.projects.delete(project.id)
     found = counted.top(limit=100)
     assert [each.total_seconds for each in found] == sorted((f.total_seconds for f in found), reverse=True)
-    read = named(found, "projects.get_by_id")
-    assert (read.calls, read.rows) == (7, 7)
+    by_text, prepared = (each for each in found if each.name == "projects.get_by_id")
+    if by_text.query and by_text.query.startswith("PREPARE"):
+        by_text, prepared = prepared, by_text
+    assert [(each.calls, each.rows) for each in (by_text, prepared)] == [(5, 5), (1, 1)]
+    read = by_text
     assert read.query
     assert "FROM projects WHERE id = $1 LIMIT $2" in read.query
     assert 0 < read.mean_seconds <= read.max_seconds <= read.total_seconds
