@@ -132,7 +132,7 @@ TRIPS: dict[str, Trip] = {
     "upsert": (Side.upsert, lambda side, data: side.upsert({**data.rows[0], "owner": "new"}), 1),
     "delete": (Side.delete, lambda side, data: side.delete(data.ids[0]), 1),
     "unit of 5 reads": (Side.unit, lambda side, data: side.unit(data.ids[:5]), 6),
-    # So few that they fit the socket's buffers: psycopg2 waits for room in them without letting the proxy run.
+    # So few that they fit the socket's buffers: psycopg2 waits for room in them and lets no proxy run.
     "create_many of 300, and COMMIT": (
         Side.create_many,
         lambda side, data: side.create_many(data.more),
