@@ -131,12 +131,20 @@ class AsyncCreate(Generic[P, D, R]):
 # ------------------------------------------------------------------------------- methods of an application's
 
 
-class _Awaited(Generic[P, T]):
-    """A synchronous method as one to be awaited."""
+class _Method(Generic[P, T]):
+    """A method of a synchronous repository, to be called in a thread."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         self._method = method
         self.__doc__ = method.__doc__
+
+    def _of(self, instance: "AsyncRepository[Any, Any]") -> Callable[..., Any]:
+        bound: Callable[..., Any] = self._method.__get__(instance.sync)
+        return bound
+
+
+class _Awaited(_Method[P, T]):
+    """A synchronous method as one to be awaited."""
 
     @overload
     def __get__(self, instance: None, owner: object) -> Self: ...
@@ -148,7 +156,7 @@ class _Awaited(Generic[P, T]):
         """Bind to a repository."""
         if instance is None:
             return self
-        method = self._method.__get__(instance.sync)
+        method = self._of(instance)
 
         async def call(*args: P.args, **named: P.kwargs) -> T:
             return await instance.calls.call(lambda: cast("T", method(*args, **named)))
@@ -156,12 +164,8 @@ class _Awaited(Generic[P, T]):
         return call
 
 
-class _Iterated(Generic[P, T]):
+class _Iterated(_Method[P, T]):
     """A synchronous method that gives an iterator, as one to iterate over with ``async for``."""
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
 
     @overload
     def __get__(self, instance: None, owner: object) -> Self: ...
@@ -173,7 +177,7 @@ class _Iterated(Generic[P, T]):
         """Bind to a repository."""
         if instance is None:
             return self
-        method = self._method.__get__(instance.sync)
+        method = self._of(instance)
 
         def iterate(*args: P.args, **named: P.kwargs) -> AsyncGenerator[T, None]:
             return instance.calls.iterate(lambda: method(*args, **named))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from time import monotonic
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from database_handler.aio.dispatch import Dispatcher, Pinned, Serve, tell_truth
 from database_handler.aio.unit_of_work import AsyncUnitOfWork
@@ -17,6 +17,11 @@ from database_handler.unit_of_work import UnitOfWork
 __all__ = ["Run"]
 
 T = TypeVar("T")
+
+
+def _never() -> NoReturn:
+    """Stand in for the call of a phase: it is waited for like a job, and ended by whoever runs the unit."""
+    raise AssertionError
 
 
 class Run(Generic[T]):
@@ -42,7 +47,7 @@ class Run(Generic[T]):
         self._phase = self._next_phase()
 
     def _next_phase(self) -> Job[UnitOfWork]:
-        return Job[UnitOfWork](lambda: cast("UnitOfWork", None))
+        return Job[UnitOfWork](_never)
 
     # -------------------------------------------------------------------------------- in the worker thread
 

@@ -172,7 +172,7 @@ class Repository(Generic[D, R]):
         self,
         drafts: Sequence[D],
         ids: Sequence[UUID | None],
-        tell: Callable[[int], object] = lambda _: None,
+        tell: Callable[[int], object] = bulk.untold,
     ) -> tuple[builtins.list[builtins.list[Any]], datetime]:
         with collector_waiting(len(drafts)):
             rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
@@ -634,7 +634,7 @@ class Repository(Generic[D, R]):
         self,
         checked: Sequence[D],
         given: Sequence[UUID | None],
-        tell: Callable[[int], object] = lambda _: None,
+        tell: Callable[[int], object] = bulk.untold,
     ) -> builtins.list[Upserted[R]]:
         # In the order of the key, so that two such calls cannot deadlock.
         order = sorted(range(len(checked)), key=lambda place: str(self._key(checked[place])))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from database_handler.core.exceptions import DatabaseError, InvalidValue
 
-__all__ = ["PART", "name_row", "parts", "progress", "told_of"]
+__all__ = ["PART", "name_row", "parts", "progress", "told_of", "untold"]
 
 PART: Final = 10_000
 """The most rows of one statement: what is sent and answered at a time is bounded by it."""
@@ -16,10 +16,14 @@ _COPY_LINE: Final = re.compile(r"^COPY \w+, line (\d+)", re.MULTILINE)
 _KEY: Final = re.compile(r"[^(]*\(([^()]*)\)=\((.*)\) ", re.DOTALL)
 
 
+def untold(_done: int) -> None:
+    """Tell nobody how many rows are done."""
+
+
 def progress(on_progress: Callable[[int], object] | None, call: str) -> Callable[[int], object]:
     """Return what is called with the number of rows done."""
     if on_progress is None:
-        return lambda _: None
+        return untold
     if callable(on_progress):
         return on_progress
     raise InvalidValue(f"{call}: on_progress is called with the number of rows done; it cannot be called")

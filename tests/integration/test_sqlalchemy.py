@@ -6,9 +6,8 @@ import datetime as dt
 import gc
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
-from threading import Thread
 from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -48,6 +47,7 @@ from database_handler.integrations.sqlalchemy import metadata
 from database_handler.testing.plugin import _made
 from tests.support.caching import cache, cached_databases
 from tests.support.faults import FaultProxy
+from tests.support.threads import raised_in_thread
 from tests.support.valkey import Valkey
 from tests.support.wire import CountingProxy
 
@@ -90,22 +90,6 @@ def names(database: Database) -> list[str]:
     return [name for (name,) in database.session.all("SELECT name FROM projects ORDER BY name")]
 
 
-def in_thread(work: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as failure:  # noqa: BLE001  # handed over
-            raised.append(failure)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
-    return raised[0] if raised else None
-
-
 # ------------------------------------------------------------------------------------------------ in a unit
 
 
@@ -116,7 +100,7 @@ def test_repositories_and_sqlalchemy_write_in_one_transaction(database: Database
         assert connection.execute(NAMES).scalars().all() == ["Ours"]
         connection.execute(sa.insert(PROJECTS), fields("Theirs"))
         assert uow.projects.count() == 2
-        assert in_thread(lambda: pytest.fail("seen") if names(database) else None) is None
+        assert raised_in_thread(lambda: pytest.fail("seen") if names(database) else None) is None
         with pytest.raises(InvalidValue, match=r"use uow\.sqlalchemy"):
             database.sqlalchemy_engine().connect()
         assert uow.sqlalchemy() is connection
@@ -338,7 +322,7 @@ def test_limits_of_the_unit_hold(database: Database) -> None:
         uow.sqlalchemy().execute(sa.insert(PROJECTS), fields("Lost"))
     with database.unit_of_work() as uow:
         connection = uow.sqlalchemy()
-        assert isinstance(in_thread(lambda: connection.execute(ONE)), InvalidValue)
+        assert isinstance(raised_in_thread(lambda: connection.execute(ONE)), InvalidValue)
     with pytest.raises(InvalidSql), database.unit_of_work() as uow:
         uow.sqlalchemy().exec_driver_sql("COMMIT")
     with pytest.raises(InvalidSql), database.unit_of_work() as uow:
@@ -677,9 +661,9 @@ def test_connection_and_session_may_pass_from_thread_to_thread(database: Databas
     session = Session(database.sqlalchemy_engine())
     session.add(mapped("Kept"))
     session.flush()  # in this thread, whose number none of the others has
-    assert in_thread(lambda: session.execute(ONE)) is None
-    assert in_thread(session.commit) is None
-    assert in_thread(session.close) is None
+    assert raised_in_thread(lambda: session.execute(ONE)) is None
+    assert raised_in_thread(session.commit) is None
+    assert raised_in_thread(session.close) is None
     assert names(database) == ["Kept"]
 
 

@@ -4,7 +4,6 @@
 
 import gc
 from collections.abc import Callable, Iterator
-from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +25,7 @@ from database_handler.core.exceptions import (
     TransactionAborted,
 )
 from database_handler.core.session import Statement
+from tests.support.threads import raised_in_thread
 
 
 def slugs(database: Database) -> list[str]:
@@ -44,23 +44,6 @@ def database(shared_database: Database) -> Iterator[Database]:
 def taken(database: Database) -> Database:
     database.projects.create(name="taken")
     return database
-
-
-def in_thread(work: Callable[[], object]) -> BaseException | None:
-    """Run it in a thread of its own and return what it raised."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as failure:  # noqa: BLE001  # handed over
-            raised.append(failure)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
-    return raised[0] if raised else None
 
 
 # ------------------------------------------------------------------------------------------ begins and ends
@@ -219,22 +202,22 @@ def test_database_beside_an_open_unit_must_be_asked_for(database: Database) -> N
             with pytest.raises(InvalidValue, match="outside_unit"):
                 call()
         assert database.repositories(outside_unit=True).projects.count() == 0
-        assert in_thread(database.projects.count) is None
+        assert raised_in_thread(database.projects.count) is None
     assert slugs(database) == ["unseen"]
 
 
 def test_unit_belongs_to_its_thread(database: Database) -> None:
     with database.unit_of_work() as unit:
         unit.projects.create(name="a")
-        assert isinstance(in_thread(unit.projects.count), InvalidValue)
-        assert isinstance(in_thread(lambda: unit.session.run("DELETE FROM projects")), InvalidValue)
+        assert isinstance(raised_in_thread(unit.projects.count), InvalidValue)
+        assert isinstance(raised_in_thread(lambda: unit.session.run("DELETE FROM projects")), InvalidValue)
     assert slugs(database) == ["a"]
 
 
 def test_unit_that_ends_in_another_thread_stores_nothing_and_leaves_nothing_open(database: Database) -> None:
     manager = database.unit_of_work()
     manager.__enter__().projects.create(name="a")
-    assert isinstance(in_thread(lambda: manager.__exit__(None, None, None)), InvalidValue)
+    assert isinstance(raised_in_thread(lambda: manager.__exit__(None, None, None)), InvalidValue)
     assert slugs(database) == []  # this thread has no unit open any more
     assert database.pool.stats().in_use == 0
 

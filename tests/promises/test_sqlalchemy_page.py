@@ -73,13 +73,6 @@ class Reader(Walk):
         super().__init__(monkeypatch, capsys)
         self.folder = folder
 
-    def do(self, block: Block) -> None:
-        try:
-            getattr(self, block.language)(block.code)
-        except BaseException as error:
-            error.add_note(f"docs/sqlalchemy.md:{block.line}")
-            raise
-
     def python(self, code: str) -> None:
         """Write a file where the first line names one, else run the block."""
         named = re.match(r"# ((?:cinema|alembic)/\S+)\n", code)
@@ -153,13 +146,13 @@ def test_examples_run(reader: Reader) -> None:
     examples, _ = parts()
     assert len([block for block in examples if block.language == "python"]) > 4
     for block in examples:
-        reader.do(block)
+        reader.do(PAGE, block)
 
 
 def test_guide_is_followed_to_its_end(reader: Reader) -> None:
     _, guide = parts()
     for block in guide:
-        reader.do(block)
+        reader.do(PAGE, block)
     assert "class Films" not in (reader.folder / "cinema/repositories.py").read_text("utf-8")
 
 

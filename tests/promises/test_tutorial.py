@@ -11,20 +11,13 @@ import pytest
 
 from database_handler import Database
 from database_handler.embedded import EmbeddedServer
-from tests.support.pages import Block, Walk, blocks, only_settings
+from tests.support.pages import Walk, blocks, only_settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 
 
 class Beginner(Walk):
     """Types what the page shows, and writes the file that it names."""
-
-    def do(self, block: Block) -> None:
-        try:
-            getattr(self, block.language)(block.code)
-        except BaseException as error:
-            error.add_note(f"docs/tutorial.md:{block.line}")
-            raise
 
     def bash(self, code: str) -> None:
         """The installation: what it names are extras that there are; this run has them already."""
@@ -63,7 +56,7 @@ def beginner(
 
 def test_the_tutorial_is_true(beginner: Beginner) -> None:
     for block in blocks(PAGE):
-        beginner.do(block)
+        beginner.do(PAGE, block)
     subtitles = sorted(Path().glob("*.srt"))
     assert len(subtitles) == 4
     assert "Der Hafen" in subtitles[0].read_text("utf-8")

@@ -68,6 +68,15 @@ class Walk:
     ) -> None:
         self.monkeypatch, self.capsys, self.names = monkeypatch, capsys, names
         self.namespace: dict[str, object] = {"__name__": "example"}
+        self.said = ""  # what the last command printed
+
+    def do(self, page: Path, block: Block) -> None:
+        """Run a block by its language; a failure tells where it stands, and what was printed last."""
+        try:
+            getattr(self, block.language)(block.code)
+        except BaseException as error:
+            error.add_note(f"docs/{page.name}:{block.line}\n{self.said}")
+            raise
 
     def python(self, code: str) -> None:
         """Run a block in the namespace of those before it."""
@@ -96,6 +105,6 @@ class Walk:
         self.capsys.readouterr()
         ended = main(shlex.split(self._filled(text))[1:])
         told = self.capsys.readouterr()
-        said = f"{line}\n{told.out}{told.err}"
-        assert ended == int(expected or 0), said
-        return said
+        self.said = f"{line}\n{told.out}{told.err}"
+        assert ended == int(expected or 0), self.said
+        return self.said

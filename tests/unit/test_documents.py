@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +44,7 @@ from database_handler.content.languages import detect_language
 from database_handler.content.sample import FOLDER as SAMPLE
 from database_handler.content.sample import load_sample
 from tests.support.documents import WORD, WORDS, archive, docx, epub, odt, pdf
+from tests.support.faults import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -417,18 +417,12 @@ def test_a_reader_that_dies_is_replaced() -> None:
     assert "lamp" in read_document(docx()).content
 
 
-def ended(pid: int) -> bool:
-    """Tell whether a process is gone or a zombie within ten seconds."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False
+def is_over(pid: int) -> bool:
+    """Tell whether a process is gone, or a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_reader_that_cannot_start_is_no_fault_of_the_file() -> None:
@@ -506,7 +500,7 @@ def test_no_reader_outlives_an_application_that_was_killed() -> None:
         assert application.stdout is not None
         (reader,) = map(int, application.stdout.readline().split())
         application.kill()
-    assert ended(reader)
+    eventually(lambda: is_over(reader))
 
 
 def test_without_the_extra_plain_kinds_are_read_and_the_error_names_it(tmp_path: Path) -> None:

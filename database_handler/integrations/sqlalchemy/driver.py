@@ -10,6 +10,7 @@ connection of the pool, and begins and ends transactions of its own on it.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ class _Sending(Session):
             return self._send(foreign, plain(parameters))
 
 
-class DriverConnection:
+class DriverConnection(ABC):
     """What SQLAlchemy takes for a connection of psycopg2's.
 
     Attributes
@@ -92,11 +93,13 @@ class DriverConnection:
     def __init__(self) -> None:
         self._savepoints: dict[str, AbstractContextManager[None]] = {}
 
+    @abstractmethod
     def _executor(self) -> Executor:
-        raise NotImplementedError
+        """What sends a statement now."""
 
+    @abstractmethod
     def _transaction_begun(self) -> Transaction:
-        raise NotImplementedError
+        """The transaction, begun where there was none."""
 
     def cursor(self, name: str | None = None) -> Cursor:
         """Return a cursor; one with a name is kept by the server, under a name of its own."""
