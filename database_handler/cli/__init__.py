@@ -1,5 +1,6 @@
 """The `database-handler` command: `main` is its entry point, and importing this loads nothing else."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ def main(arguments: Sequence[str] | None = None, *, misuse: int = 1) -> int:
     misuse : int
         The exit code of a wrong setting or option.
     """
+    collects = gc.isenabled()
+    gc.disable()  # what importing makes stays; to look through it again and again is a tenth of the start
     try:
         from database_handler.cli.app import run
     except ModuleNotFoundError as error:
@@ -25,4 +28,7 @@ def main(arguments: Sequence[str] | None = None, *, misuse: int = 1) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        if collects:
+            gc.enable()
     return run(sys.argv[1:] if arguments is None else arguments, misuse=misuse)

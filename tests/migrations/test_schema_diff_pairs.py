@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from database_handler.core.connection import ConnectionPool
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.embedded import EmbeddedServer
 from database_handler.migrations.schema.schema_diff import SchemaDiff, diff
@@ -1148,16 +1149,18 @@ PAIRS = (
 
 
 @pytest.fixture(scope="module")
-def prepared(server: EmbeddedServer) -> EmbeddedServer:
-    with Scratch(server.config) as scratch:
+def prepared(server: EmbeddedServer) -> Iterator[ConnectionPool]:
+    pool = ConnectionPool(server.config.with_(pool_size=1, max_overflow=0))
+    with Scratch(pool) as scratch:
         make_roles(scratch.session)
         scratch.keep()
-    return server
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
-def scratch(prepared: EmbeddedServer) -> Iterator[Scratch]:
-    with Scratch(prepared.config) as opened:
+def scratch(prepared: ConnectionPool) -> Iterator[Scratch]:
+    with Scratch(prepared) as opened:
         yield opened
 
 

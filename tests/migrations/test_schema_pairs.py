@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.connection import dedicated
+from database_handler.core.connection import ConnectionPool, dedicated
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Statement
 from database_handler.core.transaction import Autocommit
@@ -45,12 +45,14 @@ CHOSEN = [(OWN, chunk) for chunk in range(CHUNKS)] + [(name, chunk) for name in 
 
 
 @pytest.fixture(scope="module")
-def pairs(server: Server) -> Iterator[DatabaseConfig]:
-    """An empty database of a server that knows the roles, for what is rolled back."""
+def pairs(server: Server) -> Iterator[ConnectionPool]:
+    """A connection to an empty database of a server that knows the roles, for what is rolled back."""
     config = server.config.with_(name=f"schema_pairs_{uuid4().hex}")
     run_alone(server.config, f"CREATE DATABASE {config.name} STRATEGY file_copy")
     make_roles(Autocommit(lambda: dedicated(config)).session)
-    yield config
+    pool = ConnectionPool(config.with_(pool_size=1, max_overflow=0))
+    yield pool
+    pool.close()
     run_alone(server.config, f"DROP DATABASE {config.name} WITH (FORCE)")
 
 
@@ -59,7 +61,7 @@ def seeds_of_chunk(chunk: int) -> range:
 
 
 @pytest.mark.parametrize(("server", "chunk"), CHOSEN, indirect=["server"])
-def test_random_pairs_turn_into_each_other(pairs: DatabaseConfig, chunk: int) -> None:
+def test_random_pairs_turn_into_each_other(pairs: ConnectionPool, chunk: int) -> None:
     for seed in seeds_of_chunk(chunk):
         with Scratch(pairs) as scratch:
             check_pair(scratch, random_pair(seed))
@@ -74,7 +76,7 @@ def test_every_run_takes_the_same_pairs() -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_pairs_that_nobody_has_seen_turn_into_each_other(pairs: DatabaseConfig) -> None:
+def test_pairs_that_nobody_has_seen_turn_into_each_other(pairs: ConnectionPool) -> None:
     first = random.randrange(10**9)
     print(f"first seed {first}")  # noqa: T201  # with one `--randomly-seed` it is the same again
     for seed in range(first, first + 1000):
@@ -82,7 +84,7 @@ def test_pairs_that_nobody_has_seen_turn_into_each_other(pairs: DatabaseConfig) 
             check_pair(scratch, random_pair(seed))
 
 
-def test_rows_stay_where_no_statement_says_that_they_go(pairs: DatabaseConfig) -> None:
+def test_rows_stay_where_no_statement_says_that_they_go(pairs: ConnectionPool) -> None:
     proven = 0
     for seed in range(5000, 5040):
         with Scratch(pairs) as scratch:
@@ -100,7 +102,7 @@ def filled_pair_holds(scratch: Scratch, pair: Pair) -> bool:
     return True
 
 
-def test_what_is_renamed_keeps_its_rows_both_ways(pairs: DatabaseConfig) -> None:
+def test_what_is_renamed_keeps_its_rows_both_ways(pairs: ConnectionPool) -> None:
     for seed in range(25):
         with Scratch(pairs) as scratch:
             pair = renaming_pair(seed)
@@ -119,7 +121,7 @@ def test_what_is_renamed_keeps_its_rows_both_ways(pairs: DatabaseConfig) -> None
     ],
 )
 def test_a_column_that_numbers_its_rows_otherwise_gives_no_number_twice(
-    pairs: DatabaseConfig, before: str, after: str, expected: list[int]
+    pairs: ConnectionPool, before: str, after: str, expected: list[int]
 ) -> None:
     with Scratch(pairs) as scratch:
         scratch.make(OLD, (f"CREATE TABLE t (id {before} PRIMARY KEY, a text)",))
@@ -137,7 +139,7 @@ def test_a_column_that_numbers_its_rows_otherwise_gives_no_number_twice(
 
 @on_each_server
 @pytest.mark.parametrize(("old", "new"), ONCE_BROKEN)
-def test_pairs_that_were_once_broken(pairs: DatabaseConfig, old: str, new: str) -> None:
+def test_pairs_that_were_once_broken(pairs: ConnectionPool, old: str, new: str) -> None:
     with Scratch(pairs) as scratch:
         check_pair(scratch, Pair(0, (old,), (new,), (), (), ()))
     with Scratch(pairs) as scratch:
@@ -147,7 +149,7 @@ def test_pairs_that_were_once_broken(pairs: DatabaseConfig, old: str, new: str) 
 @on_each_server
 @pytest.mark.parametrize(("old", "new", "rows", "renames"), RENAMED_ONCE_BROKEN)
 def test_renamings_that_were_once_broken(
-    pairs: DatabaseConfig, old: str, new: str, rows: str, renames: tuple[Rename, ...]
+    pairs: ConnectionPool, old: str, new: str, rows: str, renames: tuple[Rename, ...]
 ) -> None:
     with Scratch(pairs) as scratch:
         check_pair(scratch, Pair(0, (old,), (new,), (rows,), renames, ()), filled=True)
@@ -155,7 +157,7 @@ def test_renamings_that_were_once_broken(
         check_pair(scratch, Pair(0, (new,), (old,), (), inverted(renames), ()))
 
 
-def test_the_order_of_declaration_does_not_matter(pairs: DatabaseConfig) -> None:
+def test_the_order_of_declaration_does_not_matter(pairs: ConnectionPool) -> None:
     for seed in range(15):
         with Scratch(pairs) as scratch:
             pair = random_pair(seed)
@@ -273,7 +275,7 @@ SMALL_CHANGES = [
 ]
 
 
-def test_every_small_change_is_seen_by_a_snapshot_and_undone_by_a_difference(pairs: DatabaseConfig) -> None:
+def test_every_small_change_is_seen_by_a_snapshot_and_undone_by_a_difference(pairs: ConnectionPool) -> None:
     for change in SMALL_CHANGES:
         with Scratch(pairs) as scratch:
             scratch.make(OLD, (RICH,))
@@ -301,7 +303,7 @@ def test_the_proof_by_dumps_sees_every_small_change(config: DatabaseConfig, serv
 
 
 def test_a_difference_that_does_not_arrive_is_told(
-    pairs: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
+    pairs: ConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof itself can fail: a difference without its last statement does not pass it."""
     monkeypatch.setattr(
@@ -313,7 +315,7 @@ def test_a_difference_that_does_not_arrive_is_told(
         check_pair(scratch, pair)
 
 
-def test_rows_that_go_unsaid_are_told(pairs: DatabaseConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_go_unsaid_are_told(pairs: ConnectionPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof itself can fail: a table that is made anew has lost its rows."""
     old, new = "CREATE TABLE t (a integer, b text)", "CREATE TABLE t (a integer)"
     anew = SchemaStatement("DROP TABLE t; " + new, Action.ALTER, ObjectId(Kind.TABLE, "t"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.run_checks import CHECKS, Outcome, closing
+from scripts.run_checks import CHECKS, Outcome, closing, environment, workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,5 +80,19 @@ def test_process_left_behind_is_named_and_ended(tmp_path: Path) -> None:
 def test_closing_line_names_what_failed_first() -> None:
     outcomes = [Outcome(name, name != "mypy", "", 1.0) for name in CHECKS]
     assert closing(outcomes, "not run") == (
-        "mypy: failed; pyright, import-linter, ruff, ruff format: clean; pytest: not run"
+        "mypy: failed; pyright, collection, import-linter, ruff, ruff format: clean; pytest: not run"
     )
+
+
+def test_all_tests_are_shared_out_and_chosen_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processors, processes in ((1, "2"), (2, "3"), (64, "4"), (None, "2")):
+        monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
+        assert workers([]) == ["-n", processes, "--dist", "worksteal"]
+    assert workers(["tests/unit"]) == []
+
+
+def test_what_the_caller_says_to_node_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NODE_OPTIONS", raising=False)
+    assert "semi-space" in environment()["NODE_OPTIONS"]
+    monkeypatch.setenv("NODE_OPTIONS", "--max-old-space-size=1024")
+    assert environment()["NODE_OPTIONS"] == "--max-old-space-size=1024"

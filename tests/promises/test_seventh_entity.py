@@ -59,7 +59,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseConf
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            # With the bytecode, which would else be compiled by each process; of a file that a step changes,
+            # time and size are others. What is being written at the moment bears a number behind ".pyc".
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))
         else:
             shutil.copy(source, target)
     for name in ("pyproject.toml", "tests/conftest.py"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from database_handler.config.database import DatabaseConfig
-from database_handler.core.connection import dedicated
+from database_handler.core.connection import ConnectionPool, dedicated
 from database_handler.core.exceptions import DatabaseHandlerError
 from database_handler.core.session import Session, Statement
 from database_handler.core.sql_text import statements as spans
@@ -75,10 +75,17 @@ def make_roles(session: Session) -> None:
 
 
 class Scratch:
-    """A transaction in which schemas are made and changed, and which is rolled back."""
+    """A transaction in which schemas are made and changed, and which is rolled back.
 
-    def __init__(self, config: DatabaseConfig) -> None:
-        self._lend = lambda: dedicated(config)
+    Parameters
+    ----------
+    place : DatabaseConfig or ConnectionPool
+        Where. A pool's connection knows the catalogue from the transaction before, which is a quarter of the
+        time of a pair.
+    """
+
+    def __init__(self, place: DatabaseConfig | ConnectionPool) -> None:
+        self._lend = place.borrow if isinstance(place, ConnectionPool) else lambda: dedicated(place)
         self._made: list[tuple[str, tuple[str, ...]]] = []
         self._begin()
 
