@@ -81,8 +81,8 @@ class _Refusing(
     if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
 
         def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
+            try:  # as pydantic's own does, whose call would cost a third of a small model
+                self.__pydantic_validator__.validate_python(data, self_instance=self)
             except pydantic.ValidationError as error:
                 refusal = _refusal(type(self), error)
             else:
@@ -199,11 +199,18 @@ class Change(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     else:
 
         def __init__(self, *values: Any, **named: Any) -> None:
-            names = ("id", "changes", "expected_version")
-            if len(values) > len(names) or not named.keys().isdisjoint(names[: len(values)]):
-                raise InvalidValue(f"Change takes {', '.join(names)}, each once")
-            named |= dict(zip(names, values, strict=False))
-            _refused(type(self), lambda: super(Change, self).__init__(**named))
+            if values:
+                names = ("id", "changes", "expected_version")
+                if len(values) > len(names) or not named.keys().isdisjoint(names[: len(values)]):
+                    raise InvalidValue(f"Change takes {', '.join(names)}, each once")
+                named |= dict(zip(names, values, strict=False))
+            try:
+                self.__pydantic_validator__.validate_python(named, self_instance=self)
+            except pydantic.ValidationError as error:
+                refusal = _refusal(type(self), error)
+            else:
+                return
+            raise refusal
 
 
 # --------------------------------------------------------------------------------------------------- errors
@@ -255,13 +262,21 @@ def draft_of(record: type[Record]) -> type[Draft]:
 
 
 @lru_cache(maxsize=1024)
-def field_adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    """Return the validator of one field."""
+def field_validator(model: type[BaseModel], name: str) -> Callable[[object], Any]:
+    """Return what validates one field."""
     field = model.model_fields[name]
     annotation: Any = field.annotation
     for marker in field.metadata:
         annotation = _annotated(annotation, marker)
-    return TypeAdapter(annotation, config=ConfigDict(hide_input_in_errors=True, allow_inf_nan=False))
+    adapter = TypeAdapter[Any](annotation, config=ConfigDict(hide_input_in_errors=True, allow_inf_nan=False))
+    return adapter.validator.validate_python
+
+
+@lru_cache(maxsize=256)
+def _following(model: type[BaseModel]) -> tuple[tuple[str, Derivation], ...]:
+    """Return the fields that are made again from others, and how."""
+    rules = ((name, field.default_factory) for name, field in model.model_fields.items())
+    return tuple((name, rule) for name, rule in rules if isinstance(rule, Derivation) and rule.follows)
 
 
 def _annotated(annotation: Any, marker: Any) -> Any:
@@ -279,14 +294,13 @@ def validated_changes(draft: type[BaseModel], changes: Mapping[str, Any]) -> dic
     if not isinstance(changes, Mapping) or not changes:
         raise InvalidValue(f"{draft.__name__}: changes are a mapping of at least one field to its new value")
     for name in changes:
-        if name not in draft.model_fields:
+        if name not in draft.__pydantic_fields__:
             raise InvalidValue(
                 f"{draft.__name__}: no such field as {_shown(name)}{nearest(str(name), draft.model_fields)}"
             )
     valid = {name: validated_field(draft, name, value) for name, value in changes.items()}
-    for name, field in draft.model_fields.items():
-        rule = field.default_factory
-        if isinstance(rule, Derivation) and rule.follows and name not in valid:
+    for name, rule in _following(draft):
+        if name not in valid:
             given = [source for source in rule.sources if source in valid]
             if len(given) == len(rule.sources):
                 valid[name] = validated_field(draft, name, rule(valid))
@@ -305,7 +319,7 @@ def _shown(name: object) -> str:
 def validated_field(model: type[BaseModel], name: str, value: object) -> Any:
     """Validate one value of one field, or raise `InvalidValue` naming the field."""
     try:
-        return field_adapter(model, name).validate_python(value)
+        return field_validator(model, name)(value)
     except pydantic.ValidationError as error:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         told = "; ".join(map(_plain, problems))
@@ -317,13 +331,15 @@ def validated_field(model: type[BaseModel], name: str, value: object) -> Any:
 
 
 @lru_cache(maxsize=256)
-def filler(model: type[R]) -> Callable[[tuple[Any, ...]], R]:
+def filler(model: type[R], before: int = 0) -> Callable[[tuple[Any, ...]], R]:
     """Return what turns a row (its columns in the order of the model's fields) into the record.
+
+    So many columns stand `before` them, and are passed over.
 
     Filling skips validation: the driver gives the exact Python type for every column type but three: enums,
     arrays and bytes, which are converted; an enum's value that the model lacks is an `UnreadableValue`.
     """
-    return _filling(model, tuple(model.model_fields), dict(_conversions(model)))
+    return _filling(model, tuple(model.model_fields), dict(_conversions(model)), before)
 
 
 @lru_cache(maxsize=256)
@@ -336,7 +352,10 @@ _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydant
 
 
 def _filling(
-    model: type[R], names: tuple[str, ...], conversions: Mapping[str, Callable[[Any], Any]]
+    model: type[R],
+    names: tuple[str, ...],
+    conversions: Mapping[str, Callable[[Any], Any]],
+    before: int = 0,
 ) -> Callable[[tuple[Any, ...]], R]:
     """Write a function for this model, as `dataclasses` does, for it is what each row of each answer costs.
 
@@ -350,7 +369,7 @@ def _filling(
     known |= {f"put{number}": BaseModel.__dict__[slot].__set__ for number, slot in enumerate(_SLOTS)}
     known |= {"new": model.__new__, "model": model, "fields": set(names)}
     text = (
-        f"def fill(row):\n ({', '.join(place.values())},) = row\n record = new(model)\n"
+        f"def fill(row):\n ({'_, ' * before}{', '.join(place.values())},) = row\n record = new(model)\n"
         f" put0(record, {{{values}}})\n put1(record, fields)\n put2(record, None)\n put3(record, None)\n"
         " return record"
     )
@@ -362,16 +381,21 @@ def _filling(
 def _conversions(model: type[BaseModel]) -> list[tuple[str, Callable[[Any], Any]]]:
     found: list[tuple[str, Callable[[Any], Any]]] = []
     for name, field in model.model_fields.items():
-        kind = peeled(field.annotation).type
+        inner = peeled(field.annotation)
+        kind, nullable = inner.type, inner.nullable
         if isinstance(kind, type) and issubclass(kind, Enum):
             found.append((name, _enum_reader(name, kind)))
         elif get_origin(kind) is tuple:
-            found.append((name, lambda value: None if value is None else tuple(value)))
+            found.append((name, _tuple_or_none if nullable else tuple))
         elif kind is bytes:  # the driver gives a view
             found.append((name, lambda value: None if value is None else bytes(value)))
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             found.append((name, _model_reader(kind)))
     return found
+
+
+def _tuple_or_none(value: Any) -> tuple[Any, ...] | None:
+    return None if value is None else tuple(value)
 
 
 class _Members(dict[Any, Enum | None]):

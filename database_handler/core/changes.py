@@ -202,10 +202,6 @@ def _first_says(statement: Statement, reply: Reply) -> Iterable[Sequence[Any]]: 
     return (row for row in reply.rows if row[0])
 
 
-def _without_place(statement: Statement, reply: Reply) -> Iterable[Sequence[Any]]:  # noqa: ARG001  # likewise
-    return (row for row in reply.rows if row[0] is None)
-
-
 def _written(statement: Statement, reply: Reply) -> Iterable[Sequence[Any]]:  # noqa: ARG001  # likewise
     at = reply.columns.index("written")
     return (row for row in reply.rows if row[at])
@@ -222,7 +218,7 @@ def _leased(statement: Statement, reply: Reply) -> Iterable[Sequence[Any]]:
 
 _ROWS: Mapping[str, Callable[[Statement, Reply], Iterable[Sequence[Any]]]] = {
     "update": _first_says,
-    "update_many": _without_place,
+    "update_many": _first_says,
     "upsert": _written,
     "claim": _claimed,
     "lease": _leased,
@@ -331,5 +327,5 @@ def from_payload(payload: str) -> Iterator[RowChange]:
                 None if project is None else UUID(project),
                 None if version is None else int(version),
             )
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return

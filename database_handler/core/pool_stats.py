@@ -12,6 +12,8 @@ __all__ = ["BUCKETS", "Closed", "Durations", "PoolCounts", "PoolStats"]
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, inf)
 """Upper ends of the classes of a duration, in seconds."""
 
+_SHORT = BUCKETS[0]  # most are, and a comparison is quicker than a search
+
 
 class Closed(StrEnum):
     """Why a connection was closed."""
@@ -83,9 +85,9 @@ class PoolCounts:
     def used(self, waited: float, held: float) -> None:
         """Count one borrow that is over; written out, for it is a part of each one's cost."""
         wait, use = self.wait, self.use
-        wait.counts[bisect_left(BUCKETS, waited)] += 1
+        wait.counts[bisect_left(BUCKETS, waited) if waited > _SHORT else 0] += 1
         wait.seconds += waited
-        use.counts[bisect_left(BUCKETS, held)] += 1
+        use.counts[bisect_left(BUCKETS, held) if held > _SHORT else 0] += 1
         use.seconds += held
 
 

@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 from uuid import UUID
-
-import uuid_utils.compat
-from pydantic_core import to_json
 
 from database_handler.core.base_model import (
     Change,
@@ -36,16 +34,18 @@ from database_handler.core.exceptions import (
     RecordNotFound,
     StaleRecord,
     StatusMoveRefused,
+    UnreadableValue,
 )
 from database_handler.core.schema import SERVER_COLUMNS, TENANT, Table
 from database_handler.core.session import Session, Statement
-from database_handler.repositories import bulk, copy_text, pages, read_through, statements
+from database_handler.repositories import bulk, pages, read_through, row_text, statements, upsert_statements
 from database_handler.repositories.filters import Order, Where, parse_filters, parse_order, scoped
 from database_handler.repositories.metadata import MetadataCheck
 from database_handler.repositories.pages import Page
 from database_handler.repositories.resources import Resources
 from database_handler.utils.choices import Choice
-from database_handler.utils.collector import collector_waiting
+from database_handler.utils.collector import collector_waiting, made
+from database_handler.utils.ids import new_id
 
 if TYPE_CHECKING:  # most programs never touch a file
     from database_handler.content.files import Readable
@@ -108,9 +108,9 @@ class Repository(Generic[D, R]):
         """The table of the records."""
         return self.record.table
 
-    def _records(self, rows: Sequence[tuple[Any, ...]]) -> builtins.list[R]:
-        with collector_waiting(len(rows)):
-            return [*map(self._fill, rows)]
+    def _records(self, rows: Sequence[tuple[Any, ...]], before: int = 0) -> builtins.list[R]:
+        """Make records of rows; so many columns stand before theirs."""
+        return made(filler(self.record, before), rows)
 
     @cached_property
     def _fill(self) -> Callable[[tuple[Any, ...]], R]:
@@ -162,7 +162,7 @@ class Repository(Generic[D, R]):
             The database refused a row; its `position` says which.
         """
         tell = bulk.progress(on_progress, "create_many")
-        checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "create_many"))]
+        checked = self._drafts(drafts, "create_many")
         self._refuse_duplicates(checked)
         if not checked:
             return []
@@ -189,10 +189,10 @@ class Repository(Generic[D, R]):
     def _inserted(
         self, session: Session, metadata: MetadataCheck, drafts: Sequence[D], rows: Sequence[Sequence[Any]]
     ) -> datetime:
-        sent = statements.as_json(self.table, rows)
+        sent = statements.as_arrays(self.table, rows)
         statement = statements.telling(session, self.table, statements.create_many(self.table), rows)
         stored_at: datetime = self._answer(
-            drafts, lambda: session.one(statement, [sent, *metadata.marks(drafts)]), metadata
+            drafts, lambda: session.one(statement, [*sent, *metadata.marks(drafts)]), metadata
         )[0]
         return stored_at
 
@@ -213,8 +213,8 @@ class Repository(Generic[D, R]):
             else:
                 tail = (stored_at, stored_at, 1)
                 statement = statements.telling(session, self.table, statements.copy(self.table), rows)
-                lines = copy_text.lines(self.table, rows, tail)
-                session.copy(statement, bulk.told_of(lines, copy_text.CHUNK, len(rows), tell))
+                lines = row_text.lines(statements.draft_columns(self.table), rows, tail)
+                session.copy(statement, bulk.told_of(lines, row_text.CHUNK, len(rows), tell))
         return stored_at
 
     def _answer(
@@ -478,9 +478,11 @@ class Repository(Generic[D, R]):
             The database refused a row; its `position` says which.
         """
         tell = bulk.progress(on_progress, "update_many")
-        asked = [self._change(change, place) for place, change in enumerate(each_of(changes, "update_many"))]
-        _refuse_repeated([change.id for change, _ in asked], "update_many", "id")
-        found: dict[UUID, R] = {}
+        given = each_of(changes, "update_many")
+        with collector_waiting(known_length(given)):
+            asked = [self._change(change, place) for place, change in enumerate(given)]
+        _refuse_repeated([change.id.int for change, _ in asked], "update_many", "id")
+        found: dict[int, R] = {}
         here = self._beside([change.id for change, _ in asked], "update_many")
         with here._in_parts(len(asked)) as held:
             for part in bulk.parts(len(asked)):
@@ -489,16 +491,17 @@ class Repository(Generic[D, R]):
                 except DatabaseError as failure:
                     bulk.name_row(failure, ({"id": change.id, **valid} for change, valid in asked))
                     raise
-                if any(row[0] is not None for row in rows):
+                if not all(row[0] for row in rows):
                     raise held._in_the_way(rows, asked)
-                found |= {record.id: record for record in self._records([row[1:] for row in rows])}
+                records = self._records(rows, 2)
+                found.update((row[1], record) for row, record in zip(rows, records, strict=True))
                 tell(part.stop)
-        return [found[change.id] for change, _ in asked]
+        return [found[place] for place in range(len(asked))]
 
     @contextmanager
-    def _in_parts(self, total: int) -> Iterator[Self]:
+    def _in_parts(self, total: int, most: int | None = None) -> Iterator[Self]:
         """Give the repository that many rows go through, all or none of them: this one, for one part."""
-        if total <= bulk.PART:
+        if total <= (most or bulk.PART):
             yield self
             return
         with self._session.undoable() as session:
@@ -510,14 +513,16 @@ class Repository(Generic[D, R]):
         each = [asked[place] for place in part]
         names = tuple(sorted({name for _, valid in each for name in valid}))
         partial = tuple(name for name in names if any(name not in valid for _, valid in each))
-        changed = [_change_row(place, *asked[place], partial) for place in part]
-        sent = to_json(changed, bytes_mode="hex").decode()
+        with collector_waiting(len(part)):
+            changed = [_change_row(place, *asked[place], names, partial) for place in part]
+            sent = row_text.arrays(statements.change_columns(self.table, names, partial), changed)
+            del changed
         statement = statements.update_many(self.table, names, partial, self._scoped)
         met: dict[int, R] = {}  # by place: the records that only a JSON Schema stands in the way of
 
         def send() -> builtins.list[tuple[Any, ...]]:
             marks = self._metadata.change_marks(names, partial, {at: asked[at][1] for at in part}, met)
-            rows = self._session.all(statement, [sent, *self._scope, *marks, *self._scope])
+            rows = self._session.all(statement, [*sent, *self._scope, *marks, *self._scope])
             met.clear()
             met.update(self._held_back(rows, asked))
             return rows
@@ -530,11 +535,11 @@ class Repository(Generic[D, R]):
         self, rows: Sequence[tuple[Any, ...]], asked: Sequence[tuple[Change, dict[str, Any]]]
     ) -> dict[int, R]:
         """Return the records that only a JSON Schema holds back; none where anything else is in the way."""
-        stopped = [row for row in rows if row[0] is not None]
-        at = self.table.column_names.index("id") + 1
-        if any(row[at] is None for row in stopped) or len({row[0] for row in stopped}) < len(stopped):
+        stopped = [row for row in rows if not row[0]]
+        at = self.table.column_names.index("id") + 2
+        if any(row[at] is None for row in stopped) or len({row[1] for row in stopped}) < len(stopped):
             return {}
-        found = {row[0]: self._fill(row[1:]) for row in stopped}
+        found = {row[1]: self._fill(row[2:]) for row in stopped}
         if any(
             self._is_in_the_way(record, asked[place][0].expected_version, asked[place][1])
             for place, record in found.items()
@@ -548,7 +553,7 @@ class Repository(Generic[D, R]):
         return change, self._changes(change.changes)
 
     def _changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        if fixed := self.immutable & {str(name) for name in changes}:
+        if fixed := self.immutable.intersection(changes):
             raise InvalidValue(
                 f"{self.record.__name__}: {', '.join(sorted(fixed))} stays as it is; create another"
             )
@@ -557,11 +562,11 @@ class Repository(Generic[D, R]):
     def _in_the_way(
         self, rows: Sequence[tuple[Any, ...]], asked: Sequence[tuple[Change, dict[str, Any]]]
     ) -> RecordNotFound | StaleRecord | StatusMoveRefused:
-        at = self.table.column_names.index("id") + 1
-        places = [row[0] for row in rows]
+        at = self.table.column_names.index("id") + 2
+        places = [row[1] for row in rows]
         self._refuse_ambiguous(1 + len(places) - len(set(places)))
-        missing = sorted(row[0] for row in rows if row[at] is None)
-        current = {row[0]: self._fill(row[1:]) for row in rows if row[at] is not None}
+        missing = sorted(row[1] for row in rows if row[at] is None)
+        current = {row[1]: self._fill(row[2:]) for row in rows if row[at] is not None}
         stale = sorted(p for p in current if asked[p][0].expected_version not in {None, current[p].version})
         if missing:
             ids = ", ".join(str(asked[place][0].id) for place in missing)
@@ -626,7 +631,7 @@ class Repository(Generic[D, R]):
             The database refused a row; its `position` says which.
         """
         tell = bulk.progress(on_progress, "upsert_many")
-        checked = [self._draft(draft, place) for place, draft in enumerate(each_of(drafts, "upsert_many"))]
+        checked = self._drafts(drafts, "upsert_many")
         self._refuse_duplicates(checked)
         return self._brought_up(checked, [None] * len(checked), tell) if checked else []
 
@@ -636,52 +641,99 @@ class Repository(Generic[D, R]):
         given: Sequence[UUID | None],
         tell: Callable[[int], object] = bulk.untold,
     ) -> builtins.list[Upserted[R]]:
-        # In the order of the key, so that two such calls cannot deadlock.
-        order = sorted(range(len(checked)), key=lambda place: str(self._key(checked[place])))
-        ids = [self._new_id(id) for id in given]
+        with collector_waiting(len(checked)):
+            ids = [self._new_id(id) for id in given]
+            # In the order of the key, so that two such calls cannot deadlock.
+            order = sorted(range(len(checked)), key=lambda place: str(self._key(checked[place])))
         placed: dict[int, Upserted[R]] = {}
-        with self._in_parts(len(checked)) as held:
-            for part in bulk.parts(len(order)):
+        parts = self._parts_of_upsert(checked, order)
+        # On a cluster one part is several statements already.
+        with self._in_parts(len(parts) + self._session.distributed, 1) as held:
+            for part in parts:
                 try:
-                    placed |= held._brought_up_part(checked, ids, order[part.start : part.stop])
+                    placed |= held._brought_up_part(checked, ids, part)
                 except DatabaseError as failure:
                     values = map(self._values, checked, ids)
                     bulk.name_row(failure, (dict(zip(self._written, row, strict=True)) for row in values))
                     raise
-                tell(part.stop)
+                tell(len(placed))
         return [placed[place] for place in range(len(checked))]
+
+    def _parts_of_upsert(self, checked: Sequence[D], order: Sequence[int]) -> builtins.list[Sequence[int]]:
+        """Return the places of what goes together: on a cluster, of one project's rows, on one node."""
+        most = None if upsert_statements.key_is_exact(self.table) else 1
+        apart = [order]
+        if self._session.distributed and self.table.is_child:
+            # A key begins with the project.
+            apart = [[*each] for _, each in groupby(order, lambda place: getattr(checked[place], TENANT))]
+        return [places[part.start : part.stop] for places in apart for part in bulk.parts(len(places), most)]
 
     def _brought_up_part(
         self, checked: Sequence[D], ids: Sequence[UUID], order: Sequence[int]
     ) -> dict[int, Upserted[R]]:
         drafts = [checked[place] for place in order]
+        key = self._key
         with collector_waiting(len(order)):
-            rows = [dict(zip(self._written, self._values(checked[p], ids[p]), strict=True)) for p in order]
-            keys = [self._key_row(checked[p], p, ids[p]) for p in order]
-        patterns = {frozenset(n for n in self.table.key if row[n] is None) for row in keys}
-        statement = statements.upsert(self.table, tuple(sorted(patterns, key=sorted)))
-        # Where states follow each other by a table of moves, they are judged by a part of their own.
-        parts = (rows, keys, keys) if self.table.moves else (rows, keys)
-        sent = [to_json(part, bytes_mode="hex").decode() for part in parts]
+            sent = statements.as_arrays(self.table, [self._values(checked[p], ids[p]) for p in order])
+            places = {key(checked[place]): place for place in order}
+        send = self._upserted_in_steps if self._session.distributed else self._upserted
         found = self._metadata.sent(
             lambda: self._projects(drafts),
-            lambda: self._session.all(statement, [*self._metadata.marks(drafts, order), *sent]),
+            lambda: send(drafts, [*self._metadata.marks(drafts, order), *sent, len(order)]),
             bool,
         )
         with collector_waiting(len(found)):
-            return {row[0]: self._upserted(row) for row in found}
+            records = self._records(found, 1)
+            at = order if len(order) == 1 else self._places(records, places)
+            return {
+                place: Upserted(record, _outcome(row[0], record.id == ids[place]))
+                for place, record, row in zip(at, records, found, strict=True)
+            }
 
-    def _upserted(self, row: tuple[Any, ...]) -> Upserted[R]:
-        _, inserted, written, *values = row
-        outcome = Outcome.INSERTED if inserted else Outcome.UPDATED if written else Outcome.UNCHANGED
-        return Upserted(self._fill(tuple(values)), outcome)
+    def _upserted(self, drafts: Sequence[D], values: Sequence[Any]) -> builtins.list[tuple[Any, ...]]:
+        return self._session.all(upsert_statements.upsert(self.table, self._key_patterns(drafts)), values)
 
-    def _key(self, draft: D) -> tuple[Any, ...]:
-        return tuple(getattr(draft, name) for name in self.table.key)
+    def _upserted_in_steps(
+        self, drafts: Sequence[D], values: Sequence[Any]
+    ) -> builtins.list[tuple[Any, ...]]:
+        """Send the parts of an upsert one after the other, as a cluster takes them; drafts of one project."""
+        patterns = self._key_patterns(drafts)
+        project = [*self._projects(drafts)] if self.table.is_child else []
+        wrote, left = self._session.one(upsert_statements.write(self.table), values)
+        if self.table.moves:
+            asking = upsert_statements.moves_refused(self.table, patterns)
+            (refused,) = self._session.one(asking, [left, *project * (asking.text.count("%s") - 1)])
+            if refused:
+                told = str(StatusMoveRefused()).rstrip(".")
+                raise StatusMoveRefused(f"{asking.name}: {told}: {refused}", table=self.table.name)
+        reading = upsert_statements.read_again(self.table, patterns)
+        return self._session.all(reading, [left, wrote, *project * (reading.text.count("%s") - 2)])
 
-    def _key_row(self, draft: D, place: int, new_id: UUID) -> dict[str, Any]:
-        met = {name: getattr(draft, name) for name in statements.met_by(self.table)}
-        return {"place": place, "new_id": new_id, **met}
+    def _places(self, records: Sequence[R], places: Mapping[Any, int]) -> builtins.list[int]:
+        try:
+            return [*map(places.__getitem__, map(self._key, records))]
+        except KeyError:
+            pass
+        raise UnreadableValue(
+            f"{self.table.name}: the database met a row by a key that differs from the one given, as some "
+            "collations do, so it is not known which; upsert such rows one by one",
+            columns=self.table.key,
+        )
+
+    def _key_patterns(self, drafts: Sequence[D]) -> tuple[frozenset[str], ...]:
+        """Return the sets of columns that are None in the drafts' keys."""
+        if not self.table.nullable_key:
+            return (frozenset(),)
+        found = {
+            frozenset(name for name in self.table.nullable_key if getattr(draft, name) is None)
+            for draft in drafts
+        }
+        return tuple(sorted(found, key=sorted))
+
+    @cached_property
+    def _key(self) -> Callable[[D | R], Any]:
+        """What takes the natural key out of a draft or a record."""
+        return attrgetter(*self.table.key)
 
     # -------------------------------------------------------------------------------------------- transfer
 
@@ -795,10 +847,10 @@ class Repository(Generic[D, R]):
         rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
         statement = statements.create_missing(self.table)
         statement = statements.telling(self._session, self.table, statement, rows)
-        sent = statements.as_json(self.table, rows)
+        sent = statements.as_arrays(self.table, rows)
         answer = self._metadata.sent(
             lambda: self._projects(drafts),
-            lambda: self._session.all(statement, [*self._metadata.marks(drafts), sent]),
+            lambda: self._session.all(statement, [*self._metadata.marks(drafts), *sent]),
             lambda rows: rows[0][0],
         )
         return sum(row[1] is not None for row in answer)
@@ -898,6 +950,11 @@ class Repository(Generic[D, R]):
             raise InvalidValue(f"create takes one {self.draft.__name__}, or its fields as keywords")
         return self._draft(args[0], None)
 
+    def _drafts(self, drafts: Iterable[object], call: str) -> builtins.list[D]:
+        given = each_of(drafts, call)
+        with collector_waiting(known_length(given)):
+            return [self._draft(draft, place) for place, draft in enumerate(given)]
+
     def _draft(self, draft: object, place: int | None) -> D:
         where = "" if place is None else f"position {place}: "
         if not isinstance(draft, self.draft) or isinstance(draft, Record):
@@ -913,7 +970,7 @@ class Repository(Generic[D, R]):
             )
 
     def _refuse_duplicates(self, drafts: Sequence[D]) -> None:
-        key = attrgetter(*self.table.key)
+        key = self._key
         _refuse_repeated(
             [key(draft) for draft in drafts], self.table.name, f"key ({', '.join(self.table.key)})"
         )
@@ -929,7 +986,7 @@ class Repository(Generic[D, R]):
 
     @staticmethod
     def _new_id(id: object) -> UUID:
-        return uuid_utils.compat.uuid7() if id is None else as_uuid(id)
+        return new_id() if id is None else as_uuid(id)
 
     def _not_found(self, id: object) -> RecordNotFound:
         return RecordNotFound(f"{self.table.name}: no record has the id {id}", table=self.table.name)
@@ -952,17 +1009,30 @@ class Repository(Generic[D, R]):
             )
 
 
+def _outcome(written: bool, new: bool) -> Outcome:
+    return (Outcome.INSERTED if new else Outcome.UPDATED) if written else Outcome.UNCHANGED
+
+
 def _change_row(
-    place: int, change: Change, valid: Mapping[str, Any], partial: Sequence[str]
-) -> dict[str, Any]:
-    given = {"place": place, "id": change.id, "expected": as_version(change.expected_version)}
-    return {**given, **valid, **{f"set_{name}": name in valid for name in partial}}
+    place: int, change: Change, valid: Mapping[str, Any], names: Sequence[str], partial: Sequence[str]
+) -> tuple[Any, ...]:
+    """Return the values of `statements.change_columns`."""
+    return (
+        *(place, change.id, as_version(change.expected_version)),
+        *map(valid.get, names),
+        *(name in valid for name in partial),
+    )
 
 
 def each_of(values: Iterable[T], call: str) -> Iterable[T]:
     if isinstance(values, Iterable):
         return values
     raise InvalidValue(f"{call} takes a list, or any other iterable, not a {type(values).__name__}")
+
+
+def known_length(values: Iterable[object]) -> int:
+    """Return how many they are, and 0 where to find out is to run the caller's code."""
+    return len(values) if type(values) in {list, tuple} else 0  # type: ignore[arg-type]  # it has one
 
 
 def _refuse_repeated(keys: Sequence[Any], call: str, what: str) -> None:

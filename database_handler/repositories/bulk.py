@@ -29,10 +29,11 @@ def progress(on_progress: Callable[[int], object] | None, call: str) -> Callable
     raise InvalidValue(f"{call}: on_progress is called with the number of rows done; it cannot be called")
 
 
-def parts(total: int) -> Iterator[range]:
-    """Return the places of each part."""
-    for start in range(0, total, PART):
-        yield range(start, min(start + PART, total))
+def parts(total: int, most: int | None = None) -> Iterator[range]:
+    """Return the places of each part: of `PART` rows, unless fewer are wanted."""
+    size = most or PART
+    for start in range(0, total, size):
+        yield range(start, min(start + size, total))
 
 
 def told_of(chunks: Iterable[bytes], each: int, total: int, tell: Callable[[int], object]) -> Iterator[bytes]:

@@ -240,7 +240,7 @@ class Claims(Repository[D, R], Generic[D, R]):
         taken, waiting = self.work.taken, self.work.waiting
         if taken is None:
             return self._held(claim, (_ENDED,), []).record
-        sets = (_ENDED, f"status = CASE WHEN t.status = %s THEN %s ELSE t.status END, {_touched_if('=')}")
+        sets = (_ENDED, f"status = CASE WHEN t.status = %s THEN %s ELSE t.status END, {_GIVEN_BACK}")
         return self._held(claim, sets, [taken, waiting, taken, taken]).record
 
     def claims(self, project_id: UUID | None = None, *, limit: int = 1000) -> list[HeldLease]:
@@ -313,13 +313,19 @@ _ENDED = "lease_holder = NULL, lease_worker = NULL, lease_until = NULL"
 _TOUCHED = "version = t.version + 1, updated_at = now()"
 
 
-def _touched_if(comparison: str) -> str:
-    """Move the version of a row whose status changes, and of no other."""
+def _touched_if(comparison: str, moment: str) -> str:
+    """Move the version of a row whose status changes, and of no other.
+
+    `moment` is a column with now(): a cluster takes no function in a CASE of an UPDATE that is not immutable.
+    """
     changes = f"t.status {comparison} %s"
     return (
         f"version = t.version + CASE WHEN {changes} THEN 1 ELSE 0 END, "
-        f"updated_at = CASE WHEN {changes} THEN now() ELSE t.updated_at END"
+        f"updated_at = CASE WHEN {changes} THEN {moment} ELSE t.updated_at END"
     )
+
+
+_GIVEN_BACK = _touched_if("=", "current.moment")
 
 
 def _checks(table: Table, names: tuple[str, ...]) -> str:
@@ -341,10 +347,11 @@ def _claim(table: Table, sources: int, sets_status: bool, scoped: bool) -> State
     are plain numbers, for which the planner takes the index however many rows wait.
     """
     turns = " UNION ALL ".join(
-        f"SELECT {turn} AS turn, {TENANT}, id FROM ({_turn(table, turn < sources, scoped)}) AS turn_{turn}"
+        f"SELECT {turn} AS turn, {TENANT}, id, now() AS moment "
+        f"FROM ({_turn(table, turn < sources, scoped)}) AS turn_{turn}"
         for turn in range(sources + 1)
     )
-    status = f", status = %s, {_touched_if('<>')}" if sets_status else ""
+    status = f", status = %s, {_touched_if('<>', 'c.moment')}" if sets_status else ""
     text = (
         f"WITH chosen AS MATERIALIZED ({turns} LIMIT %s) "
         f"UPDATE {table.name} AS t SET lease_holder = %s::uuid, lease_worker = %s, {_UNTIL}{status} "
@@ -378,8 +385,8 @@ def _held(table: Table, sets: tuple[str, ...], checks: str) -> Statement:
     """Change a row that a claim holds; gives (changed, held, the holder's name, the end, the record)."""
     names = statements.columns(table)
     text = (
-        f"WITH current AS MATERIALIZED (SELECT {names}, lease_holder, lease_worker, lease_until "
-        f"FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR NO KEY UPDATE), "
+        f"WITH current AS MATERIALIZED (SELECT {names}, lease_holder, lease_worker, lease_until, "
+        f"now() AS moment FROM {table.name} WHERE id = %s AND {TENANT} = %s FOR NO KEY UPDATE), "
         f"changed AS (UPDATE {table.name} AS t SET {', '.join(sets)} FROM current "
         f"WHERE t.{TENANT} = current.{TENANT} AND t.id = current.id AND current.lease_holder = %s::uuid "
         f"AND current.version = coalesce(%s::bigint, current.version){checks} AND t.{TENANT} = %s "

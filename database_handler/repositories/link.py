@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
-
 from database_handler.core.base_model import validated_field
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.session import Statement
@@ -97,12 +95,12 @@ class LinkRepository(Repository[NewLink, Link]):
         )
 
     def _added(self, project: UUID, drafts: list[NewLink], rows: list[list[Any]]) -> dict[str, Link]:
-        sent = to_json([dict(zip(self._written, row, strict=True)) for row in rows]).decode()
+        sent = statements.as_arrays(self.table, rows)
         urls = [draft.url for draft in drafts]
         statement = statements.telling(self._session, self.table, _ADD, rows)
         found = self._metadata.sent(
             lambda: [project],
-            lambda: self._session.all(statement, [sent, *self._metadata.marks(drafts), project, urls]),
+            lambda: self._session.all(statement, [*sent, *self._metadata.marks(drafts), project, urls]),
             lambda there: len(there) == len(urls),
         )
         return {record.url: record for record in map(self._fill, found)}
@@ -169,9 +167,8 @@ def _adding() -> Statement:
     """Two statements in one message: the second sees what others stored while the first waited for them."""
     sent = statements.draft_columns(Link.table)
     names = ", ".join(column.name for column in sent)
-    typed = ", ".join(f"{column.name} {column.type}" for column in sent)
     text = (
-        f"INSERT INTO links ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS v({typed})"
+        f"INSERT INTO links ({names}) SELECT {names} FROM {statements.rows_given(sent)}"
         f"{statements.kept(Link.table)} ORDER BY url ON CONFLICT (project_id, url) DO NOTHING;"
         f"SELECT {statements.columns(Link.table)} FROM links WHERE project_id = %s AND url = ANY(%s::text[])"
     )

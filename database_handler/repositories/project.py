@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from contextlib import closing
 from itertools import chain
 from os import PathLike
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
-
-import uuid_utils.compat
 
 from database_handler.content import project_file
 from database_handler.content.files import Readable
@@ -22,6 +21,7 @@ from database_handler.repositories.create import Create
 from database_handler.repositories.metadata_reports import MetadataReports
 from database_handler.repositories.project_cascade import Deleted, ProjectCounts
 from database_handler.repositories.project_reports import ProjectReports
+from database_handler.utils.ids import new_id
 
 __all__ = ["Deleted", "ProjectCounts", "ProjectRepository"]
 
@@ -99,6 +99,8 @@ class ProjectRepository(ProjectReports, MetadataReports):
     def clone(self, id: UUID | str, *, name: str, slug: str | None = None) -> Project:
         """Copy a project and everything below it in one round trip, and return the new project.
 
+        On a cluster it goes by way of a temporary file, batch by batch.
+
         Every row gets a new id (in the order of the original's), version 1 and the present time; references
         lead to the copies. The files that rows refer to are not copied: both projects refer to the same.
 
@@ -118,13 +120,21 @@ class ProjectRepository(ProjectReports, MetadataReports):
         """
         self._refuse_scope("clone")
         changes = _named(name, slug)
+        if self._session.distributed:
+            return self._cloned_by_a_file(id, name, slug)
         statement = project_clone.clone(self.table, self._below, tuple(sorted(changes)))
-        new_id = uuid_utils.compat.uuid7()
-        bound = project_clone.values(as_uuid(id), new_id, self._below, changes)
+        bound = project_clone.values(as_uuid(id), new_id(), self._below, changes)
         row = self._session.maybe(statement, bound)
         if row is None:
             raise self._not_found(id)
         return self._fill(row)
+
+    def _cloned_by_a_file(self, id: UUID | str, name: str, slug: str | None) -> Project:
+        """Copy by way of the client: on a cluster the project and its copy may lie on two nodes."""
+        with TemporaryFile() as file:
+            self.export(id, file)
+            file.seek(0)
+            return self.import_(file, name=name, slug=slug)
 
     # ------------------------------------------------------------------------------------------- transfer
 

@@ -8,7 +8,7 @@ rows, and 40 bits of its own randomness. Python and SQL make the same id of the 
 from dataclasses import dataclass
 from uuid import UUID
 
-import uuid_utils.compat
+from database_handler.utils.ids import new_id
 
 __all__ = ["NewIds"]
 
@@ -31,7 +31,7 @@ class NewIds:
     @classmethod
     def make(cls) -> "NewIds":
         """Begin at the present moment."""
-        made = uuid_utils.compat.uuid7().hex
+        made = new_id().hex
         return cls(made[:12], made[-10:])
 
     def at(self, number: int) -> UUID:

@@ -18,7 +18,7 @@ from database_handler.core.exceptions import ConstraintViolation
 from database_handler.core.schema import TENANT, Table
 from database_handler.core.session import Session, Statement
 from database_handler.models import Project
-from database_handler.repositories import copy_text, statements
+from database_handler.repositories import row_text, statements
 from database_handler.repositories.project_ids import NewIds
 
 __all__ = ["ProjectImport", "records"]
@@ -104,10 +104,11 @@ class ProjectImport:
         statement = statements.telling(self._session, table, statement, rows)
         if self._guarded:
             unchecked = ["{}"] if table.keeps_metadata else []
-            self._session.run(statement, [statements.as_json(table, rows), *unchecked])
+            self._session.run(statement, [*statements.as_arrays(table, rows), *unchecked])
             return
         stored_at = self._project.created_at  # the transaction's moment
-        self._session.copy(statement, copy_text.lines(table, rows, (stored_at, stored_at, 1)))
+        columns = statements.draft_columns(table)
+        self._session.copy(statement, row_text.lines(columns, rows, (stored_at, stored_at, 1)))
 
     def _values(self, table: Table, batch: Iterable[FileRow]) -> Iterator[list[Any]]:
         names = [column.name for column in statements.draft_columns(table)]

@@ -1,8 +1,8 @@
 """The SQL of every repository call, built from the model once and kept.
 
 Each function is pure and cached: a table, and the shape of the call, give one text. Values are bound later;
-identifiers come from the model alone. It is one module, somewhat over 300 lines, because an update, an upsert
-and a delete are made of the same parts.
+identifiers come from the model alone. It is one module, somewhat over 300 lines, because an update and
+a delete are made of the same parts; an upsert has its own (`upsert_statements`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,16 +10,15 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from pydantic_core import to_json
-
 from database_handler.core.quoting import literal
-from database_handler.core.schema import SERVER_COLUMNS, TENANT, Column, Table
+from database_handler.core.schema import SERVER_COLUMNS, Column, Table
 from database_handler.core.session import Session, Statement
-from database_handler.core.statement_name import named
 from database_handler.core.transaction import PROJECT_SETTING
+from database_handler.repositories import row_text
 
 __all__ = [
-    "as_json",
+    "as_arrays",
+    "change_columns",
     "copy",
     "create",
     "create_and_tell",
@@ -29,20 +28,19 @@ __all__ = [
     "delete_many",
     "get",
     "get_many",
+    "listed",
+    "rows_given",
+    "rows_held",
     "showing",
+    "stale",
     "telling",
     "there",
     "update",
     "update_many",
-    "upsert",
 ]
 
 PROJECTS = "projects"
-WRITTEN = "database_handler.written"  # a setting of the transaction: the ids that an upsert wrote
-REFUSED = "database_handler.refused"  # likewise: the first move that it may not make
-MOVE_REFUSED = "MV001"  # the SQLSTATE of `StatusMoveRefused`
-_STALE = "stale"
-_cached = lru_cache(maxsize=4096)
+cached = lru_cache(maxsize=4096)
 
 
 def columns(table: Table, prefix: str = "") -> str:
@@ -50,7 +48,7 @@ def columns(table: Table, prefix: str = "") -> str:
     return ", ".join(prefix + name for name in table.column_names)
 
 
-@_cached
+@cached
 def draft_columns(table: Table) -> tuple[Column, ...]:
     """Return the columns that a write sets: the id made by the client, then the draft's."""
     written = [column for column in table.columns if column.name not in SERVER_COLUMNS]
@@ -62,7 +60,8 @@ def scope(table: Table, scoped: bool, prefix: str = "") -> str:
     return f" AND {prefix}{table.scope_column} = %s" if scoped else ""
 
 
-def _names(found: tuple[Column, ...], prefix: str = "") -> str:
+def listed(found: Sequence[Column], prefix: str = "") -> str:
+    """Return the names of some columns, with commas."""
     return ", ".join(prefix + column.name for column in found)
 
 
@@ -75,7 +74,7 @@ def showing(projects: str) -> str:
     return f"set_config('{PROJECT_SETTING}', concat_ws(',', {already}, {projects}), true)"
 
 
-@_cached
+@cached
 def create(table: Table) -> Statement:
     """One row; gives back what was stored, or nothing where its project's JSON Schema is another one.
 
@@ -91,7 +90,7 @@ def create(table: Table) -> Statement:
             f"SELECT {values} WHERE NOT EXISTS (SELECT FROM projects AS p "
             f"WHERE p.id = %s::uuid AND {schema_mark(table)} <> %s::bigint)"
         )
-    text = f"INSERT INTO {table.name} ({_names(sent)}) {rows} RETURNING {columns(table)}"
+    text = f"INSERT INTO {table.name} ({listed(sent)}) {rows} RETURNING {columns(table)}"
     return Statement(
         text, f"{table.name}.create", writes=True, table=table.name, prepares=table.name != PROJECTS
     )
@@ -102,59 +101,60 @@ def _project(table: Table) -> str:
     return f"{table.scope_column} AS project_id"
 
 
-@_cached
+@cached
 def create_and_tell(table: Table) -> Statement:
     """As `create`; gives back as well whether row-level security holds for this role."""
     statement = create(table)
-    return replace(statement, text=f"{statement.text}, row_security_active('{table.name}')")
+    # Not in RETURNING itself, where a cluster takes no function that is not immutable.
+    told = f"SELECT {columns(table)}, row_security_active('{table.name}') FROM made"
+    return replace(statement, text=f"WITH made AS ({statement.text}) {told}")
 
 
-@_cached
+@cached
 def create_many(table: Table) -> Statement:
-    """Rows as one JSON parameter; gives back their moment and whether they were written: all or none."""
+    """Rows as arrays, one a column; gives back their moment and whether they were written: all or none."""
     sent = draft_columns(table)
     text = (
-        f"WITH written AS (INSERT INTO {table.name} ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)}{kept(table)} RETURNING {_project(table)}) "
+        f"WITH written AS (INSERT INTO {table.name} ({listed(sent)}) "
+        f"SELECT {listed(sent, 'v.')} FROM {rows_given(sent)}{kept(table)} RETURNING {_project(table)}) "
         "SELECT now(), count(*) > 0, string_agg(DISTINCT project_id::text, ',') AS project_ids FROM written"
     )
     return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
 
 
-@_cached
+@cached
 def create_missing(table: Table) -> Statement:
-    """Rows as one JSON parameter, those left out that are there; gives whether it wrote, and which.
+    """Rows as arrays, one a column, those left out that are there; gives whether it wrote, and which.
 
     Nothing is written where a project's JSON Schema is another one.
     """
     sent = draft_columns(table)
-    stale = _stale(table) if table.keeps_metadata else "false"
+    other_schema = stale(table) if table.keeps_metadata else "false"
     text = (
-        f"WITH s AS MATERIALIZED (SELECT {stale} AS stale), written AS (INSERT INTO {table.name} "
-        f"({_names(sent)}) SELECT {_from_json(sent)} FROM {_recordset(sent)} "
+        f"WITH s AS MATERIALIZED (SELECT {other_schema} AS stale), written AS (INSERT INTO {table.name} "
+        f"({listed(sent)}) SELECT {listed(sent, 'v.')} FROM {rows_given(sent)} "
         f"WHERE NOT (SELECT stale FROM s) ON CONFLICT DO NOTHING RETURNING id, {_project(table)}) "
         "SELECT NOT s.stale, w.id, w.project_id FROM s LEFT JOIN written AS w ON true"
     )
     return Statement(text, f"{table.name}.create_missing", writes=True, table=table.name, inserts=True)
 
 
-@_cached
+@cached
 def there(table: Table, scoped: bool) -> Statement:
     """Those of some ids that rows have."""
     text = f"SELECT id FROM {table.name} WHERE id = ANY(%s::uuid[]){scope(table, scoped)}"
     return Statement(text, f"{table.name}.there")
 
 
-def as_json(table: Table, rows: Iterable[Sequence[Any]]) -> str:
-    """Return the one parameter that `create_many` takes rows in."""
-    names = [column.name for column in draft_columns(table)]
-    return to_json([dict(zip(names, row, strict=True)) for row in rows], bytes_mode="hex").decode()
+def as_arrays(table: Table, rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the parameters in which `create_many` and `upsert` take rows."""
+    return row_text.arrays(draft_columns(table), rows)
 
 
-@_cached
+@cached
 def copy(table: Table) -> Statement:
     """Rows by COPY in text format: what the draft sets, then the server's columns."""
-    names = ", ".join((_names(draft_columns(table)), *SERVER_COLUMNS))
+    names = ", ".join((listed(draft_columns(table)), *SERVER_COLUMNS))
     text = f"COPY {table.name} ({names}) FROM STDIN"
     return Statement(text, f"{table.name}.create_many", writes=True, table=table.name, inserts=True)
 
@@ -175,13 +175,13 @@ def telling(session: Session, table: Table, statement: Statement, rows: Iterable
     return replace(statement, wrote=wrote(table, names, rows))
 
 
-@_cached
+@cached
 def moment(table: Table) -> Statement:
     """The transaction's moment, whether the projects' JSON Schemas are those that rows keep to, and security.
 
     The last tells whether row-level security holds for this role, for then the server takes no COPY.
     """
-    kept = f"NOT {_stale(table)}" if table.keeps_metadata else "true"
+    kept = f"NOT {stale(table)}" if table.keeps_metadata else "true"
     text = f"SELECT now(), {kept}, row_security_active('{table.name}')"
     return Statement(text, f"{table.name}.create_many")
 
@@ -191,7 +191,7 @@ def schema_mark(table: Table, project: str = "p") -> str:
     return f"coalesce(hashtextextended(({project}.metadata_schemas -> '{table.name}')::text, 0), 0)"
 
 
-def _stale(table: Table) -> str:
+def stale(table: Table) -> str:
     """Whether a schema is another one than a write was checked against: marks by project, as JSON."""
     return (
         "EXISTS (SELECT FROM json_each_text(%s::json) AS k JOIN projects AS p ON p.id = k.key::uuid "
@@ -200,10 +200,10 @@ def _stale(table: Table) -> str:
 
 
 def kept(table: Table) -> str:
-    return f" WHERE NOT {_stale(table)}" if table.keeps_metadata else ""
+    return f" WHERE NOT {stale(table)}" if table.keeps_metadata else ""
 
 
-@_cached
+@cached
 def schemas(table: Table) -> Statement:
     """The mark and the JSON Schema of some projects for one entity."""
     text = (
@@ -213,38 +213,43 @@ def schemas(table: Table) -> Statement:
     return Statement(text, f"{table.name}.metadata_schemas")
 
 
-def _recordset(found: tuple[Column, ...], *more: str) -> str:
-    """Rows from a JSON parameter, typed; bytes come as hexadecimal text."""
-    typed = ", ".join((*more, *(f"{c.name} {'text' if c.type == 'bytea' else c.type}" for c in found)))
-    return f"json_to_recordset(%s::json) AS v({typed})"
+def rows_given(found: Sequence[Column], given: str = "") -> str:
+    """Rows of parameters, an array for each column; or of the columns of `given`, which hold them."""
+    sent = ", ".join(f"{given}.{c.name}" if given else f"%s::{_element(c)}[]" for c in found)
+    typed = ", ".join(
+        a if (a := f"a.{c.name}") and _element(c) == c.type else f"{a}::{c.type} AS {c.name}" for c in found
+    )
+    return f"(SELECT {typed} FROM unnest({sent}) AS a({listed(found)})) AS v"
 
 
-def _from_json(found: tuple[Column, ...]) -> str:
-    return ", ".join(map(_given, found))
+def rows_held(found: Sequence[Column]) -> str:
+    """Parameters with an array for each column, for `_rows` to take them from, more than once."""
+    return ", ".join(f"%s::{_element(c)}[] AS {c.name}" for c in found)
 
 
-def _given(column: Column) -> str:
-    return f"decode(v.{column.name}, 'hex')" if column.type == "bytea" else f"v.{column.name}"
+def _element(column: Column) -> str:
+    """Return the type of an array's elements: text, but where an array of the type itself is read as fast."""
+    return column.type if column.type in {"uuid", "bigint", "integer"} else "text"
 
 
 # ------------------------------------------------------------------------------------------------------ read
 
 
-@_cached
+@cached
 def get(table: Table, scoped: bool) -> Statement:
     """The row of an id; two where two projects hold one."""
     text = f"SELECT {columns(table)} FROM {table.name} WHERE id = %s{scope(table, scoped)} LIMIT 2"
     return Statement(text, f"{table.name}.get_by_id", prepares=True)
 
 
-@_cached
+@cached
 def get_many(table: Table, scoped: bool) -> Statement:
     """The rows of some ids."""
     text = f"SELECT {columns(table)} FROM {table.name} WHERE id = ANY(%s::uuid[]){scope(table, scoped)}"
     return Statement(text, f"{table.name}.get_many")
 
 
-@_cached
+@cached
 def projects_of(table: Table) -> Statement:
     """The project of each row of some ids, asked for on a cluster before the rows are locked."""
     text = f"SELECT id, {table.scope_column} FROM {table.name} WHERE id = ANY(%s::uuid[])"
@@ -290,7 +295,7 @@ def same_schema(table: Table, scoped: bool = False) -> str:
     )
 
 
-@_cached
+@cached
 def update(table: Table, names: tuple[str, ...], scoped: bool) -> Statement:
     """Set `names` on one row; gives (changed, the record), or the record as it stands where it was not.
 
@@ -323,20 +328,31 @@ def permitted(table: Table, name: str, held: str, wanted: str) -> str:
     return f"({held}.{name}, {wanted}::text) IN ({allowed})"
 
 
-@_cached
+@cached
+def change_columns(table: Table, names: Sequence[str], partial: Sequence[str]) -> tuple[Column, ...]:
+    """Return what `update_many` takes of each change: its place, the row's id and version, the new values.
+
+    For a name that only some rows change, a flag comes with it.
+    """
+    return (
+        *(Column("place", "integer"), Column("id", "uuid"), Column("expected", "bigint")),
+        *(table.column(name) for name in names),
+        *(Column(f"set_{name}", "boolean") for name in partial),
+    )
+
+
+@cached
 def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], scoped: bool) -> Statement:
     """Set fields on many rows, or on none where one is missing, stale, or may not make its move.
 
-    `partial` are the names that only some of the rows change. Gives (place or None, the record): a place
-    for each row in the way.
+    `partial` are the names that only some of the rows change. Gives (whether it was changed, its place, the
+    record): all that were changed, or those in the way.
     """
-    sent = tuple(column for column in table.columns if column.name in names)
-    given = ("place integer", "id uuid", "expected bigint", *(f"set_{name} boolean" for name in partial))
     sets = ", ".join(_assignment(table.column(name), name in partial) for name in names)
     joined, other = _other_schema(table, partial) if marked(table, names, partial) else ("", "")
     refused = "".join(f" OR {_refusing(table, name, name in partial)}" for name in guarded(table, names))
     text = (
-        f"WITH v AS MATERIALIZED (SELECT * FROM {_recordset(sent, *given)}), "
+        f"WITH v AS MATERIALIZED (SELECT * FROM {rows_given(change_columns(table, names, partial))}), "
         f"current AS MATERIALIZED (SELECT {columns(table, 't.')} FROM {table.name} AS t JOIN v ON v.id = t.id"
         f"{scope(table, scoped, 't.')} ORDER BY t.id FOR UPDATE OF t), "
         f"wrong AS MATERIALIZED (SELECT v.place, v.id FROM v LEFT JOIN current AS c ON c.id = v.id{joined} "
@@ -344,9 +360,10 @@ def update_many(table: Table, names: tuple[str, ...], partial: tuple[str, ...], 
         f"{other}{refused}), "
         f"changed AS (UPDATE {table.name} AS t SET {sets}, version = t.version + 1, updated_at = now() "
         f"FROM v, current AS c WHERE v.id = c.id AND {_same_row(table, 'c')} "
-        f"AND NOT EXISTS (SELECT FROM wrong){scope(table, scoped, 't.')} RETURNING {columns(table, 't.')}) "
-        f"SELECT NULL::integer AS place, {columns(table)} FROM changed UNION ALL "
-        f"SELECT wrong.place, {columns(table, 'c.')} FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
+        f"AND NOT EXISTS (SELECT FROM wrong){scope(table, scoped, 't.')} "
+        f"RETURNING v.place, {columns(table, 't.')}) SELECT true AS changed, * FROM changed UNION ALL "
+        f"SELECT false, wrong.place, {columns(table, 'c.')} "
+        "FROM wrong LEFT JOIN current AS c ON c.id = wrong.id"
     )
     return Statement(text, f"{table.name}.update_many", writes=True, table=table.name)
 
@@ -369,135 +386,18 @@ def _refusing(table: Table, name: str, partial: bool) -> str:
 
 
 def _assignment(column: Column, partial: bool) -> str:
-    name, given = column.name, _given(column)
+    name = column.name
     return (
-        f"{name} = CASE WHEN v.set_{name} THEN {given} ELSE t.{name} END" if partial else f"{name} = {given}"
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- upsert
-
-
-@_cached
-def upsert(table: Table, patterns: tuple[frozenset[str], ...]) -> Statement:
-    """Two statements in one message: write by the natural key, then read again under a new snapshot.
-
-    Under a race one statement alone cannot tell inserted, updated and unchanged apart: the row that it
-    meets may be younger than its snapshot. `patterns` are the sets of key columns that are NULL in the
-    input: each gets a join of its own, by a column that has a value. Where a project's JSON Schema is another
-    one, nothing is written and no row comes back.
-    """
-    sent = draft_columns(table)
-    stale = _stale(table) if table.keeps_metadata else "false"
-    name = f"{table.name}.upsert"
-    writing = (
-        f"WITH s AS MATERIALIZED (SELECT {stale} AS stale), "
-        f"written AS (INSERT INTO {table.name} AS t ({_names(sent)}) "
-        f"SELECT {_from_json(sent)} FROM {_recordset(sent)} WHERE NOT (SELECT stale FROM s) "
-        f"ON CONFLICT ({', '.join(table.key)}) {_on_conflict(table)} RETURNING t.id) "
-        f"SELECT set_config('{WRITTEN}', CASE WHEN (SELECT stale FROM s) THEN '{_STALE}' "
-        "ELSE coalesce(string_agg(id::text, ','), '') END, true) FROM written;"
-        f"{_refusing_moves(table, patterns)}"
-    )
-    # Each by itself, for the server counts them apart.
-    text = named(writing, name) + named(_read_again(table, patterns), name)
-    return Statement(text, name, writes=True, table=table.name)
-
-
-def met_by(table: Table) -> tuple[str, ...]:
-    """Return the columns that the later parts of an upsert need of each draft."""
-    return (*table.key, *table.moves)
-
-
-def _refusing_moves(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
-    """Fail the whole message where a row was left as it is because its move is not allowed.
-
-    It may be younger than the first statement's snapshot, so only now is it seen for certain.
-    """
-    if not table.moves:
-        return ""
-    met = " UNION ALL ".join(
-        f"SELECT v.place, t.{name} AS held, v.{name} AS wanted FROM v {_found_by_key(table, nulls)} "
-        f"WHERE t.id <> v.new_id AND NOT {permitted(table, name, 't', f'v.{name}')}"
-        for nulls in patterns
-        for name in table.moves
-    )
-    return (
-        f"WITH {_met(table)} SELECT set_config('{REFUSED}', coalesce((SELECT held || ' to ' || wanted "
-        f"FROM ({met}) AS refused ORDER BY place LIMIT 1), ''), true);"
-        f"DO $move$BEGIN IF current_setting('{REFUSED}') <> '' THEN RAISE EXCEPTION USING "
-        f"ERRCODE = '{MOVE_REFUSED}', MESSAGE = current_setting('{REFUSED}'), TABLE = '{table.name}'; "
-        "END IF; END$move$;"
-    )
-
-
-def _met(table: Table, where: str = "") -> str:
-    sent = tuple(column for column in table.columns if column.name in met_by(table))
-    return f"v AS MATERIALIZED (SELECT * FROM {_recordset(sent, 'place integer', 'new_id uuid')}{where})"
-
-
-def _on_conflict(table: Table) -> str:
-    rest = [c.name for c in draft_columns(table) if c.name not in {*table.key, "id", "project_id"}]
-    if not rest:
-        return "DO NOTHING"
-    sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
-    moves = "".join(f" AND {permitted(table, name, 't', f'excluded.{name}')}" for name in table.moves)
-    old, new = ", ".join(f"t.{name}" for name in rest), ", ".join(f"excluded.{name}" for name in rest)
-    return (
-        f"DO UPDATE SET {sets}, version = t.version + 1, updated_at = now() "
-        f"WHERE ROW({old}) IS DISTINCT FROM ROW({new}){moves}"
-    )
-
-
-def _read_again(table: Table, patterns: tuple[frozenset[str], ...]) -> str:
-    reads = " UNION ALL ".join(
-        f"SELECT v.place, t.id = v.new_id AS inserted, w.id IS NOT NULL AS written, {columns(table, 't.')} "
-        f"FROM v {_found_by_key(table, nulls)} LEFT JOIN w ON w.id = t.id"
-        for nulls in patterns
-    )
-    current = f" WHERE current_setting('{WRITTEN}') <> '{_STALE}'"
-    return (
-        f"WITH {_met(table, current)}, w AS MATERIALIZED (SELECT "
-        f"unnest(string_to_array(nullif(current_setting('{WRITTEN}'), '{_STALE}'), ','))::uuid AS id) "
-        f"{reads}"
-    )
-
-
-def _found_by_key(table: Table, nulls: frozenset[str]) -> str:
-    """Join each draft to its row: by an index on the project and the first other column that has a value.
-
-    LIMIT keeps it one look a draft. A plain join is planned for the 100 rows that any JSON is taken for, and
-    for these a table of 20,000 rows is scanned, even if one draft was sent.
-    """
-    return (
-        f"CROSS JOIN LATERAL (SELECT {columns(table, 't.')} FROM {table.name} AS t "
-        f"WHERE {_key_condition(table, nulls)} LIMIT 1) AS t"
-    )
-
-
-def _key_condition(table: Table, nulls: frozenset[str]) -> str:
-    """Match the key so that the index wanted is the cheapest by any statistics, old, missing or wrong.
-
-    They may take a project for one row, and any index that begins with it for as good as the key's; such a
-    one reads all of a project for each draft. So the project is said twice, which doubles its rows in the
-    estimate. The column sought is held between its value and itself as well, which is taken for a two
-    hundredth of the rows that are left. What comes after it is written so that no index serves it.
-    """
-    values = [name for name in table.key if name not in nulls]
-    tenant = [name for name in values if name == TENANT]
-    sought, *rest = [name for name in values if name != TENANT] or [""]
-    return " AND ".join(
-        [f"t.{name} = ANY (ARRAY[v.{name}, v.{name}])" for name in tenant]
-        + [f"t.{n} = v.{n} AND t.{n} BETWEEN v.{n} AND v.{n}" for n in (sought,) if n]
-        + [f"t.{name} IS NOT DISTINCT FROM v.{name}" for name in rest]
-        + [f"num_nulls(t.{name}, v.{name}) = 2" for name in table.key if name in nulls]
+        f"{name} = CASE WHEN v.set_{name} THEN v.{name} ELSE t.{name} END"
+        if partial
+        else f"{name} = v.{name}"
     )
 
 
 # ---------------------------------------------------------------------------------------------------- delete
 
 
-@_cached
+@cached
 def delete(table: Table, scoped: bool) -> Statement:
     """Take one row away; gives (whether it was, the record) for each row of the id."""
     text = (
@@ -508,7 +408,7 @@ def delete(table: Table, scoped: bool) -> Statement:
     return Statement(text, f"{table.name}.delete", writes=True, deletes=True, table=table.name, prepares=True)
 
 
-@_cached
+@cached
 def delete_many(table: Table, scoped: bool) -> Statement:
     """Take rows away, locked in one order so that two such calls cannot deadlock; gives how many went.
 

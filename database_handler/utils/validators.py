@@ -24,6 +24,8 @@ from pydantic import (
     Strict,
     StringConstraints,
 )
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import any_schema, dict_schema, str_schema
 
 from database_handler.utils.arguments import checked
 from database_handler.utils.choices import Choice
@@ -37,6 +39,7 @@ from database_handler.utils.text import (
     KEY_BYTES,
     NOT_IN_LINE,
     count_words,
+    is_printable_ascii,
     label,
     length_in_words,
     letters_a_word,
@@ -158,6 +161,13 @@ def tags(value: object) -> tuple[str, ...]:
     """Give tags as labels in the order given, each once."""
     if not isinstance(value, _LISTS):
         raise InvalidValue(f"a list of tags is needed, not {type(value).__name__}")
+    if type(value) is list or type(value) is tuple:
+        try:
+            plain = is_printable_ascii("".join(value))  # told of all at once
+        except TypeError:
+            plain = False
+        if plain:
+            return tuple(dict.fromkeys(map(str.strip, value)))
     given: Iterable[object] = sorted(map(plain_text, value)) if isinstance(value, set | frozenset) else value
     return tuple(dict.fromkeys(map(label, given)))
 
@@ -178,6 +188,17 @@ def _time_or_text(value: object) -> object:
     if isinstance(value, datetime | str):
         return value
     raise InvalidValue(f"a datetime or ISO 8601 text is needed, not {type(value).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Marker: the validator beside it looked at every value of the dict, and made it a copy.
+
+    The schema that pydantic makes of JsonValue calls Python for each value once more.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
+        return dict_schema(str_schema(), any_schema())
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +244,9 @@ RelativePath = Annotated[str, MinLen(1), MaxBytes(KEY_BYTES), BeforeValidator(re
 """A file's path below some folder, such as ``scenes/opening.docx``; at most 2,000 bytes."""
 Tags = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(100)], ...], MaxLen(100), BeforeValidator(tags)]
 """At most 100 different labels of 1 to 100 characters, in the order given."""
-JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(json_object)]
+JsonObject = Annotated[dict[str, JsonValue], _Checked(), BeforeValidator(json_object)]
 """A JSON object that jsonb gives back as it was."""
-MetadataSchemas = Annotated[dict[str, JsonValue], BeforeValidator(metadata_schemas)]
+MetadataSchemas = Annotated[dict[str, JsonValue], _Checked(), BeforeValidator(metadata_schemas)]
 """JSON Schemas by entity, such as ``text_sources``."""
 Count = Annotated[int, Strict(), Ge(0), Le(2**63 - 1)]
 """A whole number from 0 to 2**63 - 1."""

@@ -284,6 +284,18 @@ def test_pages_walk_the_whole_table_in_every_order(subject: Subject) -> None:
         assert cursor is None
 
 
+def test_what_is_deleted_or_stored_meanwhile_moves_no_page(subject: Subject) -> None:
+    records = subject.records(6)
+    repository: Any = subject.repository
+    newest: dict[str, Any] = {"order_by": "-id", "id__gte": records[0].id}
+    first = repository.page(**newest, limit=2)
+    assert first.items == records[:3:-1]
+    for happens in (lambda: repository.delete(records[5].id), lambda: subject.records(2)):
+        happens()
+        assert repository.page(**newest, limit=2, after=first.next_cursor).items == records[3:1:-1]
+        assert repository.list(**newest)[2:4] != records[3:1:-1]  # what an offset would have given
+
+
 def test_a_page_that_fits_has_no_next(subject: Subject) -> None:
     records = subject.records(4)
     ids = [record.id for record in records]

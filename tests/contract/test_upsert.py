@@ -2,10 +2,13 @@
 
 from collections import Counter
 from functools import partial
+from io import BytesIO
 from threading import Barrier
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from pydantic_core import to_json
 
 from database_handler import Database, NewTextSource, NewTranslation, Outcome, TextSource, UnitOfWork
 from database_handler.core.session import Statement
@@ -80,6 +83,30 @@ def test_nulls_in_a_key_are_equal(subject: Subject, uow: UnitOfWork) -> None:
         changed = subject.repository.upsert_many([subject.changed(draft)])
         assert outcomes(changed) == [Outcome.UPDATED]
         assert changed[0].record.id == first[0].record.id
+
+
+def test_each_comes_back_as_its_own_where_two_projects_have_rows_of_one_id(uow: UnitOfWork) -> None:
+    ids = [uuid4() for _ in range(3)]
+    projects = [uow.projects.create(name=f"Project {number}") for number in range(2)]
+    drafts = [
+        [
+            NewTextSource(project_id=project.id, title=f"{number}", content=f"{number} of {project.name}")
+            for number in range(3)
+        ]
+        for project in projects
+    ]
+    for own in drafts:
+        lines = b"".join(
+            to_json({**draft.model_dump(mode="json"), "id": id}) + b"\n"
+            for draft, id in zip(own, ids, strict=True)
+        )
+        uow.text_sources.import_rows(BytesIO(lines), file_format="jsonl")
+    changed = [draft.model_copy(update={"metadata": {"of": draft.title}}) for draft in drafts[1]]
+    found = uow.text_sources.upsert_many([*drafts[0], *changed])
+    assert outcomes(found) == [Outcome.UNCHANGED] * 3 + [Outcome.UPDATED] * 3
+    assert [each.record.project_id for each in found] == [projects[0].id] * 3 + [projects[1].id] * 3
+    assert [each.record.id for each in found] == [*ids, *ids]
+    assert [each.record.content for each in found] == [draft.content for draft in (*drafts[0], *changed)]
 
 
 def test_outside_a_unit(committed: Subject) -> None:
@@ -200,6 +227,11 @@ def _work_grows(uow: UnitOfWork, told: dict[str, int] | None, size: int) -> None
         found = uow.translations.upsert_many(drafts[-number:])
         assert set(outcomes(found)) == {Outcome.UNCHANGED}
         assert rows_read(uow, "translations") - before < 10 * number
+        changed = [draft.model_copy(update={"metadata": {"n": number}}) for draft in drafts[-number:]]
+        before = rows_read(uow, "translations")
+        assert set(outcomes(uow.translations.upsert_many(changed))) == {Outcome.UPDATED}
+        assert rows_read(uow, "translations") - before < 10 * number
+        drafts[-number:] = changed
 
 
 def translation_of(source: TextSource) -> NewTranslation:

@@ -2,12 +2,26 @@
 
 import resource
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import partial
+from typing import Annotated, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 
-from database_handler import Change, Database, NewLink, NewProject
+from database_handler import (
+    Change,
+    Database,
+    Draft,
+    NewLink,
+    NewProject,
+    Record,
+    Repository,
+    Table,
+    UnitOfWork,
+)
+from database_handler.core.columns import SqlType
+from database_handler.core.ddl import create_tables
 from database_handler.core.exceptions import (
     CheckFailed,
     ConstraintViolation,
@@ -16,6 +30,7 @@ from database_handler.core.exceptions import (
     MissingReference,
     RecordNotFound,
     StaleRecord,
+    UnreadableValue,
 )
 from database_handler.repositories import bulk
 from database_handler.repositories.base import Outcome
@@ -62,6 +77,45 @@ def test_parts_take_effect_together_and_each_is_one_statement(emptied: Database)
     assert [each.record.name for each in made] == [draft.name for draft in named(10)]
     assert {each.outcome for each in made} == {Outcome.INSERTED}
     assert [record.owner for record in changed] == [f"owner {place}" for place in range(10)]
+
+
+class NewGrade(Draft, frozen=True):
+    """Its key is rounded by the database."""
+
+    share: Annotated[Decimal, SqlType("numeric(4, 1)")]
+    note: str = ""
+
+
+class Grade(NewGrade, Record, frozen=True):
+    table: ClassVar[Table] = Table("grades", key=("share",))
+
+
+class Grades(Repository[NewGrade, Grade]):
+    draft, record = NewGrade, Grade
+
+
+def test_upsert_of_a_key_that_the_database_alters_tells_what_became_of_each(uow: UnitOfWork) -> None:
+    uow.session.script(create_tables([Grade.table]))
+    grades = Grades(uow.session)
+    first = grades.upsert_many([NewGrade(share=Decimal(share)) for share in ("0.24", "0.36")])
+    assert [each.record.share for each in first] == [Decimal("0.2"), Decimal("0.4")]
+    drafts = [NewGrade(share=Decimal(s), note=n) for s, n in (("0.41", "new"), ("0.5", ""), ("0.19", ""))]
+    found = grades.upsert_many(drafts)
+    assert [each.outcome for each in found] == [Outcome.UPDATED, Outcome.INSERTED, Outcome.UNCHANGED]
+    assert [each.record.share for each in found] == [Decimal("0.4"), Decimal("0.5"), Decimal("0.2")]
+    assert [each.record.note for each in found] == ["new", "", ""]
+
+
+def test_upsert_does_not_guess_whose_row_it_is_where_a_trigger_altered_the_key(uow: UnitOfWork) -> None:
+    uow.session.script(
+        "CREATE FUNCTION altered() RETURNS trigger LANGUAGE plpgsql "
+        "AS $$BEGIN NEW.slug := NEW.slug || '-altered'; RETURN NEW; END$$;"
+        "CREATE TRIGGER altered BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION altered()"
+    )
+    assert uow.projects.upsert(NewProject(name="One")).record.slug == "one-altered"
+    with uow.savepoint(), pytest.raises(UnreadableValue, match="upsert such rows one by one") as refused:
+        uow.projects.upsert_many([NewProject(name="Two"), NewProject(name="Three")])
+    assert "two" not in str(refused.value).lower()
 
 
 @pytest.mark.usefixtures("parts_of_four")

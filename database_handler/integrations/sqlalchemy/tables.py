@@ -12,13 +12,13 @@ import sqlalchemy
 from sqlalchemy import types
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import SchemaItem
-from uuid_utils.compat import uuid7
 
 from database_handler.core.base_model import Record
 from database_handler.core.ddl import name_of
 from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Column, Computed, ForeignKey, Index, Table
 from database_handler.models import ENTITIES
+from database_handler.utils.ids import new_id
 
 __all__ = ["metadata"]
 
@@ -90,7 +90,7 @@ def _column(table: str, column: Column) -> sqlalchemy.Column[Any]:
         _type(column.type),
         nullable=column.nullable,
         server_default=sqlalchemy.text(column.default) if column.default else None,
-        default=uuid7 if column.name == "id" else None,
+        default=new_id if column.name == "id" else None,
         onupdate=sqlalchemy.text(counted) if counted else None,
         autoincrement=False,
     )

@@ -1,16 +1,18 @@
-"""COPY's text format: what a reader of the format gets is what was written."""
+"""COPY's lines and arrays: what a reader of the format gets is what was written."""
 
 import datetime as dt
 import re
 from typing import Any, ClassVar
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from database_handler.core.base_model import Draft, Record
+from database_handler.core.exceptions import InvalidValue
 from database_handler.core.schema import Table
-from database_handler.repositories import copy_text
+from database_handler.repositories import row_text, statements
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 UNESCAPED = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
@@ -27,6 +29,9 @@ class NewSample(Draft, frozen=True):
 
 class Sample(NewSample, Record, frozen=True):
     table: ClassVar[Table] = Table("samples", key=("text",))
+
+
+COLUMNS = statements.draft_columns(Sample.table)
 
 
 def read(chunk: bytes) -> list[list[str | None]]:
@@ -52,13 +57,39 @@ def row(text: str | None, tags: tuple[str, ...] = (), raw: bytes = b"") -> list[
 
 @given(st.lists(st.none() | TEXTS, min_size=1, max_size=5))
 def test_texts_come_back(texts: list[str | None]) -> None:
-    [chunk] = copy_text.lines(Sample.table, [row(text) for text in texts], TAIL)
+    [chunk] = row_text.lines(COLUMNS, [row(text) for text in texts], TAIL)
     assert [line[1] for line in read(chunk)] == texts
+
+
+def items_of(array: str) -> list[str | None]:
+    """Read an array as PostgreSQL's page on arrays has it."""
+    assert (array[0], array[-1]) == ("{", "}")
+    found = re.findall(r'(?:"((?:[^"\\]|\\.)*)"|(NULL))(,|$)', array[1:-1], re.DOTALL)
+    together = ",".join("NULL" if null else f'"{item}"' for item, null, _ in found)
+    assert together == array[1:-1]
+    return [None if null else re.sub(r"\\(.)", r"\1", item, flags=re.DOTALL) for item, null, _ in found]
+
+
+@given(st.lists(st.none() | TEXTS | st.sampled_from(["NULL", '","', "N", "\\", '"']), min_size=1, max_size=6))
+def test_a_column_is_an_array(texts: list[str | None]) -> None:
+    ids, held, flags, *_ = row_text.arrays(COLUMNS, [row(text) for text in texts])
+    assert items_of(held) == texts
+    assert items_of(ids) == [UUID(int=1).hex] * len(texts)
+    assert items_of(flags) == ["t"] * len(texts)
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0,b", "\0N", "\0,\0N"])
+def test_a_nul_does_not_pass_for_what_parts_texts(text: str) -> None:
+    for rows in ([row(text)], [row(None), row(text)], [row(text), row("\\")]):
+        with pytest.raises(InvalidValue, match="text: text holds a NUL character"):
+            row_text.arrays(COLUMNS, rows)
+        with pytest.raises(InvalidValue, match="text: text holds a NUL character"):
+            list(row_text.lines(COLUMNS, rows, TAIL))
 
 
 @given(st.lists(TEXTS, max_size=4).map(tuple))
 def test_arrays_come_back(tags: tuple[str, ...]) -> None:
-    [chunk] = copy_text.lines(Sample.table, [row("x", tags)], TAIL)
+    [chunk] = row_text.lines(COLUMNS, [row("x", tags)], TAIL)
     array = read(chunk)[0][4] or ""
     items = re.findall(r'"((?:[^"\\]|\\.)*)"', array, re.DOTALL)
     assert tuple(re.sub(r"\\(.)", r"\1", item, flags=re.DOTALL) for item in items) == tags
@@ -66,18 +97,18 @@ def test_arrays_come_back(tags: tuple[str, ...]) -> None:
 
 @given(st.binary(max_size=20))
 def test_bytes_are_hexadecimal(raw: bytes) -> None:
-    [chunk] = copy_text.lines(Sample.table, [row("x", raw=raw)], TAIL)
+    [chunk] = row_text.lines(COLUMNS, [row("x", raw=raw)], TAIL)
     assert read(chunk)[0][5] == "\\x" + raw.hex()
 
 
 def test_other_types() -> None:
-    [chunk] = copy_text.lines(Sample.table, [row(None)], TAIL)
+    [chunk] = row_text.lines(COLUMNS, [row(None)], TAIL)
     moment = "2026-01-02T03:04:05.000006+00:00"
     assert read(chunk)[0] == [UUID(int=1).hex, None, "t", "0.1", "{}", "\\x", moment, moment, moment, "1"]
 
 
 def test_rows_come_in_chunks_and_none_gives_none() -> None:
-    chunks = list(copy_text.lines(Sample.table, (row("x") for _ in range(1300)), TAIL))
+    chunks = list(row_text.lines(COLUMNS, (row("x") for _ in range(1300)), TAIL))
     assert sum(len(read(chunk)) for chunk in chunks) == 1300
     assert 1 < len(chunks) < 10
-    assert list(copy_text.lines(Sample.table, [], TAIL)) == []
+    assert list(row_text.lines(COLUMNS, [], TAIL)) == []
