@@ -793,7 +793,8 @@ class Database(Repositories, Generic[U_co]):
         heads = partial(_heads, self.config, self.versions, self.history_table)
         called = self.config.name if name is None else name
         tables = frozenset(record.table.name for record in self.records())
-        self._listeners.add(observer.attach(Target(called, self.config, tables, self.pool, heads)))
+        target = Target(called, self.config, tables, self.pool, heads, self._replicas)
+        self._listeners.add(observer.attach(target))
 
     @checked
     def top(

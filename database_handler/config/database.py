@@ -228,7 +228,7 @@ class DatabaseConfig(Configuration, frozen=True):
         options = {"host": self.host, "port": self._port_list()} if in_query else {}
         options |= dict(self._url_options())
         query = "&".join(f"{key}={quote(text, safe=',')}" for key, text in options.items() if text)
-        where = "" if in_query else ",".join(self._addresses())
+        where = "" if in_query else ",".join(self.addresses())
         return f"postgresql://{credentials}@{where}/{quote(self.name, safe='')}" + (
             f"?{query}" if query else ""
         )
@@ -236,7 +236,8 @@ class DatabaseConfig(Configuration, frozen=True):
     def _port_list(self) -> str:
         return ",".join(map(str, self.ports)) or ("" if self.port == 5432 else str(self.port))
 
-    def _addresses(self) -> Iterator[str]:
+    def addresses(self) -> Iterator[str]:
+        """Write each host with its port."""
         hosts = self.host.split(",")
         for host, port in zip(hosts, self.ports or [self.port] * len(hosts), strict=True):
             written = f"[{quote(host, safe=':')}]" if ":" in host else host

@@ -76,7 +76,8 @@ def _fields(url: object, settings: Container[str]) -> dict[str, object]:
     match = _URL.fullmatch(url)
     if match is None:
         raise ValueError(
-            "does not start with postgresql:// (nor with postgres://, and no +driver is allowed)"
+            "does not start with postgresql:// (nor with postgres://, and no +driver is allowed); "
+            "write postgresql://user@host:5432/name"
         )
     authority, name = match["authority"], match["name"] or ""
     if authority.count("@") > 1 or "@" in name + (match["query"] or "") or "/" in name:

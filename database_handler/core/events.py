@@ -18,6 +18,7 @@ from database_handler.utils.logger import get_logger
 if TYPE_CHECKING:
     from database_handler.config.database import DatabaseConfig
     from database_handler.core.connection import ConnectionPool
+    from database_handler.core.replicas import Replicas
     from database_handler.core.session import Session
 
 __all__ = [
@@ -61,6 +62,9 @@ class Told(NamedTuple):
         How many it gave or changed; 0 where that means nothing.
     failure : DatabaseHandlerError or None
         What it failed with.
+    server : tuple of str and int, or None
+        The host and the port that it was sent to: a replica's, or one of several hosts; None where the
+        connection does not say.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Told(NamedTuple):
     seconds: float
     rows: int
     failure: DatabaseHandlerError | None
+    server: tuple[str, int] | None = None
 
 
 class UnitEnd(NamedTuple):
@@ -139,6 +144,8 @@ class Target:
         For what the pool knows of itself, and to borrow from.
     heads : callable
         Gives, for the library's migrations and an application's, the applied and the expected newest.
+    replicas : Replicas, optional
+        What is known of the read replicas, where there are any.
     """
 
     name: str
@@ -146,6 +153,7 @@ class Target:
     tables: frozenset[str]
     pool: "ConnectionPool"
     heads: "Callable[[Session], dict[str, tuple[str | None, str | None]]]"
+    replicas: "Replicas | None" = None
 
 
 class Observer(Protocol):

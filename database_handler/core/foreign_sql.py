@@ -62,6 +62,14 @@ class Foreign:
         told = (_told if len(text) > _LONG else _remembered)(text, placeholders)
         return replace(told, text=f"{self.before}{text}{self.after}")
 
+    def writes(self, parameters: Parameters) -> bool:
+        """Whether its text shows, without a connection, that it writes."""
+        if not isinstance(self.query, str) or len(self.query) > _LONG:
+            return False
+        placeholders = parameters is not None
+        refuse_control(self.query, placeholders=placeholders)
+        return _remembered(self.query, placeholders).effect is Effect.WRITES
+
 
 def _composed(query: sql.Composable, connection: driver.connection) -> str:
     query = _harmless(query)

@@ -66,6 +66,8 @@ class Route:
         if self._replica is None or isinstance(failure, ReadOnlyServer):
             return False
         self._moved = self._replicas.failed(self._replica, failure)
+        if self._moved:
+            self._replicas.at_primary["failed there"] += 1
         return self._moved
 
 
@@ -171,7 +173,7 @@ class ReplicaReads:
                 return None
             return self._there._sent_foreign(lease, foreign, parameters)
 
-        reply = self._read(read)
+        reply = None if foreign.writes(parameters) else self._read(read)
         return self._primary.send_foreign(foreign, parameters) if reply is None else reply
 
     def _read(self, send: Callable[[Lease], Reply | None]) -> Reply | None:
@@ -186,6 +188,7 @@ class ReplicaReads:
         except DatabaseHandlerError as failure:
             if not self._replicas.failed(replica, failure):
                 raise
+            self._replicas.at_primary["failed there"] += 1
         finally:
             lease.release()
         return None

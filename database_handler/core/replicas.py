@@ -3,7 +3,9 @@
 Nothing runs by itself: whoever reads, at most once in ``replica_check`` seconds, asks the primary how far it
 has written and then each replica how far it has replayed. From these pairs follows how old a replica's rows
 can be at most, in seconds, without comparing the clocks of two servers and without taking a primary that
-rests for a replica that lags. Who reads meanwhile goes by the last answers and waits for nobody.
+rests for a replica that lags. Who reads meanwhile goes by the last answers and waits for nobody. A server
+that failed is asked again by a thread of its own, which ends with the answer: no read pays for one that is
+dead for long.
 
 A replica is passed over, and the primary serves, while it fails, is too far behind, takes writes itself, or
 follows another history: another cluster, another timeline, or writes that the primary never made.
@@ -17,19 +19,21 @@ Conflicts".
 
 import os
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from math import inf
 from random import uniform
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import NamedTuple
 from weakref import WeakSet
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.connection import ConnectionPool, Lease
@@ -62,6 +66,7 @@ _PAUSE = 0.25, 5.0  # seconds that a replica is left out after a failure: first,
 _ALIKE = 0.1  # seconds of lag that make no difference: such replicas take turns
 _LOOKS = 0.001, 0.02  # seconds between two looks whether a replica has caught up: first, longest
 _REMEMBERED = 256  # moments of which it is known how far the primary was
+_AGES = 1e9  # seconds: whatever lags more, lags for ever
 
 # The newest timeline that is known to stand on the disk, or (to who may see it) to be received: what is
 # replayed now is of no older one.
@@ -119,6 +124,8 @@ class ReplicaStatus(BaseModel, frozen=True):
         asked last.
     reads : int
         How many reads and units this process has sent there.
+    left_out : mapping
+        How often this process has left it out for a moment, by the class of the error that it was for.
     """
 
     url: str
@@ -127,6 +134,7 @@ class ReplicaStatus(BaseModel, frozen=True):
     lag_seconds: float | None = None
     lag_bytes: int | None = None
     reads: int = 0
+    left_out: Mapping[str, int] = Field(default_factory=dict)
 
 
 class _Seen(NamedTuple):
@@ -161,6 +169,11 @@ class _Pause:
     def is_on(self) -> bool:
         return monotonic() < self.until
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has not answered since it failed."""
+        return self._failures > 0
+
     def longer(self) -> bool:
         """Begin a pause; return whether it is the first since it answered."""
         first, longest = _PAUSE
@@ -182,13 +195,20 @@ class Replica:
         self.config = config
         self.pool = ConnectionPool(config)
         self.seen: _Seen | None = None
-        self.reads = 0
         self.pause = _Pause()
         self.failure = ""
+        self.count_anew()
+
+    def count_anew(self) -> None:
+        """Have nothing counted, as in a forked child: what its parent did is the parent's to tell."""
+        self.reads = 0
+        self.left_out: Counter[str] = Counter()
 
     def leave_out(self, failure: DatabaseHandlerError) -> None:
         """Have no read go there for a moment."""
-        self.failure = f"{type(failure).__name__}: {failure}"
+        kind = type(failure).__name__
+        self.failure = f"{kind}: {failure}"
+        self.left_out[kind] += 1
         if self.pause.longer():
             _log.warning("replica.left_out", replica=self.config.url(), error=self.failure)
 
@@ -207,19 +227,32 @@ class Replica:
 class _Wrote:
     """What one thread, or task, wrote: it is to find that on whatever replica it reads next.
 
+    Tasks that share a note (one made the other) write and read in several threads at once.
+
     Attributes
     ----------
+    last : object
+        Stands for the last write.
+    found : tuple
+        The write after which the primary was asked how far it is, and what it answered.
     waited_for : Position or None
         What no replica had in time: it is not waited for again, until one is known to have it.
     """
 
-    pending: bool = False
-    position: Position | None = None
+    last: object = None
+    found: tuple[object, Position | None] = (None, None)
     waited_for: Position | None = None
 
 
 class Replicas:
     """The replicas of a database. Making it connects to nothing.
+
+    Attributes
+    ----------
+    places : tuple of str
+        What each is called where they are counted.
+    at_primary : Counter
+        How many reads and units the primary was given in their place, by why.
 
     Parameters
     ----------
@@ -238,6 +271,7 @@ class Replicas:
         self._primary = primary
         self._asking = ConnectionPool(config.with_(pool_size=1, max_overflow=0))
         self._all = [Replica(each) for each in config.replicas()]
+        self.places = tuple(_places(self._all))
         self._turns = count()
         self._here: Written | None = None
         self._moments: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED)  # places, and when they were
@@ -250,6 +284,10 @@ class Replicas:
     def _start_over(self) -> None:
         """Have a lock that nobody holds; in a forked child too, where a thread that is not there may."""
         self._looking = Lock()
+        self._asked_apart: set[object] = set()
+        self.at_primary: Counter[str] = Counter()
+        for replica in self._all:
+            replica.count_anew()
 
     # ---------------------------------------------------------------------------------------- what is asked
 
@@ -259,7 +297,7 @@ class Replicas:
         Parameters
         ----------
         now : bool
-            Whether or not it is time; then it is waited for a thread that is at it.
+            Whether or not it is time, and those that failed too; it is waited for a thread that is at it.
         until : float
             By `time.monotonic`, when to ask no more.
         """
@@ -268,23 +306,48 @@ class Replicas:
         if not self._looking.acquire(blocking=now, timeout=self.wait if now else -1):
             return
         try:
-            self._ask_all(until, paused=now)
+            self._ask_all(until, failed=now)
         finally:
             self._due = monotonic() + self._every
             self._looking.release()
 
-    def _ask_all(self, until: float, *, paused: bool) -> None:
-        with suppress(DatabaseHandlerError):
-            self._ask_primary()
+    def _ask_all(self, until: float, *, failed: bool) -> None:
+        """Ask the primary, then the replicas; whoever failed is asked here only where that is wanted."""
+        if failed or not self._primary_pause.failed:
+            self._look_at_primary()
+        elif not self._primary_pause.is_on:
+            self._ask_apart(self._primary, self._look_at_primary)
         for replica in self._all:
             if (seconds := min(self.wait, until - monotonic())) <= 0:
                 return
-            if paused or not replica.pause.is_on:
+            if failed or not replica.pause.failed:
                 self._ask(replica, seconds)
+            elif not replica.pause.is_on:
+                self._ask_apart(replica, partial(self._ask, replica, self.wait))
         # What a replica has that the primary had not written before may have been written meanwhile.
         if any(self._is_ahead(replica.seen) for replica in self._all):
-            with suppress(DatabaseHandlerError):
-                self._ask_primary()
+            self._look_at_primary()
+
+    def _ask_apart(self, whom: object, ask: Callable[[], None]) -> None:
+        """Ask in a thread of its own, unless one is at it: whoever reads does not wait for the answer."""
+        if whom in self._asked_apart:
+            return
+
+        def run() -> None:
+            try:
+                ask()
+            finally:
+                self._asked_apart.discard(whom)
+
+        self._asked_apart.add(whom)
+        try:
+            Thread(target=run, name="database-handler-replica", daemon=True).start()
+        except RuntimeError:  # no thread more is to be had, or the interpreter ends
+            self._asked_apart.discard(whom)
+
+    def _look_at_primary(self) -> None:
+        with suppress(DatabaseHandlerError):
+            self._ask_primary()
 
     def _is_ahead(self, seen: _Seen | None) -> bool:
         return seen is not None and self._here is not None and seen.replayed > self._here.flushed
@@ -304,9 +367,13 @@ class Replicas:
 
     def _take(self, found: Written) -> None:
         before = self._here
+        if before is not None and found.at < before.at:  # a later question was answered before
+            return
         if before is not None and before.position[:2] != found.position[:2]:
             _log.warning("replica.primary_changed", timeline=found.position.timeline)
             self._moments = deque(maxlen=_REMEMBERED)
+            if found.position.timeline > before.position.timeline:  # others may lead to the old one still
+                self._primary.retire()
         self._here = found
         self._moments.append((found.flushed, found.at))
 
@@ -344,7 +411,7 @@ class Replicas:
     def _state(self, replica: Replica) -> ReplicaState:
         """Judge a replica by the last answers."""
         here, seen = self._here, replica.seen
-        if replica.pause.is_on:
+        if replica.pause.failed:  # however long ago: a read is not what finds out whether it is back
             return ReplicaState.FAILING
         if here is None or seen is None:
             return ReplicaState.UNKNOWN
@@ -366,7 +433,7 @@ class Replicas:
         if len(fit) < 2:
             return fit
         turn = next(self._turns) % len(fit)
-        lags = {replica: _lag(replica.seen) for replica in fit}
+        lags = {replica: min(_lag(replica.seen), _AGES) for replica in fit}
         least = min(lags.values())
 
         def rank(replica: Replica) -> tuple[bool, int]:
@@ -387,14 +454,15 @@ class Replicas:
         message = replica.failure if state is ReplicaState.FAILING else _MESSAGES[state]
         url = replica.config.url()
         return ReplicaStatus(
-            url=url, state=state, message=message, lag_seconds=lag, lag_bytes=missing, reads=replica.reads
-        )
+            url=url, state=state, message=message, lag_seconds=lag, lag_bytes=missing, reads=replica.reads,
+            left_out=dict(replica.left_out),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ who reads
 
     def wrote(self) -> None:
-        """Note that this thread is about to write: what it reads from now on is to hold that."""
-        self._mine.note().pending = True
+        """Note that this thread has written, or may have: what it reads from now on is to hold that."""
+        self._mine.note().last = object()
 
     def to_find(self, after: Position | None) -> Position | None:
         """Return what this thread's next read must find: its own last write, and `after`.
@@ -403,12 +471,14 @@ class Replicas:
         nothing more.
         """
         mine = self._mine.note()
-        if mine.pending:
-            mine.position = self._ask_primary().position
-            mine.pending = False
-        if after is None or mine.position is None:
-            return after or mine.position
-        return max(after, mine.position)
+        last = mine.last  # looked at before the question: what is written meanwhile is asked for again
+        known, position = mine.found
+        if last is not known:
+            position = self._ask_primary().position
+            mine.found = last, position
+        if after is None or position is None:
+            return after or position
+        return max(after, position)
 
     def lend(
         self, after: Position | None, purpose: str, within: float | None = None
@@ -433,10 +503,12 @@ class Replicas:
         try:
             position = self.to_find(after)
         except DatabaseHandlerError:  # nobody can say what this thread must find
+            self.at_primary["unknown position"] += 1
             return None
         mine = self._mine.note()
         until = monotonic() + (self.wait if within is None else min(self.wait, within / 2))
-        for replica in self._ranked(position):
+        ranked = self._ranked(position)
+        for replica in ranked:
             if position is not None and position == mine.waited_for and replica.lacks(position):
                 continue
             if (lease := self._borrowed(replica, purpose, until)) is None:
@@ -446,6 +518,7 @@ class Replicas:
                 return replica, lease
             mine.waited_for = position
             lease.release()
+        self.at_primary["behind" if ranked and position is not None else "none fits"] += 1
         return None
 
     def _borrowed(self, replica: Replica, purpose: str, until: float) -> Lease | None:
@@ -471,17 +544,18 @@ class Replicas:
             )
 
     def _renewed(self, here: Written) -> Written:
-        """Ask the primary over new connections: it was promoted just now, or the old ones lead to an old one.
+        """Ask the primary over a new connection: it was promoted just now, or the old leads to an old one.
 
-        Not at the pace of whoever brings tokens, for these may be forged.
+        Not at the pace of whoever brings tokens, for these may be forged; nor does a forged one cost the pool
+        its connections: they are given up where another primary answers.
         """
         if monotonic() < self._renewable:
             return here
         self._renewable = monotonic() + _PAUSE[1]
-        self._primary.retire()
         self._asking.retire()
         found = self._ask_primary()
-        self.look(now=True)
+        if found.position[:2] != here.position[:2]:
+            self.look(now=True)
         return found
 
     def _has(self, replica: Replica, lease: Lease, position: Position, until: float) -> bool:
@@ -522,6 +596,15 @@ class Replicas:
         """End every session on every replica, and the one beside the primary's pool."""
         for pool in (self._asking, *(replica.pool for replica in self._all)):
             pool.close()
+
+
+def _places(replicas: list[Replica]) -> Iterator[str]:
+    """Call each by its host and port; one that is named twice in the settings by its number too."""
+    seen: Counter[str] = Counter()
+    for replica in replicas:
+        place = ",".join(replica.config.addresses())
+        seen[place] += 1
+        yield place if seen[place] == 1 else f"{place} ({seen[place]})"
 
 
 def _note(lease: Lease, replayed: int) -> None:

@@ -177,7 +177,6 @@ _RESET = f"RESET ALL;BEGIN;{_REST}COMMIT;"
 _OF_A_SESSION = {"SET", "RESET", "LISTEN", "UNLISTEN", "DISCARD", "DEALLOCATE", "LOAD", "PREPARE", "EXECUTE"}
 _RESET_TRIES = 3  # it is short; what cuts it off is a processor that was taken away for longer than the rest
 _GRACE = 0.1  # seconds by which the server's own timeout may be first, which keeps the connection
-_TELLING = ("INSERT ", "SELECT pg_notify")  # how what tells of changes begins, among what is pending
 _ROLLBACK_SECONDS = 0.25  # at least, also after the deadline: a connection that answers is worth keeping
 
 
@@ -235,6 +234,7 @@ class Transaction:
         self._state = _State.NEW
         self._lease: Lent | None = None
         self._pending: list[str] = []
+        self._untold: list[str] = []  # SQL that tells of changes; it goes before what is pending
         self._numbers = count(1)
         self._thread = get_ident()
         self._mark: Mark | None = None
@@ -298,7 +298,7 @@ class Transaction:
         if self._notes is not None:
             self._notes.add(statement, reply)
             if self._notes.is_full:
-                self._pending += self._notes.taken()
+                self._untold += self._notes.taken()
 
     def send_foreign(self, foreign: Foreign, parameters: Parameters) -> Reply:
         """Send a caller's SQL: a pending savepoint goes before it in a message of its own.
@@ -398,7 +398,7 @@ class Transaction:
             )
 
     def _glued(self) -> str:
-        return "".join(f"{control};" for control in self._pending)
+        return "".join(f"{control};" for control in (*self._untold, *self._pending))
 
     def _marking(self, writes: bool) -> str:
         wanted = writes and self._mark is None and self._options.resolve and not self._options.read_only
@@ -414,6 +414,7 @@ class Transaction:
         self._state = _State.FAILED  # until the answer says otherwise, whatever is raised on the way
         if own:
             self._pending.clear()
+            self._untold.clear()
         if writes and not self._options.read_only:
             self._wrote, self._only_deleted = True, self._only_deleted and message.deletes
         try:
@@ -461,7 +462,7 @@ class Transaction:
         self._refuse_unusable()
         name = f"s{next(self._numbers)}"
         if self._notes is not None:  # so that what is held from here on is what the savepoint would undo
-            self._pending += self._notes.taken()
+            self._untold += self._notes.taken()
         self._pending.append(f"SAVEPOINT {name}")
         try:
             yield
@@ -490,6 +491,7 @@ class Transaction:
         if lease is None or self._state is _State.OVER or not _in_transaction(lease):
             return
         self._pending.clear()
+        self._untold.clear()
         if self._notes is not None:
             self._notes.forget()
         text = f"ROLLBACK TO SAVEPOINT {name};RELEASE SAVEPOINT {name}"
@@ -560,14 +562,19 @@ class Transaction:
         """
         if self._state is _State.OVER:
             return
+        try:
+            self._commit()
+        finally:  # not before: a read beside it, of the same task, would take the note for its own answer
+            if self._wrote and self.limits.wrote is not None:
+                self.limits.wrote()
+
+    def _commit(self) -> None:
         writing: Writing | None = None
         try:
             self._refuse_unusable()
             if self._lease is not None and self._state is _State.OPEN:
                 self._expect_open(self._lease)
                 writing = self._announced()
-                if self._wrote and self.limits.wrote is not None:
-                    self.limits.wrote()
                 self._in_time(self._send_commit)
         except BaseException as failure:
             self.rollback()
@@ -607,8 +614,7 @@ class Transaction:
         """Return what goes with COMMIT to tell others what was changed."""
         if self._notes is None:
             return ""
-        waiting = [control for control in self._pending if control.startswith(_TELLING)]
-        return "".join(f"{text};" for text in (*waiting, *self._notes.last()))
+        return "".join(f"{text};" for text in (*self._untold, *self._notes.last()))
 
     def _leaves(self, lease: Lent) -> bool:
         """Whether the end of the transaction has to take away what a caller's SQL may have left."""
@@ -639,6 +645,7 @@ class Transaction:
         if self._state is _State.OVER:
             return
         self._pending.clear()
+        self._untold.clear()
         lease = self._lease
         if lease is None or not _in_transaction(lease):
             self._end()
@@ -945,16 +952,16 @@ class Autocommit:
 
     def _final(self, lease: Lent, message: Message, *, writes: bool) -> Reply:
         """Send it; a lost reply to a write is told by its name, for to send it again might store it twice."""
-        backend = 0
-        if writes:
-            backend = lease.connection.info.backend_pid
-            if self.limits.wrote is not None:
-                self.limits.wrote()
+        if not writes:
+            return _past_reset(lease, message, self.limits, self._left)
+        backend = lease.connection.info.backend_pid
         try:
             return _past_reset(lease, message, self.limits, self._left)
         except ConnectionLost:
-            if not writes:
-                raise
+            pass
+        finally:  # not before, as at COMMIT
+            if self.limits.wrote is not None:
+                self.limits.wrote()
         self.limits.listeners.unknown_outcome(message.name)
         raise _unknown(message.name, backend, "a statement by itself has no transaction to ask for", None)
 

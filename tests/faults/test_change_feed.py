@@ -1,23 +1,24 @@
 """The outbox under concurrent writers, killed readers and servers that go away: nothing is lost, ever."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 
 from database_handler import Database
-from database_handler.core.changes import OUTBOX
-from database_handler.core.exceptions import DatabaseUnavailable
+from database_handler.core.changes import CHANNEL, OUTBOX
+from database_handler.core.exceptions import ConnectionLost, DatabaseUnavailable, LimitExceeded
 from database_handler.core.session import Statement
 from database_handler.operations.changes import ChangeFeed
 from tests.faults.change_reader import Reader
 from tests.faults.conftest import in_thread, joined
-from tests.support.faults import PATIENCE, eventually
+from tests.support.faults import PATIENCE, FaultProxy, eventually
 from tests.support.own_server import OwnServer
 
 POSITIONS = Statement(f"SELECT xid::text::bigint, position, id FROM {OUTBOX} ORDER BY position", "positions")
@@ -118,6 +119,60 @@ def test_a_reader_killed_before_it_acknowledged_gets_the_same_again(own: Databas
     second.kill()
     with own.changes(reader="killed", wait=PATIENCE) as feed:
         assert ids(feed, 1) == made[3:]
+
+
+def test_a_single_write_whose_commit_is_lost_is_resolved_as_a_units_is(own: Database) -> None:
+    with own.changes(wait=PATIENCE) as feed, FaultProxy(own.config) as way, Database(way.config) as faulty:
+        way.lose("reply", "COMMIT")
+        made = faulty.projects.create(name="stored")
+        way.lose("request", "COMMIT")
+        with pytest.raises(ConnectionLost) as lost:
+            faulty.projects.create(name="lost")
+        assert lost.value.retryable, "it is known that nothing is stored"
+        assert way.fired == 2
+        last = faulty.projects.create(name="last")
+        assert ids(feed, 2) == [made.id, last.id]
+
+
+def on_and_on(call: Callable[[], object]) -> None:
+    for _ in range(10_000):
+        call()
+
+
+@pytest.mark.soak
+def test_a_full_queue_of_notices_stores_nothing_and_is_free_once_its_listener_is_gone(tmp_path: Path) -> None:
+    with OwnServer(tmp_path / "pg") as server:
+        with Database(server.config) as database:
+            database.migrate()
+            database.outbox.prepare()
+            database.session.run("ALTER SYSTEM SET max_notify_queue_pages = 64")
+        server.stop()
+        server.start()
+        with Database(server.config.with_(changes="outbox")) as database:
+            listener = psycopg2.connect(**server.config.connect_arguments())  # type: ignore[call-overload]
+            try:
+                listener.cursor().execute(f"LISTEN {CHANNEL}")
+                listener.commit()
+                listener.cursor().execute("SELECT 1")  # and rests in a transaction
+                fill = (
+                    "SELECT count(pg_notify('other', repeat('x', 7000) || g)) FROM generate_series(1, 9) AS g"
+                )
+                for more in (  # what the first leaves of it takes a few of the second
+                    lambda: database.session.all(fill),
+                    lambda: database.projects.create(name=f"n {uuid4()}"),
+                ):
+                    with pytest.raises(LimitExceeded):
+                        on_and_on(more)
+                before = database.projects.count()
+                with pytest.raises(LimitExceeded), database.unit_of_work() as uow:
+                    uow.projects.create(name="refused")
+                assert (database.projects.count(), database.outbox.report().rows) == (before, before)
+            finally:
+                listener.close()
+            usage = Statement("SELECT pg_notification_queue_usage()", "test.usage")
+            eventually(lambda: database.session.one(usage) < (0.5,))
+            database.projects.create(name="stored")
+            assert database.projects.count() == before + 1
 
 
 def test_a_reader_outlives_a_restart_of_the_server(tmp_path: Path) -> None:

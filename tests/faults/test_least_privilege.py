@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -33,6 +34,7 @@ from database_handler.operations.roles import RoleNames, Roles
 from database_handler.testing.factories import ProjectFactory, TextSourceFactory, TranslationFactory
 from tests.faults.conftest import query
 from tests.faults.test_tls import RULES, _listening, _private, _programs
+from tests.support.faults import PATIENCE
 
 ADMINISTRATOR = "an-administrators-passw0rd"
 PASSWORDS = {
@@ -401,6 +403,63 @@ def test_the_calls_of_a_project_work_in_its_unit(
         with database.unit_of_work(project_id=copy.id) as uow:
             assert uow.projects.delete(copy.id).links == 458  # the cascade runs as the owner, forced or not
         assert database.run(lambda _: "once", idempotency_key=str(mine), returns=str) == "once"
+
+
+def test_the_outbox_keeps_what_a_role_of_one_project_wrote_and_shows_it_no_other(
+    server: Place, migrated: str, tmp_path: Path
+) -> None:
+    place = made(server, migrated, "told", row_security=True)
+
+    def database(part: str) -> Database:
+        return Database(place.as_(part).with_(pool_size=2, max_overflow=0, changes="outbox"))
+
+    with database("migrator") as migrator, database("application") as application:
+        assert migrator.outbox.prepare()
+        with pytest.raises(PermissionDenied):  # closed, until the table has its policies
+            application.projects.create(NewProject(name="Refused"))
+        roles(place).apply()
+        assert not roles(place).check().differs
+        mine, theirs = (application.projects.create(NewProject(name=f"Film {n}")) for n in range(2))
+        held, other = application.for_project(mine.id), application.for_project(theirs.id)
+        source = held.text_sources.create(project_id=mine.id, title="T", content="C", language="en")
+        kept = held.links.create_many(links(mine.id, 450))
+        with held.unit_of_work() as uow:
+            uow.links.delete_many([link.id for link in kept[:2]])
+            uow.text_sources.update(source.id, title="Another")
+        held.text_sources.delete(source.id)
+        other.links.create_many(links(theirs.id, 3))
+
+        def told(reader: Database, number: int) -> list[tuple[str, str]]:
+            with reader.changes(after="0.0", wait=PATIENCE) as feed:
+                found = list(islice(feed, number))
+                feed._wait = 0
+                assert list(feed) == []
+            assert {each.project_id for each in found} <= ({reader.project_id} if reader.project_id else {
+                mine.id, theirs.id})  # fmt: skip
+            return [(each.operation, each.entity) for each in found]
+
+        found = told(held, 458)
+        assert found[-3:] == [("delete", "text_sources"), ("many", "summaries"), ("many", "translations")]
+        assert told(other, 4) == [("insert", "projects"), *[("insert", "links")] * 3]
+        assert len(told(migrator, 462)) == 462, "who sees all"
+        forged = (
+            "INSERT INTO database_handler_changes (operation, entity, project_id) VALUES ('many', 'x', %s)"
+        )
+        with pytest.raises(PermissionDenied), held.unit_of_work() as uow:
+            uow.session.run(forged, [theirs.id])
+        for ask in (
+            lambda: next(application.changes(after="0.0", wait=0)),
+            lambda: next(application.changes(reader="blind", wait=0)),
+            application.outbox.report,
+            application.outbox.prune,
+        ):
+            with pytest.raises(PermissionDenied, match="as the migrator"):
+                ask()
+        assert migrator.outbox.report().rows == 462
+        copy = application.projects.clone(mine.id, name="A copy")
+        held.projects.export(mine.id, tmp_path / "mine.jsonl")
+        application.projects.import_(tmp_path / "mine.jsonl", name="Brought in")
+        application.for_project(copy.id).projects.delete(copy.id)
 
 
 def test_a_sweep_of_files_is_refused_to_who_sees_one_project(tenants: Place, tmp_path: Path) -> None:

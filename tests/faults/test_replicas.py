@@ -4,7 +4,9 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -12,20 +14,28 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from database_handler import AsyncDatabase, Database, DatabaseConfig, Project, Session, UnitOfWork
 from database_handler.core.exceptions import (
     ConnectionLost,
+    DatabaseHandlerError,
     DatabaseUnavailable,
     InvalidValue,
     ReadOnlyServer,
 )
+from database_handler.core.reader import follow_task
+from database_handler.core.replicas import ReplicaState
 from database_handler.core.session import Statement
 from database_handler.embedded import EmbeddedServer
+from database_handler.operations.monitoring import PrometheusMetrics, Tracing
 from tests.faults.conftest import frozen, in_thread, joined
 from tests.faults.test_pool_fork import ended_well, forked
 from tests.support.caching import created
-from tests.support.faults import PATIENCE, eventually
+from tests.support.faults import PATIENCE, FaultProxy, FaultRelay, eventually
 from tests.support.own_server import OwnServer
 from tests.support.pages import Walk, blocks, only_settings
 from tests.support.standbys import (
@@ -274,6 +284,37 @@ def test_a_thread_finds_what_it_wrote_and_others_what_a_token_says(servers: Serv
         assert found(after=token) == found() == project
 
 
+def test_a_read_beside_a_write_of_its_task_does_not_take_the_note_of_it(servers: Servers) -> None:
+    with FaultProxy(servers.primary.config) as way, ExitStack() as later:
+        urls = [servers.near.config.url()]
+        config = way.config.with_(replica_urls=urls, replica_check=3600, replica_wait=0.2)
+        database = later.enter_context(Database(config))
+        database.replicas()
+        reads = database.repositories(replica=True)
+
+        def task(text: bytes, write: Callable[[Database], Project]) -> None:
+            follow_task()
+            beside = copy_context()  # as asyncio.gather gives to each of its tasks
+            with ExitStack() as then:
+
+                def read(_: FaultRelay) -> None:
+                    beside.run(reads.projects.count)  # while the write is on its way
+                    then.enter_context(paused(servers.near))
+
+                way.at("request", text, read)
+                project = write(database)
+                assert reads.projects.find_by_id(project.id) == project
+
+        for text, write in ((b"COMMIT\0", in_a_unit), (b"INSERT", created)):
+            follow(servers.primary, servers.near)
+            copy_context().run(task, text, write)
+
+
+def in_a_unit(database: Database) -> Project:
+    with database.unit_of_work() as unit:
+        return unit.projects.create(name=f"film {uuid4()}")
+
+
 async def in_a_task(config: DatabaseConfig) -> bool:
     """Write in a task, and look for it: the calls are made in several threads."""
     async with AsyncDatabase(config) as database:
@@ -290,6 +331,63 @@ async def in_a_task(config: DatabaseConfig) -> bool:
                 if await unit.projects.find_by_id(project.id) is None:
                     return False
     return True
+
+
+def test_what_must_be_found_travels_with_the_task_and_not_with_the_thread(servers: Servers) -> None:
+    """All tasks are served by one thread; the standbys stand still, so who need not find a write does not."""
+
+    async def wrote(database: AsyncDatabase) -> Project:
+        return await database.projects.create(name=f"film {uuid4()}")
+
+    async def scene(config: DatabaseConfig) -> None:
+        async with AsyncDatabase(config.with_(pool_size=1)) as database:
+            reads = database.repositories(replica=True)
+
+            def apart(work: Callable[[], Any]) -> "asyncio.Task[Any]":
+                return asyncio.get_running_loop().create_task(work(), context=Context())
+
+            async def found(project: Project) -> bool:
+                return await reads.projects.find_by_id(project.id) is not None
+
+            async def writes_and_reads(go_on: asyncio.Event) -> Project:
+                project = await wrote(database)
+                await go_on.wait()
+                assert await found(project), "which other tasks have used the thread since"
+                assert await asyncio.create_task(found(project)), "in a task of its own making"
+                return project
+
+            async def awaits_what_others_write() -> None:
+                for project in await asyncio.gather(database.projects.create(name=f"film {uuid4()}")):
+                    assert await found(project)
+
+            async def a_write_amid_the_question() -> None:
+                replicas, late = database.database._replicas, list[Project]()
+                assert replicas is not None
+                ask = replicas._ask_primary
+
+                def asked() -> Any:
+                    answer = ask()
+                    if not late:  # by a task beside this one, which shares its note
+                        late.append(created(database.database))
+                    return answer
+
+                project = await wrote(database)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(replicas, "_ask_primary", asked)
+                    assert await found(project)
+                assert await found(late[0])
+
+            go_on = asyncio.Event()
+            writer = apart(lambda: writes_and_reads(go_on))
+            project = await apart(lambda: wrote(database))
+            assert not await apart(lambda: found(project)), "of another task"
+            go_on.set()
+            await writer
+            await apart(awaits_what_others_write)
+            await apart(a_write_amid_the_question)
+
+    with servers.database(**QUICK) as plain, paused(servers.near, servers.far):
+        asyncio.run(asyncio.wait_for(scene(plain.config), PATIENCE))
 
 
 def test_a_task_that_is_cancelled_has_its_statement_cancelled_on_the_replica(servers: Servers) -> None:
@@ -365,8 +463,12 @@ def test_hostile_tokens_are_refused_or_served_by_the_primary(servers: Servers) -
         with pytest.raises(InvalidValue, match="another database server's cluster"):
             reads.projects.count()
         later = database.repositories(replica=True, after=f"{cluster}-{int(timeline, 16) + 1:08x}-{place}")
+        database.projects.count()
+        opened = database.pool.stats().opened
         with pytest.raises(DatabaseUnavailable, match="old one"):
             later.projects.count()
+        database.projects.count()
+        assert database.pool.stats().opened == opened, "it costs the pool no connection"
         far_off = database.repositories(replica=True, after=f"{cluster}-{timeline}-{'f' * 16}")
         started = monotonic()
         assert where(far_off.session) == PRIMARY
@@ -459,6 +561,52 @@ def test_a_conflict_with_recovery_is_no_error_of_the_reader(servers: Servers) ->
         here.run("DROP TABLE conflict")
 
 
+def test_a_plain_conflict_amid_a_unit_is_run_again_at_the_primary_within_its_limits(
+    servers: Servers,
+) -> None:
+    """40001 as any lost race has it: the session stays, the unit's statement was cancelled."""
+    here = session_of(servers.primary)
+    here.run("CREATE TABLE conflict AS SELECT generate_series(1, 1000) AS a")
+    follow(servers.primary, servers.near)
+    try:
+        with servers.database(servers.near, pool_size=2) as database:
+            tries: list[tuple[str, int]] = []
+
+            def work(unit: UnitOfWork) -> int:
+                tries.append(unit.session.one("SELECT current_setting('cluster_name'), pg_backend_pid()"))
+                return int(unit.session.one(LONG_THERE.format("conflict"))[0])
+
+            def cancelled(left: int, **limits: Any) -> Any:
+                """Run the unit, and vacuum what its first try reads; return what it gave, or its failure."""
+                follow(servers.primary, servers.near)  # so that nothing older conflicts with it
+                ended: list[Any] = []
+
+                def run() -> None:
+                    try:
+                        ended.append(database.run(work, read_only=True, **limits))
+                    except DatabaseHandlerError as failure:
+                        ended.append(failure)
+
+                runner = in_thread(run)
+                eventually(lambda: running_on(servers.near) == 1)
+                vacuumed(servers, f"DELETE FROM conflict WHERE a > {left}")
+                joined(runner)
+                return ended[0]
+
+            assert cancelled(100) == 100
+            assert [server for server, _ in tries] == [NEAR, PRIMARY]
+            assert dict(database.pool.stats().retries) == {"40001": 1}
+            failure = cancelled(50, retries=0)
+            assert (failure.sqlstate, failure.retryable) == ("40001", True), "the only try there was"
+            assert [server for server, _ in tries[2:]] == [NEAR]
+            assert cancelled(20, deadline=PATIENCE) == 20
+            assert states(database) == {NEAR: "serving"}, "a conflict is no fault of the replica's"
+            [kept] = database.replica_pools
+            assert kept.stats().in_use == 0
+    finally:
+        here.run("DROP TABLE conflict")
+
+
 def vacuumed(servers: Servers, delete: str) -> None:
     """Delete rows and take them away, so that a standby must end whoever may still read them."""
     session = session_of(servers.primary)
@@ -519,6 +667,99 @@ def test_one_that_freezes_costs_a_reader_the_deadline_once(servers: Servers) -> 
             assert {where(reads.session) for _ in range(5)} == {PRIMARY}
             assert monotonic() - started < 1
         eventually(lambda: where(reads.session) == FAR)
+
+
+@pytest.mark.parametrize("max_lag", [10.0, None])
+def test_one_that_is_dead_for_long_costs_no_read_its_connect_time(
+    servers: Servers, max_lag: float | None
+) -> None:
+    with FaultProxy(servers.near.config) as way:
+        config = servers.primary.config.with_(
+            replica_urls=[way.config.url()], replica_check=0.02, replica_max_lag=max_lag, connect_timeout=0.4
+        )
+        with Database(config) as database:
+            reads = database.repositories(replica=True)
+            eventually(lambda: where(reads.session) == NEAR)
+            way.drop()  # as a machine that is gone: nobody refuses, nobody answers
+            for relay in way.connections:
+                relay.cut()
+            assert where(reads.session) == PRIMARY, "found out within replica_wait, once"
+            attempts, slowest = way.attempts, 0.0
+
+            def read() -> bool:
+                nonlocal slowest
+                started = monotonic()
+                assert where(reads.session) == PRIMARY
+                slowest = max(slowest, monotonic() - started)
+                return way.attempts > attempts
+
+            eventually(read)  # until it was asked again, beside the reads
+            assert slowest < config.replica_wait / 2
+            assert states(database) == {NEAR: "failing"}
+            way.pass_on()
+            eventually(lambda: where(reads.session) == NEAR)
+
+
+def test_one_of_which_nobody_knows_how_far_it_lags_is_chosen_last(servers: Servers) -> None:
+    """Where they may lag for ever: one that has replayed no commit since it was started, for instance."""
+    with servers.database(replica_max_lag=None, replica_check=3600) as database:
+        assert database._replicas is not None
+        near, far = database._replicas._all
+        assert near.seen is not None
+        assert far.seen is not None
+        near.seen = near.seen._replace(behind=inf)
+        reads = database.repositories(replica=True)
+        assert {where(reads.session) for _ in range(4)} == {FAR}
+        far.seen = far.seen._replace(behind=inf)
+        assert {where(reads.session) for _ in range(4)} == {NEAR, FAR}
+        assert [each.lag_seconds for each in database._replicas.status()] == [None, None]
+
+
+def test_metrics_and_spans_tell_which_server_served(servers: Servers) -> None:
+    registry, spans = CollectorRegistry(), InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"database_handler_replica_{name}", {"database": "films", **labels})
+
+    with servers.database(servers.near, **QUICK) as database:
+        database.observe(PrometheusMetrics(registry), name="films")
+        database.observe(Tracing(provider))
+        [near] = (f"{config.host}:{config.port}" for config in database.config.replicas())
+        reads = database.repositories(replica=True)
+        reads.projects.count()
+        database.projects.count()
+        with database.unit_of_work(read_only=True) as unit:
+            unit.projects.count()
+        served = [span.attributes or {} for span in spans.get_finished_spans() if "count" in span.name]
+        assert [each["server.address"] for each in served] == [
+            servers.near.config.host, servers.primary.config.host, servers.near.config.host,
+        ]  # fmt: skip
+        assert value("reads_total", replica=near) == 2
+        assert [value("state", replica=near, state=each.value) for each in ReplicaState] == [1, *[0] * 6]
+        assert 0 <= (value("lag_seconds", replica=near) or 0) < PATIENCE
+        assert (value("lag_bytes", replica=near) or 0) >= 0
+        with paused(servers.near):
+            session_of(servers.primary).run("CREATE TABLE arrived_later AS SELECT 1 AS a")
+            reads.session.one("SELECT a FROM arrived_later")
+            assert value("primary_reads_total", reason="failed there") == 1
+            assert reads.session.run("DROP TABLE arrived_later") == 0
+            assert value("reads_total", replica=near) == 3, "a write is none"
+            reads.projects.count()
+        assert value("primary_reads_total", reason="behind") == 1
+        servers.near.crash()
+        try:
+            reads.projects.count()
+            assert value("state", replica=near, state="failing") == 1
+            told = [s for f in registry.collect() for s in f.samples if s.name.endswith("left_out_total")]
+            assert {sample.labels["error"] for sample in told} <= {"ConnectionLost", "DatabaseUnavailable"}
+            reads.projects.count()
+            assert (value("primary_reads_total", reason="none fits") or 0) >= 1
+            assert value("lag_seconds", replica=near) is None
+        finally:
+            servers.near.start()
+        eventually(lambda: where(reads.session) == NEAR)
 
 
 def test_another_cluster_and_a_server_that_takes_writes_are_never_read(

@@ -118,10 +118,27 @@ def test_a_scrape_tells_what_was_done(database: Database, scraped: Scraped) -> N
     assert "Secret" not in scraped.text()
 
 
+@pytest.fixture
+def with_replica(shared_database: Database) -> Iterator[Database]:
+    """Yield a `Database` whose replica is the primary itself, taken for a standby that is behind."""
+    url = shared_database.config.url(hide_password=False)
+    with Database(shared_database.config.with_(replica_urls=[url], replica_check=3600)) as own:
+        [told] = own.replicas()
+        assert told.state == "promoted"
+        assert own._replicas is not None
+        [replica] = own._replicas._all
+        assert replica.seen is not None
+        replica.seen = replica.seen._replace(standby=True, behind=3600.0)
+        yield own
+
+
 def test_each_metric_of_the_list_is_exported_with_its_labels_and_no_other_is(
-    database: Database, scraped: Scraped
+    with_replica: Database, scraped: Scraped
 ) -> None:
+    database = with_replica
     database.observe(scraped.metrics)
+    assert database.repositories(replica=True).projects.count() == 0  # it lags too much: the primary's
+    database._replicas._all[0].left_out["ConnectionLost"] += 1  # type: ignore[union-attr]
     listeners = database._listeners
     lease = database.pool.borrow()
     lease.release(discard=True)  # so that a connection was closed, for a reason

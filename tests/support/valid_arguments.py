@@ -34,9 +34,11 @@ from database_handler.content import (
     tokenize,
 )
 from database_handler.content.store import FileStore
+from database_handler.core.changes import OUTBOX
 from database_handler.core.events import Target
 from database_handler.migrations import SchemaSnapshot, introspect
 from database_handler.migrations.files.migration import parse
+from database_handler.operations.changes import ChangeFeed, Outbox
 from database_handler.operations.monitoring import PrometheusMetrics, SlowPlans, Tracing
 from database_handler.testing import factory_of
 from tests.support.public_callables import Public
@@ -110,8 +112,22 @@ def manager(scene: Scene) -> MigrationManager:
     return MigrationManager(scene.apart, folder, history_table="apart_migrations")
 
 
+def outbox(scene: Scene) -> Outbox:
+    """Return the outbox, whose tables are there."""
+    if scene.database.session.one(f"SELECT to_regclass('{OUTBOX}') IS NULL") == (True,):
+        scene.database.outbox.prepare()
+    return scene.database.outbox
+
+
+def feed(scene: Scene) -> ChangeFeed:
+    """Return a feed of a reader's, which waits for nothing."""
+    outbox(scene)
+    return ChangeFeed(scene.database.session, scene.database.config, "outbox", reader="hostile", wait=0)
+
+
 OWNERS: dict[str, Callable[[Scene], Any]] = {
     "AsyncDatabase": lambda scene: AsyncDatabase(scene.database),
+    "ChangeFeed": feed,
     "Database": lambda scene: scene.database,
     "DatabaseConfig": lambda scene: scene.database.config,
     "Draft": lambda scene: NewProject(name="A draft"),
@@ -121,6 +137,7 @@ OWNERS: dict[str, Callable[[Scene], Any]] = {
     "LineRule": lambda scene: LineRule(40),
     "Link": lambda scene: scene.records["links"],
     "MigrationManager": manager,
+    "Outbox": outbox,
     "PrometheusMetrics": lambda scene: PrometheusMetrics(CollectorRegistry()),
     "SlowPlans": lambda scene: SlowPlans(1),
     "Tracing": lambda scene: Tracing(),
@@ -240,6 +257,8 @@ VALUES: dict[str, Callable[[Scene], Any]] = {
     "MigrationManager.heads.session": lambda scene: scene.database.session,
     "MigrationManager.migrate_schemas.pattern": lambda scene: "no_such_%",
     "MigrationManager.squash.upto": lambda scene: 1,
+    "Outbox.*.reader": lambda scene: "search-index",
+    "Outbox.move.position": lambda scene: "0.0",
     "PlannedMigration.name": lambda scene: "0001_a",
     "ProjectCounts.of.counted": lambda scene: {"projects": 1},
     "SchemaSnapshot.from_json.text": lambda scene: SchemaSnapshot({}).to_json(),

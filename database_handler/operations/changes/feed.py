@@ -50,6 +50,11 @@ class ChangeFeed:
         Seconds between two looks at the outbox while no notice comes.
     patience : float
         Seconds that the server may be away before its error comes out.
+
+    Attributes
+    ----------
+    left : bool
+        Whether nobody waits for a change any more.
     """
 
     def __init__(
@@ -82,8 +87,10 @@ class ChangeFeed:
         self._listening = None if config.pgbouncer else Listening(config, CHANNEL)
         self._waiting: deque[RowChange] = deque()
         self._state: Literal["new", "open", "over"] = "new"
-        self._seen = self._done = Place(0, 0)  # up to where was looked, and up to where was given
-        self._owes = False  # whether something was given and not acknowledged
+        self.left = False
+        # Up to where was looked, up to where all was given, and the last that was.
+        self._seen = self._done = self._given = Place(0, 0)
+        self._owes = False  # whether something was given and, as far as is known, not acknowledged
         self._moved = monotonic()
 
     # ------------------------------------------------------------------------------------------ begin and end
@@ -105,6 +112,10 @@ class ChangeFeed:
         self._waiting.clear()
         if self._listening is not None:
             self._listening.close()
+
+    def leave(self) -> None:
+        """Have a thread that waits for a change hear of none, soon; it may close then, and nobody else."""
+        self.left = True
 
     def _begin(self) -> None:
         if self._state == "over":
@@ -136,6 +147,8 @@ class ChangeFeed:
         until = inf if self._wait is None else monotonic() + self._wait
         away = _Away(self._patience, until)
         while not self._waiting:
+            if self.left:
+                raise StopIteration
             try:
                 found = self._look(until)
             except _AWAY as failure:
@@ -151,7 +164,8 @@ class ChangeFeed:
     def _give(self) -> RowChange:
         change = self._waiting.popleft()
         if self._reading is not None:
-            self._done = place_of(change.position) if self._waiting else self._seen
+            self._given = place_of(change.position)
+            self._done = self._given if self._waiting else self._seen
             self._owes = True
         return change
 
@@ -236,15 +250,19 @@ class ChangeFeed:
         self._begin()
         place = self._done if change is None else place_of(change.position)
         self._reading.acknowledge(place, session)
-        self._owes, self._moved = self._owes and place < self._done, monotonic()
+        self._moved = monotonic()
+        if session is None:  # what a unit wrote may be undone yet
+            self._owes = self._owes and place < self._given
 
     def _move_on(self) -> None:
         """Move a reader on past what it passes over, where it owes nothing: so that it can be taken away."""
-        if self._reading is None or not self._reading.keeps_place or self._owes:
+        if self._reading is None or not self._reading.keeps_place or monotonic() - self._moved < _IDLE:
             return
-        if monotonic() - self._moved >= _IDLE:
-            self._reading.acknowledge(self._seen, None)
-            self._moved = monotonic()
+        self._moved = monotonic()
+        if self._owes and self._reading.kept() < self._given:
+            return
+        self._owes = False
+        self._reading.acknowledge(self._seen, None)
 
 
 def _known_kinds(kinds: Iterable[str], known: Collection[str]) -> list[str]:

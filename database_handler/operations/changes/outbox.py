@@ -4,6 +4,9 @@ Numbers that are drawn while a transaction runs do not commit in their order: wh
 still to come would never see 11. So a row carries its transaction's id too, rows are read in the order (id,
 number), and only those whose id is below every transaction that still runs (PostgreSQL,
 "pg_snapshot_xmin"): below that nothing is added any more.
+
+It is one module because who reads the rows, who keeps a place in them and who takes them away must agree on
+that one order.
 """
 
 import re
@@ -19,6 +22,7 @@ from database_handler.core.exceptions import (
     ConfigurationError,
     DatabaseHandlerError,
     InvalidValue,
+    PermissionDenied,
     RecordNotFound,
 )
 from database_handler.core.session import Session, Statement
@@ -34,9 +38,11 @@ __all__ = [
     "check_there",
     "place_of",
     "reader_name",
+    "refuse_gone",
 ]
 
 PRUNED: Final = "(pruned)"  # among the readers: up to where rows were taken away
+SERVER: Final = "(server)"  # likewise: the cluster whose transactions' ids these are, as its position
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 _POSITION = re.compile(r"(\d{1,20})\.(\d{1,19})")
 _AT_ONCE = 10_000  # rows that are taken away by one statement
@@ -63,25 +69,39 @@ CREATE TABLE IF NOT EXISTS {READERS} (
     CONSTRAINT {READERS}_name_check CHECK (octet_length(name) BETWEEN 1 AND 100)
 );
 """
+_HERE: Final = "(SELECT system_identifier FROM pg_control_system())"
+_ADOPT: Final = (
+    f"INSERT INTO {READERS} (name, xid, position) VALUES ('{SERVER}', '0', {_HERE}) "
+    "ON CONFLICT (name) DO UPDATE SET xid = excluded.xid, position = excluded.position;"
+)
 # Ids of a server that a dump came from mean nothing here. All that came with it is committed, and before all
 # that is still to come; a reader goes back to the first row that it may not have seen.
 _RENUMBER: Final = f"""
 UPDATE {READERS} AS r SET xid = '0', position = coalesce(
     (SELECT min(c.position) - 1 FROM {OUTBOX} AS c
      WHERE (c.xid, c.position) > (r.xid, r.position) OR c.position > r.position),
-    (SELECT max(c.position) FROM {OUTBOX} AS c), 0);
+    (SELECT max(c.position) FROM {OUTBOX} AS c), 0) WHERE r.name <> '{SERVER}';
 UPDATE {OUTBOX} SET xid = '0';
 """
 _FOREIGN = Statement(
     f"SELECT EXISTS (SELECT FROM {OUTBOX} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) "
-    f"OR EXISTS (SELECT FROM {READERS} WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))",
+    f"OR EXISTS (SELECT FROM {READERS} WHERE xid > pg_snapshot_xmax(pg_current_snapshot())) "
+    f"OR EXISTS (SELECT FROM {READERS} WHERE name = '{SERVER}' AND position <> {_HERE})",
     "changes.foreign",
+)
+# Whether row-level security keeps rows from this role: it holds, and no policy shows all.
+_HIDDEN = Statement(
+    f"SELECT row_security_active('{OUTBOX}') AND NOT EXISTS (SELECT FROM pg_policy AS p "
+    f"WHERE p.polrelid = '{OUTBOX}'::regclass AND p.polpermissive AND p.polcmd IN ('*', 'r') "
+    "AND pg_get_expr(p.polqual, p.polrelid) = 'true' AND EXISTS (SELECT FROM unnest(p.polroles) AS r "
+    "WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(r, 'USAGE') END))",
+    "changes.hidden",
 )
 _THERE = Statement(f"SELECT to_regclass('{OUTBOX}') IS NOT NULL", "changes.there")
 _REPORT = Statement(
     f"SELECT r.name, r.xid::text, r.position, r.moved_at, (SELECT count(*) FROM {OUTBOX} AS c "
     f"WHERE (c.xid, c.position) > (r.xid, r.position)) FROM {READERS} AS r "
-    f"WHERE r.name <> '{PRUNED}' ORDER BY r.name",
+    f"WHERE r.name NOT IN ('{PRUNED}', '{SERVER}') ORDER BY r.name",
     "changes.readers",
 )
 _ROWS = Statement(
@@ -91,8 +111,8 @@ _ROWS = Statement(
     "changes.rows",
 )
 _PRUNE = Statement(
-    f"WITH seen AS MATERIALIZED (SELECT xid, position FROM {READERS} WHERE name <> '{PRUNED}' "
-    "ORDER BY xid, position LIMIT 1), "
+    f"WITH seen AS MATERIALIZED (SELECT xid, position FROM {READERS} "
+    f"WHERE name NOT IN ('{PRUNED}', '{SERVER}') ORDER BY xid, position LIMIT 1), "
     f"old AS MATERIALIZED (SELECT c.xid, c.position FROM {OUTBOX} AS c "
     "WHERE c.at < now() - make_interval(secs => %s::double precision) "
     "AND c.xid < pg_snapshot_xmin(pg_current_snapshot()) "
@@ -149,8 +169,14 @@ def reader_name(name: object) -> str:
     raise InvalidValue("reader: a name of 1 to 100 letters, digits and _ . : - is wanted, as of a program")
 
 
-def check_there(session: Session) -> None:
-    """Refuse to go on without the tables, or with those of another server."""
+def check_there(session: Session, *, whole: bool = True) -> None:
+    """Refuse to go on without the tables, or with those of another server.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether all rows are wanted: refused where row-level security hides some from this role.
+    """
     [there] = session.one(_THERE)
     if not there:
         raise ConfigurationError(
@@ -161,6 +187,11 @@ def check_there(session: Session) -> None:
         raise ChangesElsewhere(
             "the outbox was restored from another server: run `database-handler changes prepare`, or "
             "db.outbox.prepare(), which numbers it anew; readers may get some changes again"
+        )
+    if whole and session.one(_HIDDEN) == (True,):
+        raise PermissionDenied(
+            f"row-level security shows this role the rows of {OUTBOX} of one project only, and all are "
+            "wanted: read with db.for_project(...).changes(), or do this as the migrator"
         )
 
 
@@ -223,13 +254,14 @@ class Outbox:
         session = self._owner()
         [there] = session.one(_THERE)
         if not there:
-            session.script(_PREPARE)
+            session.script(_PREPARE + _ADOPT)
             return True
         with session.atomic() as whole:
             whole.script(f"LOCK TABLE {OUTBOX}, {READERS} IN SHARE ROW EXCLUSIVE MODE")
             [foreign] = whole.one(_FOREIGN)
             if foreign:
                 whole.script(_RENUMBER)
+            whole.script(_ADOPT)
         return bool(foreign)
 
     def report(self) -> OutboxReport:
@@ -273,19 +305,34 @@ class Outbox:
         self._changed(reader, self._session.run(_own(text, "forget"), [reader_name(reader)]))
 
     def move(self, reader: str, position: str) -> None:
-        """Put a reader, new or not, to a position: ``"0.0"`` has it read all that is kept again."""
+        """Put a reader, new or not, to a position: ``"0.0"`` has it read all that is kept again.
+
+        Raises
+        ------
+        ChangesGone
+            Changes after this position were taken away.
+        """
         place = place_of(position)
         text = (
             f"INSERT INTO {READERS} (name, xid, position) VALUES (%s, %s::xid8, %s) ON CONFLICT (name) "
             "DO UPDATE SET xid = excluded.xid, position = excluded.position, moved_at = now()"
         )
         values = [reader_name(reader), str(place.xid), place.number]
-        check_there(self._session)
+        check_there(self._session, whole=False)
+        if place > Place(0, 0):
+            refuse_gone(self._session, place)
         self._session.run(_own(text, "move"), values)
 
     def _changed(self, reader: str, rows: int) -> None:
         if not rows:
             raise RecordNotFound(f"no reader is called {reader}; db.outbox.report() names them")
+
+
+def refuse_gone(session: Session, place: Place) -> None:
+    """Refuse a place after which changes were taken away."""
+    gone = session.maybe(_WHERE, [PRUNED])
+    if gone is not None and place < Place(int(gone[0]), gone[1]):
+        raise ChangesGone
 
 
 def _own(text: str, call: str) -> Statement:
@@ -336,6 +383,7 @@ class OutboxReading:
     ) -> None:
         self._session = session
         self._reader = reader
+        self._whole = project_id is None
         more, self._values = "", list[object]()
         if project_id is not None:
             more += " AND (project_id = %s OR project_id IS NULL)"
@@ -353,7 +401,7 @@ class OutboxReading:
 
     def begin(self, after: Place | None) -> Place:
         """Return where to begin: after a place, at the reader's, or now."""
-        check_there(self._session)
+        check_there(self._session, whole=self._whole)
         if self._reader is not None:
             self._session.run(_BEGIN, [self._reader])
             xid, number = self._session.one(_WHERE, [self._reader])
@@ -361,10 +409,13 @@ class OutboxReading:
         if after is None:
             [now] = self._session.one(_NOW)
             return Place(int(now), 0)
-        gone = self._session.maybe(_WHERE, [PRUNED])
-        if gone is not None and after < Place(int(gone[0]), gone[1]):
-            raise ChangesGone
+        refuse_gone(self._session, after)
         return after
+
+    def kept(self) -> Place:
+        """Return the reader's place as it is kept."""
+        found = self._session.maybe(_WHERE, [self._reader])
+        return Place(0, 0) if found is None else Place(int(found[0]), found[1])
 
     def page(self, after: Place) -> Page:
         """Return the next changes after a place; none where there are none yet."""

@@ -35,15 +35,16 @@ class Metric:
 
     Attributes
     ----------
-    source : {"told", "pool", "server"}
-        Counted as it happens; read from the pool at a scrape; asked of the server, if that was wanted.
+    source : {"told", "pool", "replicas", "server"}
+        Counted as it happens; read at a scrape from the pool, or from what is known of the replicas; asked of
+        the server, if that was wanted.
     """
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     help: str
-    source: Literal["told", "pool", "server"] = "told"
+    source: Literal["told", "pool", "replicas", "server"] = "told"
 
 
 def _told(name: str, kind: Kind, help: str, *labels: str) -> Metric:
@@ -52,6 +53,10 @@ def _told(name: str, kind: Kind, help: str, *labels: str) -> Metric:
 
 def _pool(name: str, kind: Kind, help: str, *labels: str) -> Metric:
     return replace(_told(f"pool_{name}", kind, help, *labels), source="pool")
+
+
+def _replica(name: str, kind: Kind, help: str, *labels: str) -> Metric:
+    return replace(_told(f"replica_{name}", kind, help, *labels), source="replicas")
 
 
 def _server(name: str, kind: Kind, help: str, *labels: str) -> Metric:
@@ -82,6 +87,14 @@ METRICS: Final = (
     _pool("closed_total", "counter", "Connections closed", "reason"),
     _pool("timeouts_total", "counter", "Borrowers that got PoolTimeout"),
     _pool("overloads_total", "counter", "Borrowers that got PoolOverloaded"),
+    _replica("state", "gauge", "1 for the state that a replica is in, 0 for the others", "replica", "state"),
+    _replica("lag_seconds", "gauge", "How old the rows of a replica may be at most", "replica"),
+    _replica("lag_bytes", "gauge", "How much of the primary's log a replica had not replayed", "replica"),
+    _replica("reads_total", "counter", "Reads and units that a replica was given", "replica"),
+    _replica("left_out_total", "counter", "Failures that a replica was left out for", "replica", "error"),
+    _replica(
+        "primary_reads_total", "counter", "Reads and units that the primary was given instead", "reason"
+    ),
     _server("up", "gauge", "1 if the server answered when it was last asked"),
     _server(
         "migration_info",

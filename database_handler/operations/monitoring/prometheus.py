@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
+    from database_handler.core.replicas import Replicas
+
 __all__ = ["PrometheusMetrics", "extra", "multiprocess"]
 
 _MOST_NAMES: Final = (
@@ -235,6 +237,7 @@ class _Watched(Events):
         self.name = target.name
         self._metrics = metrics
         self._pool = ref(target.pool)
+        self._replicas = None if target.replicas is None else ref(target.replicas)
         self._heads = target.heads
         self._keys: dict[str, _Key] = {}
         self._lock, self._calls, self._waiting = metrics._lock, metrics._calls, metrics._waiting
@@ -289,7 +292,7 @@ class _Watched(Events):
     # -------------------------------------------------------------------------------------------- scrapes
 
     def sample(self, families: "dict[str, Any]") -> None:
-        """Add what the pool says, and what the server said."""
+        """Add what the pool says, what is known of the replicas, and what the server said."""
         pool = self._pool()
         if pool is None:
             return
@@ -297,6 +300,8 @@ class _Watched(Events):
             self._asked = monotonic()
             self._found = self._ask()
         _sample_pool(families, self.name, pool.stats())
+        if self._replicas is not None and (replicas := self._replicas()) is not None:
+            _sample_replicas(families, self.name, replicas)
         if self._metrics.heads_every is not None:
             self._sample_heads(families)
 
@@ -353,6 +358,23 @@ def _sample_pool(families: "dict[str, Any]", name: str, stats: PoolStats) -> Non
         families["pool_closed_total"].add_metric([name, reason.name.lower()], count)
     families["pool_timeouts_total"].add_metric([name], stats.timeouts)
     families["pool_overloads_total"].add_metric([name], stats.overloads)
+
+
+def _sample_replicas(families: "dict[str, Any]", name: str, replicas: "Replicas") -> None:
+    """Add what is known of each replica by the last answers: a scrape asks none of them."""
+    from database_handler.core.replicas import ReplicaState
+
+    for replica, status in zip(replicas.places, replicas.status(), strict=True):
+        for state in ReplicaState:
+            families["replica_state"].add_metric([name, replica, state.value], state is status.state)
+        for of in ("lag_seconds", "lag_bytes"):
+            if (lag := getattr(status, of)) is not None:
+                families[f"replica_{of}"].add_metric([name, replica], lag)
+        families["replica_reads_total"].add_metric([name, replica], status.reads)
+        for error, count in status.left_out.items():
+            families["replica_left_out_total"].add_metric([name, replica, error], count)
+    for reason, count in replicas.at_primary.copy().items():
+        families["replica_primary_reads_total"].add_metric([name, reason], count)
 
 
 def _cumulated(ends: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

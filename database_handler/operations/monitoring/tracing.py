@@ -67,15 +67,14 @@ class Tracing:
 
 def _where(config: DatabaseConfig) -> Attributes:
     """Return what all spans of a database have; `db.namespace` is the database that was connected to."""
-    where: Attributes = {
-        "db.system.name": "postgresql",
-        "db.namespace": config.name,
-        "server.address": config.host,
-    }
+    where: Attributes = {"db.system.name": "postgresql", "db.namespace": config.name}
     ports = set(config.ports) or {config.port}
-    if len(ports) == 1 and ports != {_PORT}:
-        where["server.port"] = ports.pop()
-    return where
+    return where | _server(config.host, ports.pop() if len(ports) == 1 else _PORT)
+
+
+def _server(host: str, port: int) -> Attributes:
+    """Return what names a server; PostgreSQL's own port is not told."""
+    return {"server.address": host} if port == _PORT else {"server.address": host, "server.port": port}
 
 
 def _operation(name: str, tables: frozenset[str]) -> Attributes:
@@ -100,13 +99,13 @@ class _Traced(Events):
         self._tracer = tracer
         self._tables = target.tables
         self._where = _where(target.config)
-        self._named: dict[str, Attributes] = {}
+        self._named: dict[tuple[str, tuple[str, int] | None], Attributes] = {}
 
     # --------------------------------------------------------------------------------------- statements
 
     def statement(self, told: Told) -> None:
         ended = time_ns()
-        attributes = self._named.get(told.name) or self._attributes(told.name)
+        attributes = self._named.get((told.name, told.server)) or self._attributes(told.name, told.server)
         span = self._tracer.start_span(
             str(attributes["db.query.summary"]),
             kind=self._trace.SpanKind.CLIENT,
@@ -119,10 +118,14 @@ class _Traced(Events):
             self._failed(span, told.failure)
         span.end(ended)
 
-    def _attributes(self, name: str) -> Attributes:
-        attributes = self._where | _operation(name, self._tables)
+    def _attributes(self, name: str, server: tuple[str, int] | None) -> Attributes:
+        """Return those of a statement; it may have gone to a replica, or to one of several hosts."""
+        where = self._where if server is None else self._where | _server(*server)
+        if server is not None and server[1] == _PORT:
+            where.pop("server.port", None)
+        attributes = where | _operation(name, self._tables)
         if len(self._named) < _MOST_NAMES:
-            self._named[name] = attributes
+            self._named[name, server] = attributes
         return attributes
 
     def _failed(self, span: "Span", failure: BaseException) -> None:
