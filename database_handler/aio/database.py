@@ -3,9 +3,10 @@
 It is one module, over 300 lines, because it is the one list of what can be awaited of a database.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from copy import copy
+from datetime import timedelta
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, cast, get_args
@@ -38,7 +39,9 @@ from database_handler.utils.arguments import checked
 if TYPE_CHECKING:  # imported where they are used, which in most programs is nowhere
     import typing_extensions
 
+    from database_handler.aio.changes import AsyncChangeFeed
     from database_handler.content.store import FileStore
+    from database_handler.core.replicas import ReplicaStatus
     from database_handler.migrations import MigrationReport
     from database_handler.operations.health import Health
 
@@ -47,9 +50,13 @@ __all__ = ["AsyncDatabase"]
 T = TypeVar("T")
 # As for `Database`: `AsyncDatabase` alone is one of `AsyncUnitOfWork`.
 if TYPE_CHECKING:
-    U_co = typing_extensions.TypeVar("U_co", bound=AsyncUnitOfWork, default=AsyncUnitOfWork, covariant=True)
+    U_co = typing_extensions.TypeVar(
+        "U_co", bound=AsyncUnitOfWork[Any], default=AsyncUnitOfWork, covariant=True
+    )
+    D_co = typing_extensions.TypeVar("D_co", bound=Database[Any], default=Database, covariant=True)
 else:
     U_co = TypeVar("U_co", bound=AsyncUnitOfWork, covariant=True)
+    D_co = TypeVar("D_co", bound=Database, covariant=True)
 
 _HAS_UNIT = (
     "this task has a unit of work open: use uow.*, or, to send outside of it on purpose, "
@@ -88,7 +95,7 @@ class _LooseCalls:
         return fetched(pinned.call, make, batch, ended)
 
 
-class AsyncDatabase(AsyncRepositories, Generic[U_co]):
+class AsyncDatabase(AsyncRepositories, Generic[U_co, D_co]):
     """A database whose every call is awaited; it connects when it is first used.
 
     It is a `Database` in worker threads, as many as the pool has connections. What has no counterpart here is
@@ -96,7 +103,7 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
     statement cancelled on the server before it goes on.
 
     An application with entities of its own makes a subclass, ``class AsyncNewsroomDatabase(AsyncNewsroom,
-    AsyncDatabase[AsyncNewsroomUnit])``, and says which class it stands for.
+    AsyncDatabase[AsyncNewsroomUnit, NewsroomDatabase])``: of its units, and of the class it stands for.
 
     Attributes
     ----------
@@ -122,12 +129,20 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
     """
 
     database_class: ClassVar[type[Database[Any]]] = Database
-    _unit_class: ClassVar[type[AsyncUnitOfWork]] = AsyncUnitOfWork
+    _unit_class: ClassVar[type[AsyncUnitOfWork[Any]]] = AsyncUnitOfWork
+
+    if not TYPE_CHECKING:  # type checkers know the default of the second
+
+        def __class_getitem__(cls, arguments: Any) -> Any:
+            alone = cls is AsyncDatabase and not isinstance(arguments, tuple)
+            return super().__class_getitem__((arguments, Database) if alone else arguments)
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Take the class of the units from the type argument; all have the entities of `database_class`."""
+        """Take the classes from the type arguments; all have the entities of `database_class`."""
         super().__init_subclass__(**options)
-        cls._unit_class = _unit_class(cls)
+        cls._unit_class = _told(cls, AsyncUnitOfWork) or cls._unit_class
+        if "database_class" not in vars(cls):
+            cls.database_class = _told(cls, Database) or cls.database_class
         for other in (cls._unit_class, cls.database_class):
             _refuse_other_entities(cls, other)
 
@@ -138,7 +153,7 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
         files: "FilesConfig | FileStore | None" = None,
         cache: CacheConfig | str | None = None,
     ) -> None:
-        self.database = _database(self.database_class, config, files, cache)
+        self.database: D_co = cast("D_co", _database(self.database_class, config, files, cache))
         self._dispatcher = Dispatcher(self.database.pool, self.database.config, self.database.replica_pools)
         self._tasks = OpenTasks()
         super().__init__(_LooseCalls(self._dispatcher, self._tasks), self.database)
@@ -209,7 +224,7 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
         held.database = held.sync = self.database.for_project(project_id)
         return held
 
-    async def call(self, work: Callable[[Database[Any]], T]) -> T:
+    async def call(self, work: Callable[[D_co], T]) -> T:
         """Run a function that takes the synchronous `Database`, in a worker thread.
 
         The thread takes one of the pool's turns for as long as it runs; it may open units.
@@ -254,7 +269,7 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
 
     @staticmethod
     def _nested(
-        unit: AsyncUnitOfWork, savepoint: bool, options: UnitOptions
+        unit: AsyncUnitOfWork[Any], savepoint: bool, options: UnitOptions
     ) -> AbstractAsyncContextManager[Any]:
         if not savepoint:
             raise InvalidValue(ALREADY_OPEN)
@@ -326,6 +341,30 @@ class AsyncDatabase(AsyncRepositories, Generic[U_co]):
             )
         )
 
+    def changes(
+        self,
+        project_id: UUID | None = None,
+        kinds: Iterable[str] | None = None,
+        *,
+        after: str | None = None,
+        reader: str | None = None,
+        wait: float | None = None,
+        poll: float = 0.5,
+    ) -> "AsyncChangeFeed":
+        """Return an asynchronous iterator over changes of rows; as `Database.changes`."""
+        from database_handler.aio.changes import AsyncChangeFeed
+
+        feed = self.database.changes(project_id, kinds, after=after, reader=reader, wait=wait, poll=poll)
+        return AsyncChangeFeed(feed)
+
+    async def replicas(self) -> "tuple[ReplicaStatus, ...]":
+        """Ask the replicas how they are; as `Database.replicas`. It waits for no thread."""
+        return await aside(self.database.replicas)
+
+    async def forget_idempotency_keys(self, *, older_than: timedelta) -> int:
+        """Delete the keys that `run` wrote longer ago than that; as `Database.forget_idempotency_keys`."""
+        return await self.calls.call(lambda: self.database.forget_idempotency_keys(older_than=older_than))
+
     def observe(self, observer: Observer, *, name: str | None = None) -> None:
         """Let an observer hear of every statement, unit and retry, in the threads that they happen in."""
         self.database.observe(observer, name=name)
@@ -373,13 +412,13 @@ def _database(
     return config
 
 
-def _unit_class(kind: type[AsyncDatabase[Any]]) -> type[AsyncUnitOfWork]:
-    """Return the type argument that a subclass gives to `AsyncDatabase`, else the class its base has."""
+def _told(kind: type[AsyncDatabase[Any, Any]], bound: type[T]) -> type[T] | None:
+    """Return the type argument of this kind that a class gives to `AsyncDatabase`, but for the default."""
     for base in vars(kind).get("__orig_bases__", ()):
         for argument in get_args(base):
-            if isinstance(argument, type) and issubclass(argument, AsyncUnitOfWork):
+            if isinstance(argument, type) and issubclass(argument, bound) and argument is not Database:
                 return argument
-    return kind._unit_class
+    return None
 
 
 def _refuse_other_entities(kind: type[AsyncRepositories], other: Any) -> None:

@@ -7,8 +7,8 @@ still runs unknown to anybody:
 * a statement that runs is cancelled with ``pg_cancel_backend``, over a connection of its own, again and again
   until the call is over; the connection it ran on is closed, so that a cancel that arrives late hits nobody
   else's statement;
-* where the server does not react within `_GRACE` seconds (it is frozen, or a pooler in between makes process
-  numbers up), the connection is cut;
+* behind a pooler, which makes process numbers up, the protocol's own request is sent, that it passes on;
+* where the server does not react within `_GRACE` seconds (it is frozen), the connection is cut;
 * what is no statement (reading a file, making a model) cannot be stopped: after the bound the task leaves it
   behind, its thread is busy until it ends, and a warning is logged.
 
@@ -22,7 +22,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from database_handler.aio.workers import Job, State, Workers
 from database_handler.config.database import DatabaseConfig
@@ -30,6 +30,9 @@ from database_handler.core.connection import ConnectionPool
 from database_handler.core.exceptions import DatabaseHandlerError, ReleasedConnection
 from database_handler.core.reader import follow_task
 from database_handler.utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from database_handler.core.cancel_request import CancelRequest
 
 __all__ = ["Dispatcher", "Pinned", "Serve", "tell_truth"]
 
@@ -52,9 +55,8 @@ Serve = Callable[[], Any]
 class _Canceller:
     """A thread that has the server cancel what the given jobs run, for as long as there are any."""
 
-    def __init__(self, pools: Sequence[ConnectionPool], config: DatabaseConfig, workers: Workers) -> None:
+    def __init__(self, pools: Sequence[ConnectionPool], workers: Workers) -> None:
         self._pools, self._workers = pools, workers
-        self._by_server = not config.pgbouncer  # a pooler's process numbers are somebody else's
         self._jobs: set[Job[Any]] = set()
         self._thread: Thread | None = None
         self._bell = Event()
@@ -86,15 +88,15 @@ class _Canceller:
             return list(self._jobs)
 
     def _cancel(self, jobs: list[Job[Any]]) -> None:
-        processes: list[tuple[ConnectionPool, list[int]]] = []
+        running: list[tuple[ConnectionPool, list[int | CancelRequest]]] = []
         with self._workers.queue.lock:  # while it is held no job ends, so what its thread holds is the job's
             asked = [job for job in jobs if job.state is State.RUNNING]
             for job in asked:
-                processes += [(pool, pool.interrupt(job.thread)) for pool in self._pools]
+                running += [(pool, pool.interrupt(job.thread)) for pool in self._pools]
                 job.cancelling += 1
         try:
-            for pool, found in processes:
-                if found and self._by_server:
+            for pool, found in running:
+                if found:
                     # A failure is asked again, and in the end the connection is cut.
                     with suppress(DatabaseHandlerError):
                         pool.cancel(found)
@@ -128,7 +130,7 @@ class Dispatcher:
     ) -> None:
         self.pools = (pool, *beside)
         self.workers = Workers(pool.maxconn, config.pool_timeout, config.pool_max_waiting)
-        self._canceller = _Canceller(self.pools, config, self.workers)
+        self._canceller = _Canceller(self.pools, self.workers)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make a call in any of the threads."""

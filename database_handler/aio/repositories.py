@@ -535,6 +535,8 @@ class AsyncProjectRepository(AsyncProjectReports, AsyncMetadataReports):
     async def clone(self, id: UUID | str, *, name: str, slug: str | None = None) -> Project:
         """Copy a project and everything below it in one round trip, and return the new project.
 
+        On a cluster it goes by way of a temporary file, batch by batch.
+
         Every row gets a new id (in the order of the original's), version 1 and the present time; references
         lead to the copies. The files that rows refer to are not copied: both projects refer to the same.
 

@@ -34,7 +34,7 @@ class Run(Generic[T]):
         self,
         dispatcher: Dispatcher,
         database: Database[Any],
-        unit: Callable[[Pinned, UnitOfWork], AsyncUnitOfWork],
+        unit: Callable[[Pinned, UnitOfWork], AsyncUnitOfWork[Any]],
         work: Callable[[Any], Awaitable[T]],
         named: dict[str, Any],
     ) -> None:
@@ -78,10 +78,10 @@ class Run(Generic[T]):
     async def outcome(self) -> T:
         """Return what the last try gave."""
         life = self._pinned.start(self._over)
-        unit: AsyncUnitOfWork | None = None
+        unit: AsyncUnitOfWork[Any] | None = None
         try:
             while (sync := await self._waited(life, unit)) is not None:
-                opened: AsyncUnitOfWork = self._unit(self._pinned, sync)
+                opened: AsyncUnitOfWork[Any] = self._unit(self._pinned, sync)
                 unit = opened
                 await self._tried(opened)
         finally:
@@ -92,7 +92,7 @@ class Run(Generic[T]):
             await unit.run_hooks()
         return given
 
-    async def _tried(self, unit: AsyncUnitOfWork) -> None:
+    async def _tried(self, unit: AsyncUnitOfWork[Any]) -> None:
         unit.enter()
         try:
             waited = self._work(unit)
@@ -107,7 +107,9 @@ class Run(Generic[T]):
         else:
             self._told(unit, result=given)
 
-    def _told(self, unit: AsyncUnitOfWork, result: object = None, error: BaseException | None = None) -> None:
+    def _told(
+        self, unit: AsyncUnitOfWork[Any], result: object = None, error: BaseException | None = None
+    ) -> None:
         unit.leave()
         self._failed = error
         self._phase = self._next_phase()
@@ -115,7 +117,7 @@ class Run(Generic[T]):
             self._dispatcher.workers.queue.begin_in(self._phase, self._pinned.job)
         self._pinned.finish(result, error)
 
-    async def _waited(self, life: Job[Any], unit: AsyncUnitOfWork | None) -> UnitOfWork | None:
+    async def _waited(self, life: Job[Any], unit: AsyncUnitOfWork[Any] | None) -> UnitOfWork | None:
         """Wait for the next unit; None: there is no other."""
         phase, commits = self._phase, unit is not None and self._failed is None
         try:

@@ -23,10 +23,14 @@ from database_handler.aio.repositories import (
 from database_handler.aio.session import AsyncSession
 from database_handler.aio.workers import Job, State
 from database_handler.core.exceptions import AfterCommitFailed, InvalidValue, ReleasedConnection
+from database_handler.core.reader import follow_task
 from database_handler.repositories import Repository
 from database_handler.repositories.search import Everything, SearchPage
 from database_handler.unit_of_work import Repositories, UnitOfWork
 from database_handler.utils.logger import get_logger
+
+if TYPE_CHECKING:
+    import typing_extensions
 
 __all__ = [
     "ALREADY_OPEN",
@@ -74,6 +78,7 @@ class AsyncEntity(Generic[A]):
         """Make the repository for the owner's calls."""
         if instance is None:
             return self
+        follow_task()  # here, before `gather` makes tasks of the calls: who awaits them finds what they wrote
         sync, kind = instance.sync, self.repository
         return kind(instance.calls, kind.repository(sync.session, sync.project_id, sync.resources))
 
@@ -106,6 +111,7 @@ class AsyncRepositories:
     @property
     def session(self) -> AsyncSession:
         """What SQL of your own is sent through."""
+        follow_task()
         return AsyncSession(self.calls, self.sync.session)
 
     async def search(
@@ -148,22 +154,22 @@ class OpenTasks:
 
     def __init__(self) -> None:
         # Weak on both sides: a unit knows its task, and one that was dropped is to be rolled back.
-        self._units: WeakKeyDictionary[asyncio.Task[Any], ReferenceType[AsyncUnitOfWork]] = (
+        self._units: WeakKeyDictionary[asyncio.Task[Any], ReferenceType[AsyncUnitOfWork[Any]]] = (
             WeakKeyDictionary()
         )
 
-    def of_this_task(self) -> "AsyncUnitOfWork | None":
+    def of_this_task(self) -> "AsyncUnitOfWork[Any] | None":
         """Return that of the running task."""
         if not self._units or (task := asyncio.current_task()) is None:
             return None
         unit = self._units.get(task)
         return None if unit is None else unit()
 
-    def add(self, task: asyncio.Task[Any], unit: "AsyncUnitOfWork") -> None:
+    def add(self, task: asyncio.Task[Any], unit: "AsyncUnitOfWork[Any]") -> None:
         """Note that a task opened one."""
         self._units[task] = ref(unit)
 
-    def remove(self, task: asyncio.Task[Any], unit: "AsyncUnitOfWork") -> None:
+    def remove(self, task: asyncio.Task[Any], unit: "AsyncUnitOfWork[Any]") -> None:
         """Note that it is over."""
         known = self._units.get(task)
         if known is not None and known() is unit:
@@ -197,17 +203,27 @@ class PinnedCalls:
                 await self.pinned.call(close)
 
 
-class AsyncUnitOfWork(AsyncRepositories):
+# As for `Database`: `AsyncUnitOfWork` alone stands for `UnitOfWork`.
+if TYPE_CHECKING:
+    S_co = typing_extensions.TypeVar("S_co", bound=UnitOfWork, default=UnitOfWork, covariant=True)
+else:
+    S_co = TypeVar("S_co", bound=UnitOfWork, covariant=True)
+
+
+class AsyncUnitOfWork(AsyncRepositories, Generic[S_co]):
     """One transaction: it commits on a clean exit and rolls back on an error, and when its task is cancelled.
 
     It belongs to the task that opened it, and has one thread for all of its statements; that one, and a
     connection, is taken when the first statement is sent.
+
+    An application's own, ``class AsyncNewsroomUnit(AsyncNewsroom, AsyncUnitOfWork[NewsroomUnit])``, says
+    which synchronous unit `call` hands over.
     """
 
-    sync: UnitOfWork
+    sync: S_co
     calls: PinnedCalls
 
-    def __init__(self, calls: PinnedCalls, sync: UnitOfWork, tasks: OpenTasks) -> None:
+    def __init__(self, calls: PinnedCalls, sync: S_co, tasks: OpenTasks) -> None:
         super().__init__(calls, sync)
         self._tasks = tasks
         self._on_commit: list[Callable[[], object]] = []
@@ -218,7 +234,7 @@ class AsyncUnitOfWork(AsyncRepositories):
         """Whether it was entered, and not left."""
         return self.calls.is_open
 
-    async def call(self, work: Callable[[UnitOfWork], T]) -> T:
+    async def call(self, work: Callable[[S_co], T]) -> T:
         """Run a function that takes the synchronous `UnitOfWork`, in this unit's thread: many calls in one.
 
         It may do anything that is done with a unit but open or end one.
@@ -335,7 +351,7 @@ def _refuse_uncallable(name: str, call: object) -> None:
         raise InvalidValue(f"{name} takes something to call, not a {type(call).__name__}")
 
 
-U = TypeVar("U", bound=AsyncUnitOfWork)
+U = TypeVar("U", bound=AsyncUnitOfWork[Any])
 
 
 class Unentered(AbstractAsyncContextManager[U]):

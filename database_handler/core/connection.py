@@ -22,7 +22,7 @@ from math import inf
 from random import SystemRandom
 from threading import Event, Lock, RLock, Thread, current_thread
 from time import monotonic
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 from weakref import WeakSet
 
 import psycopg2.extensions as driver
@@ -46,6 +46,9 @@ from database_handler.core.pool_stats import Closed, PoolCounts, PoolStats
 from database_handler.core.session import Limits, Message, transmit
 from database_handler.core.startup import AttemptFailed
 from database_handler.utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from database_handler.core.cancel_request import CancelRequest
 
 __all__ = ["ConnectionPool", "Lease", "LentConnection", "PoolStats", "dedicated", "open_connection"]
 
@@ -147,7 +150,7 @@ class ConnectionPool(ThreadedConnectionPool):
             ahead = True
 
     def _acquire(self, lease: Lease, deadline: float, limit: float, *, ahead: bool) -> Link:
-        if self._orphans or monotonic() >= self._look_again:
+        if self._orphans or deadline - limit >= self._look_again:  # by when the borrow began
             self._reclaim()
         with self._mutex:
             if self.closed:
@@ -223,7 +226,8 @@ class ConnectionPool(ThreadedConnectionPool):
         holders = sorted(self._busy, key=lambda link: link.borrowed_at)
         named = "; ".join(link.holder() for link in holders[:20])
         return (
-            f"no connection was free within {limit:g} s; {len(holders)} of {self.maxconn} are held: {named}"
+            f"no connection was free within {limit:g} s; {len(holders)} of {self.maxconn} are held: {named}; "
+            "let go of them sooner, or allow more (pool_size, max_overflow)"
         )
 
     def _leave_queue(self, waiter: _Waiter) -> None:
@@ -283,13 +287,13 @@ class ConnectionPool(ThreadedConnectionPool):
 
     def _unfit(self, link: Link, *, discard: bool) -> Closed | None:
         """Say why a connection cannot be lent again as it is; None: it can."""
+        if link.is_idle() and link.generation == self._generation and not discard:
+            return None
         if link.is_lost():
             return Closed.LOST
         if link.generation != self._generation:
             return _outdated(link)
-        if link.in_transaction():
-            return Closed.IN_TRANSACTION
-        return Closed.DISCARDED if discard else None
+        return Closed.IN_TRANSACTION if link.in_transaction() else Closed.DISCARDED
 
     def _keep(self, link: Link) -> Closed | None:
         """Hand a good connection to the first waiter or keep it for later; else say why it is to go."""
@@ -357,11 +361,12 @@ class ConnectionPool(ThreadedConnectionPool):
 
     # -------------------------------------------------------------------------------------------- interrupt
 
-    def interrupt(self, thread: str) -> list[int]:
+    def interrupt(self, thread: str) -> "list[int | CancelRequest]":
         """Give up what a thread, by its name, waits for or holds here; for when it is to stop.
 
         A wait ends with `QueryCancelled`. A connection is closed when it comes back, so that a cancel that
-        arrives late hits nobody else. Returned are the server processes that run a statement for it now.
+        arrives late hits nobody else. Returned is what runs a statement for it now: the server's process, or,
+        behind a pooler, the request that reaches it.
         """
         with self._mutex:
             waiters = [waiter for waiter in self._waiters if waiter.thread == thread]
@@ -371,14 +376,19 @@ class ConnectionPool(ThreadedConnectionPool):
             links = self._held_by(thread)
             for link in links:
                 link.generation = _GIVEN_UP
-        return [process for process in map(_running, links) if process]
+        return [running for running in map(_running, links) if running]
 
     def _held_by(self, thread: str) -> list[Link]:
         return [link for link in self._busy if link.thread == thread]
 
-    def cancel(self, processes: list[int]) -> None:
-        """Have the server cancel what these of its processes run, over a connection outside of the pool."""
-        _tell(self._config, "pg_cancel_backend", processes)
+    def cancel(self, running: "list[int | CancelRequest]") -> None:
+        """Have the server cancel what these run; its processes, over a connection outside of the pool."""
+        processes = [each for each in running if isinstance(each, int)]
+        for each in running:
+            if not isinstance(each, int):
+                each.send()
+        if processes and not self._config.pgbouncer:
+            _tell(self._config, "pg_cancel_backend", processes)
 
     def cut(self, thread: str) -> None:
         """Cut the connections that a thread holds: its calls return as if the server had gone."""
@@ -408,6 +418,7 @@ class ConnectionPool(ThreadedConnectionPool):
         generation = self._generation
         try:
             link = Link(self._connect_patiently(), generation)
+            link.prepare_cancel(self._config)
         except DatabaseHandlerError as failure:
             self._attempt_failed(attempt, failure)
         except BaseException as failure:  # noqa: BLE001  # a waiter must hear of it; nobody else would
@@ -591,9 +602,10 @@ def _outdated(link: Link) -> Closed:
     return Closed.DISCARDED if link.generation == _GIVEN_UP else Closed.RETIRED
 
 
-def _running(link: Link) -> int:
+def _running(link: Link) -> "int | CancelRequest":
     with suppress(DatabaseHandlerError), translated(None, doing="pool.interrupt"):
-        return link.running()
+        process = link.running()
+        return process and (link.cancel_request or process)
     return 0  # its holder closed it meanwhile
 
 

@@ -194,7 +194,7 @@ class PermissionDenied(QueryError, sqlstates=["42501"]):
 
 
 class SchemaMismatch(QueryError, sqlstates=["42P01", "42703", "42883", "42704", "3F000"]):
-    """The database lacks an object that the statement names; it may not be migrated."""
+    """The database lacks an object that the statement names; if it is not migrated, `migrate` makes it."""
 
 
 class LimitExceeded(DatabaseError, sqlstates=["54"]):
@@ -272,7 +272,7 @@ class PoolOverloaded(DatabaseHandlerError):
 
 
 class PoolClosed(DatabaseHandlerError):
-    """The pool is closed."""
+    """The pool is closed, as its `Database` is: make another."""
 
 
 class ReleasedConnection(DatabaseHandlerError):

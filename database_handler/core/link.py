@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread, current_thread
 from time import monotonic
 from types import CodeType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ReferenceType, WeakSet, ref
 
 import psycopg2
@@ -32,6 +32,9 @@ from database_handler.core.plans import Plans
 from database_handler.core.session import ping, prepare_connection
 from database_handler.core.startup import diagnose
 from database_handler.core.watchdog import Fuse
+
+if TYPE_CHECKING:
+    from database_handler.core.cancel_request import CancelRequest
 
 __all__ = ["Borrower", "Link", "connect", "open_connection", "stack"]
 
@@ -120,6 +123,7 @@ def _arguments(config: DatabaseConfig) -> dict[str, Any]:
 
 
 Stack = list[tuple[CodeType, int]]
+_NOT_NOTED: Stack = []
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _DEEPEST = 40  # frames
 
@@ -154,12 +158,20 @@ class Link:
         self.borrowed_at = self.idle_since
         self.waited = 0.0
         self.watched = False
-        self.stack: Stack = []
+        self.stack = _NOT_NOTED
         self.plans = Plans()
+        self.cancel_request: CancelRequest | None = None
         self._lease: ReferenceType[Borrower] | None = None
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN | _HUNG_UP)
         _links.add(self)
+
+    def prepare_cancel(self, config: DatabaseConfig) -> None:
+        """Have what cancels its statements, where the number of its server's process is not the real one."""
+        if config.pgbouncer and self.connection is not None:
+            from database_handler.core.cancel_request import CancelRequest  # ctypes; by most never used
+
+            self.cancel_request = CancelRequest.of(self.connection)
 
     def lent_to(self, lease: Borrower, purpose: str) -> None:
         """Note who holds it from now on: this thread, by this lease."""
@@ -168,7 +180,7 @@ class Link:
         self.thread = current_thread().name
         self.purpose = purpose
         self.borrowed_at = monotonic()
-        self.stack = []
+        self.stack = _NOT_NOTED
         self.watched = True
 
     def holder(self) -> str:
@@ -201,7 +213,13 @@ class Link:
 
     def is_idle(self) -> bool:
         """Whether it can be lent again as it is: open, not cut, in no transaction."""
-        return not (self.is_lost() or self.in_transaction())
+        connection = self.connection
+        return (
+            connection is not None
+            and not self.fuse.blown
+            and not connection.closed
+            and connection.get_transaction_status() == driver.TRANSACTION_STATUS_IDLE
+        )
 
     def in_transaction(self) -> bool:
         """Whether a transaction, or a statement, is still open in it."""

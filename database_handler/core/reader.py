@@ -37,9 +37,7 @@ class Mine(Generic[T]):
         notes = _of_task.get()
         if notes is not None:
             found = notes.get(self)
-            if found is None:
-                found = notes[self] = self._make()
-            return found
+            return notes.setdefault(self, self._make()) if found is None else found  # several threads may ask
         if self._of_thread.note is None:
             self._of_thread.note = self._make()
         return self._of_thread.note  # type: ignore[return-value]

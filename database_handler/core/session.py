@@ -4,6 +4,9 @@
 `Executor`: a transaction's, which glues what must go with the statement to it, or one that borrows a
 connection for each statement. Library SQL is a `Statement`, built from the model; a caller's SQL is a
 literal or a `psycopg2.sql` object, checked to be one statement that leaves the transaction alone.
+
+It is one module because whatever sends with a cursor, reads from one, or says what came of it, has this one
+address.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +40,7 @@ from database_handler.core.parameters import Parameters, bound
 from database_handler.core.sql_text import SqlTextError, client_copy, statements
 from database_handler.core.typecasts import read_exactly
 from database_handler.utils.arguments import checked
-from database_handler.utils.collector import collector_waiting
+from database_handler.utils.collector import MANY, SLICE, collector_waiting, pass_on
 from database_handler.utils.logger import get_logger, statement_event
 
 if TYPE_CHECKING:
@@ -139,7 +142,7 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
         seconds = perf_counter() - started
         _failure_event(message, failure, seconds, limits.slow_statement)
         if limits.listeners.all:
-            limits.listeners.statement(_told(message, seconds, 0, failure))
+            limits.listeners.statement(_told(connection, message, seconds, 0, failure))
         raise
     seconds = perf_counter() - started
     statement_event(
@@ -150,13 +153,20 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
         slow_after=limits.slow_statement,
     )
     if limits.listeners.all:
-        limits.listeners.statement(_told(message, seconds, max(reply.affected, 0), None))
+        limits.listeners.statement(_told(connection, message, seconds, max(reply.affected, 0), None))
     return reply
 
 
-def _told(message: Message, seconds: float, rows: int, failure: DatabaseHandlerError | None) -> Told:
-    bound = message.parameters is not None
-    return Told(message.name, message.statement, bound, message.reads, seconds, rows, failure)
+def _told(
+    connection: driver.connection,
+    message: Message,
+    seconds: float,
+    rows: int,
+    failure: DatabaseHandlerError | None,
+) -> Told:
+    bound, info = message.parameters is not None, connection.info
+    server = (info.host, info.port) if info.host else None
+    return Told(message.name, message.statement, bound, message.reads, seconds, rows, failure, server)
 
 
 def rendered(connection: driver.connection, message: Message) -> Message:
@@ -229,8 +239,7 @@ def _read(cursor: driver.cursor, name: str) -> Reply:
     if description is None:
         return Reply([], cursor.rowcount, cursor.statusmessage or "")
     try:
-        with collector_waiting(cursor.rowcount):
-            rows = cursor.fetchall()
+        rows = cursor.fetchall() if cursor.rowcount < MANY else _many(cursor)
     except (ValueError, OverflowError, RecursionError):
         found = description[_unreadable_column(cursor, len(description))].name
     else:
@@ -240,6 +249,18 @@ def _read(cursor: driver.cursor, name: str) -> Reply:
         "9999 and are finite, times end before 24:00, and JSON is nested by some hundred levels",
         columns=[found],
     )
+
+
+def _many(cursor: driver.cursor) -> list[Row]:
+    """Read the rows a slice at a time: the driver keeps Python's lock for as long as one call takes."""
+    rows: list[Row] = []
+    while True:
+        with collector_waiting(cursor.rowcount):
+            part = cursor.fetchmany(SLICE)
+        rows += part
+        if len(part) < SLICE:
+            return rows
+        pass_on()
 
 
 def _unreadable_column(cursor: driver.cursor, width: int) -> int:

@@ -100,7 +100,10 @@ def _diagnose_host(config: DatabaseConfig, place: _Place, deadline: float) -> Da
     except (ConnectionResetError, BrokenPipeError):
         return AttemptFailed(f"{place}: the server hung up before it answered")
     except OSError as error:
-        return DatabaseUnavailable(f"{place}: the server cannot be reached ({type(error).__name__})")
+        reason = "no such host" if isinstance(error, socket.gaierror) else type(error).__name__
+        return DatabaseUnavailable(
+            f"{place}: the server cannot be reached ({reason}): does it run, and are host and port right?"
+        )
     wanted = f" (target_session_attrs={config.target_session_attrs})" if config.target_session_attrs else ""
     return AttemptFailed(f"{place}: the attempt failed, though the server takes one now{wanted}")
 
@@ -205,7 +208,7 @@ class _Refused(Exception):
         # A start-up error names the user, the database and the address, and quotes no value.
         text = f"{place}: {self.message} [{self.sqlstate}]"
         if self.sqlstate == "3D000":
-            return ConfigurationError(text, sqlstate=self.sqlstate)
+            return ConfigurationError(f"{text}; `database-handler init` makes it", sqlstate=self.sqlstate)
         if self.sqlstate == _POOLERS:
             return DatabaseUnavailable(f"{text}, told by a pooler in between", sqlstate=self.sqlstate)
         return error_class(self.sqlstate)(text, sqlstate=self.sqlstate)

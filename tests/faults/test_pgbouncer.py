@@ -6,6 +6,8 @@ The whole contract of the repositories goes through it as well: tests/contract.
 
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
+import asyncio
+import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +18,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from database_handler import Database, NewProject, UnitOfWork
+from database_handler import AsyncDatabase, Database, NewProject, UnitOfWork
+from database_handler.aio import dispatch
 from database_handler.config.database import DatabaseConfig
 from database_handler.core.exceptions import (
     ConfigurationError,
@@ -30,9 +33,10 @@ from database_handler.core.link import open_connection
 from database_handler.core.session import Statement
 from database_handler.migrations import PoolerInTheWay
 from database_handler.testing.plugin import _made
-from tests.faults.conftest import in_thread, joined, query
+from tests.faults.conftest import frozen, in_thread, joined, query
+from tests.integration.test_asyncio import ACTS, cancelled
 from tests.integration.test_unit_of_work import LEAVES
-from tests.support.faults import FaultProxy, FaultRelay
+from tests.support.faults import PATIENCE, FaultProxy, FaultRelay, eventually
 from tests.support.pages import Walk, only_settings, section
 from tests.support.pgbouncer import PgBouncer
 from tests.support.wire import CountingProxy
@@ -304,6 +308,94 @@ def test_a_pooler_that_is_restarted_is_found_again(direct: Database) -> None:
         own.start()
         pooled.projects.create(name="after")  # the idle connections were seen to be gone
         assert stored(direct) == ["after", "before"]
+
+
+# -------------------------------------------------------------------------------------------- cancelled tasks
+
+
+def test_a_cancelled_tasks_statement_ends_behind_the_pooler(pooled: Database, direct: Database) -> None:
+    """By the protocol's own request; neither it nor what comes too late hits another client's statement."""
+    before = set(met(pooled))
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = %s"
+
+    async def asleep(tasks: int) -> None:
+        await asyncio.to_thread(
+            eventually, lambda: direct.session.one(sleeping, [direct.config.name]) == (tasks,)
+        )
+
+    async def scene() -> None:
+        async with AsyncDatabase(pooled.config.with_(pool_size=2, max_overflow=0)) as db:
+            for act in ACTS:
+                task = asyncio.create_task(act(db), name=act.__name__)
+                await asleep(1)
+                assert await cancelled(task) < 2, act.__name__  # cutting it takes 3 s, and leaves it running
+                await asleep(0)
+                assert db.pool.stats().in_use == 0, act.__name__
+            assert await db.projects.count(name="Gone") == 0
+            await race(db)
+            assert db.pool.stats().in_use == 0
+
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201  # to be seen where it fails
+    moments = random.Random(seed)
+
+    async def race(db: AsyncDatabase) -> None:
+        async with AsyncDatabase(pooled.config.with_(pool_size=2, max_overflow=0)) as other:
+            ended, done = asyncio.Event(), 0
+
+            async def bystander() -> None:  # in the same two connections to the server
+                nonlocal done
+                while not ended.is_set():
+                    assert await other.session.one("SELECT 1 FROM pg_sleep(0.001)") == (1,)
+                    done += 1
+
+            bystanders = [asyncio.create_task(bystander()) for _ in range(2)]
+            for _ in range(40):
+                task = asyncio.create_task(db.session.all("SELECT pg_sleep(%s)", [moments.random() / 200]))
+                await asyncio.sleep(moments.random() / 100)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            ended.set()
+            await asyncio.gather(*bystanders)
+            assert done > 20
+
+    asyncio.run(asyncio.wait_for(scene(), PATIENCE))
+    assert set(met(pooled)) == before  # the pooler's connections live
+
+
+def test_a_frozen_pooler_does_not_hold_a_cancelled_task(
+    direct: Database, pooled: Database, pooler: PgBouncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_GRACE", 0.3)
+
+    async def scene() -> None:
+        async with AsyncDatabase(pooled.config.with_(pool_size=2, max_overflow=0)) as db:
+            task = asyncio.create_task(db.session.all("SELECT pg_sleep(60)"))
+            await asyncio.to_thread(
+                eventually,
+                lambda: (
+                    "PgSleep"
+                    in direct.session.one("SELECT string_agg(wait_event, ' ') FROM pg_stat_activity")[0]
+                ),
+            )
+            with frozen(pooler.process.pid):
+                beats = 0
+
+                async def heart() -> None:
+                    nonlocal beats
+                    while not task.done():
+                        await asyncio.sleep(0.01)
+                        beats += 1
+
+                beating = asyncio.create_task(heart())
+                assert await cancelled(task) < 2
+                await beating
+                assert beats > 10  # whoever asks the pooler keeps nobody from Python's lock
+            assert db.pool.stats().in_use == 0
+            assert await db.projects.count() == 0
+
+    asyncio.run(asyncio.wait_for(scene(), PATIENCE))
 
 
 # ---------------------------------------------------------------------------------------------- settings

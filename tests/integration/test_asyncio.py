@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sized
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
@@ -809,45 +809,122 @@ def test_a_program_forks_is_interrupted_and_ends(config: DatabaseConfig) -> None
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
-async def longest_block(db: AsyncDatabase, rows: int) -> float:
-    """Return for how long the loop kept a task waiting, while 200 others read and one loads so many rows."""
+def no_feed_waits() -> bool:
+    return "database-handler-changes" not in {each.name for each in threading.enumerate()}
+
+
+def test_changes_come_one_by_one_and_a_cancelled_wait_loses_none(config: DatabaseConfig) -> None:
+    async def scene(db: AsyncDatabase) -> None:
+        await db.call(lambda database: database.outbox.prepare())
+        film = await db.projects.create(name="Told of")
+
+        async def linked(number: int) -> Link:
+            return await db.links.create(project_id=film.id, url=f"https://told.example.org/{number}")
+
+        async with db.changes(film.id, ["links"], reader="asyncio", poll=0.05) as feed:
+            with pytest.raises(InvalidValue, match="no change was given"):
+                await feed.acknowledge()
+            given: list[Any] = []
+            for number in range(3):
+                waiting = asyncio.ensure_future(anext(feed))
+                await asyncio.sleep(0)
+                with pytest.raises(InvalidValue, match="one task"):
+                    await anext(feed)
+                assert await cancelled(waiting) < 0.5  # its thread waits on, for the next who asks
+                link = await linked(number)
+                await soon(no_feed_waits)  # the thread has the change, and nobody asks for it yet
+                given.append(await anext(feed))
+                assert given[-1].id == link.id
+            async with db.unit_of_work() as uow:  # in the same transaction as what the change causes
+                await uow.projects.update(film.id, {"description": "told"})
+                await feed.acknowledge(given[-1], session=uow.session)
+            await linked(3)
+            assert (await anext(feed)).position == feed.position
+        with pytest.raises(ReleasedConnection):
+            await anext(feed)
+        async with db.changes(film.id, reader="asyncio", wait=0.2, poll=0.05) as feed:
+            again = [(change.entity, change.operation.value) async for change in feed]
+            assert again[-1] == ("links", "insert"), again  # what was not acknowledged comes again
+            await feed.acknowledge()
+        waits = db.changes(film.id, poll=0.05)
+        waiting = asyncio.ensure_future(anext(waits))
+        await asyncio.sleep(0)
+        await waits.close()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+        await soon(no_feed_waits)
+        await db.call(lambda database: database.outbox.forget("asyncio"))
+
+    acted(config, scene, changes="outbox")
+
+
+async def longest_waits(db: AsyncDatabase, rows: int) -> dict[str, float]:
+    """Return for how long the loop kept a task waiting, while 200 others read, by what else was done."""
     film = await db.projects.create(name=f"Beats {uuid4()}")
     drafts = [NewLink(project_id=film.id, url=f"https://example.org/{number}") for number in range(rows)]
-    gc.collect()
-    ended, longest = False, 0.0
+    found: dict[str, float] = {}
 
-    async def heart() -> None:
-        nonlocal longest
-        while not ended:
-            before = monotonic()
-            await asyncio.sleep(0.001)
-            longest = max(longest, monotonic() - before - 0.001)
-
-    async def reader() -> None:
+    async def read() -> None:
         for _ in range(3):
             assert await db.projects.get_by_id(film.id) == film
 
-    beating = asyncio.create_task(heart())
-    loaded, *_ = await asyncio.gather(db.links.create_many(drafts), *(reader() for _ in range(200)))
-    read = await db.links.list(project_id=film.id)
-    ended = True
-    await beating
-    assert loaded is not None
-    assert len(loaded) == len(read) == rows
-    return longest
+    async def measured(name: str, *acts: Awaitable[Sized]) -> None:
+        gc.collect()
+        ended, longest = False, 0.0
+
+        async def beat() -> None:
+            nonlocal longest
+            while not ended:
+                before = monotonic()
+                await asyncio.sleep(0.001)
+                longest = max(longest, monotonic() - before - 0.001)
+
+        beating = asyncio.create_task(beat())
+        given = await asyncio.gather(*acts, *(read() for _ in range(200)))
+        ended = True  # letting go of so many records takes the loop long too, but is the caller's
+        await beating
+        assert [len(each) for each in given[: len(acts)] if each is not None] == [rows] * len(acts)
+        found[name] = longest
+
+    await measured("create_many", db.links.create_many(drafts))
+    await measured("four of list", *(db.links.list(project_id=film.id) for _ in range(4)))
+    await measured("upsert_many", db.links.upsert_many(drafts))
+    await measured("SQL of your own", *[db.session.all("SELECT generate_series(1, %s)", [rows])])
+    return found
 
 
-@pytest.mark.parametrize("rows", [5_000, pytest.param(20_000, marks=pytest.mark.soak)])
-def test_the_loop_is_never_blocked(config: DatabaseConfig, rows: int) -> None:
-    blocks: list[float] = []
+@pytest.fixture
+def seldom_looked_through() -> Iterator[None]:
+    """Have the collector look through what is older as docs/asyncio.md says, and through no test run."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 1, 100)
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("seldom_looked_through")
+@pytest.mark.parametrize("rows", [2_500, pytest.param(20_000, marks=pytest.mark.soak)])
+def test_the_loop_is_never_blocked(
+    config: DatabaseConfig, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    least: dict[str, float] = {}
 
     async def scene(db: AsyncDatabase) -> None:
         # A machine that is busy with something else adds to the one or the other; what is ours is in each.
-        while len(blocks) < 6 and min(blocks, default=1) > 0.05:
-            blocks.append(await longest_block(db, rows))
+        for _ in range(5):
+            for name, seconds in (await longest_waits(db, rows)).items():
+                least[name] = min(least.get(name, 1), seconds)
+            if max(least.values()) <= 0.05:
+                break
 
     acted(config, scene, pool_size=5, max_overflow=0)
-    assert min(blocks) <= 0.05, blocks
+    with capsys.disabled():
+        if rows == 20_000:
+            print(f"\n{least}")  # noqa: T201  # figures of the page
+    assert max(least.values()) <= 0.05, least
 
 
 # ------------------------------------------------------------------------------------- an application's own
@@ -885,11 +962,15 @@ class AsyncNewsroom(AsyncRepositories):
     links = AsyncEntity(AsyncStoryRepository)  # type: ignore[assignment]
 
 
-class AsyncNewsroomUnit(AsyncNewsroom, AsyncUnitOfWork):
+class AsyncNewsroomUnit(AsyncNewsroom, AsyncUnitOfWork[NewsroomUnit]):
     pass
 
 
-class AsyncNewsroomDatabase(AsyncNewsroom, AsyncDatabase[AsyncNewsroomUnit]):
+class AsyncNewsroomDatabase(AsyncNewsroom, AsyncDatabase[AsyncNewsroomUnit, NewsroomDatabase]):
+    pass
+
+
+class AsyncNewsroomAsBefore(AsyncNewsroom, AsyncDatabase[AsyncNewsroomUnit]):
     database_class = NewsroomDatabase
 
 
@@ -906,6 +987,10 @@ def test_an_application_has_its_own_calls(config: DatabaseConfig) -> None:
             stories: Any = db.links
             assert [each.url for each in await stories.of_host("news.example.org", limit=2)] == urls[:2]
             assert AsyncStoryRepository.of_host.__doc__ == StoryRepository.of_host.__doc__
+            assert await db.call(lambda database: database.links.of_host("nowhere.example.org")) == []
+            assert type(db.database) is AsyncNewsroomAsBefore.database_class
+            async with db.unit_of_work() as uow:
+                assert await uow.call(lambda unit: unit.links.of_host("nowhere.example.org")) == []
 
     asyncio.run(scene())
 

@@ -6,7 +6,10 @@ The classes that it is about are written by a script, and are what that writes n
 import asyncio
 import gc
 import inspect
+import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,8 +21,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import uvicorn
 
-from database_handler import AsyncDatabase
+from database_handler import AsyncDatabase, AsyncUnitOfWork, Database, UnitOfWork
 from database_handler.aio.repositories import AsyncRepository
 from database_handler.aio.unit_of_work import AsyncRepositories
 from database_handler.config.database import DatabaseConfig
@@ -56,13 +60,41 @@ def test_the_page_runs_and_its_application_serves(walk: Walk) -> None:
 
 
 @pytest.mark.soak
-def test_the_application_serves_for_a_while(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("visitors", [20, CONCURRENT])
+def test_the_application_serves_another_process(
+    walk: Walk, capsys: pytest.CaptureFixture[str], visitors: int
+) -> None:
     for block in blocks(PAGE, "python"):
         walk.python(block.code)
-    app: Any = walk.namespace["app"]
-    _, told = asyncio.run(served(app, seconds=20))
+    told = asyncio.run(asyncio.wait_for(asked_from_outside(walk.namespace["app"], visitors, 15), 120))
     with capsys.disabled():
-        print(f"\n{told}")  # noqa: T201  # these are the figures of the page
+        print(f"\n{visitors} visitors: {told}")  # noqa: T201  # these are the figures of the page
+    assert told["longest callback"] <= 0.05
+
+
+async def asked_from_outside(app: Any, visitors: int, seconds: float) -> dict[str, float]:
+    """Serve an application with uvicorn, as in production, to a process that asks it; tell how it was."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    until = monotonic() + 20
+    while not server.started:
+        assert monotonic() < until, "it never started"
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    arguments = ["-m", "tests.support.http_load", str(port), str(visitors), str(seconds)]
+    try:
+        with callbacks() as longest:
+            client = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, cwd=ROOT, stdout=subprocess.PIPE
+            )
+            told, _ = await client.communicate()
+        assert client.returncode == 0
+        assert app.state.db.pool.stats().in_use == 0
+    finally:
+        server.should_exit = True
+        await serving
+    found: dict[str, float] = json.loads(told)
+    return found | {"longest callback": longest[0], "longest computing of its own": longest[1]}
 
 
 @asynccontextmanager
@@ -183,7 +215,8 @@ def test_an_overload_is_told_at_once(walk: Walk) -> None:
 def test_the_tests_that_the_page_names_are_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", PAGE.read_text("utf-8")))
     there = names_of_tests(ROOT / "tests" / "integration" / "test_asyncio.py")
-    there |= names_of_tests(ROOT / "tests" / "faults" / "test_frozen_asyncio.py")
+    for name in ("test_frozen_asyncio", "test_pgbouncer", "test_replicas"):
+        there |= names_of_tests(ROOT / "tests" / "faults" / f"{name}.py")
     assert named
     assert named <= there
 
@@ -212,3 +245,55 @@ def test_every_call_has_its_counterpart_with_the_same_parameters() -> None:
         for each, call in theirs.items():
             assert list(inspect.signature(ours[each]).parameters) == list(inspect.signature(call).parameters)
             assert ours[each].__doc__ == call.__doc__ or inspect.getdoc(ours[each]) == inspect.getdoc(call)
+
+
+BLOCKS = "gives an object whose own calls block: it is used in a thread, by call"
+OPERATES = "operates the server, from a command or a program of its own; in an application by call"
+ABOUT = "tells of classes, and is asked of the synchronous one: db.database"
+WITHOUT = {  # what `Database` and `UnitOfWork` have and `AsyncDatabase` and `AsyncUnitOfWork` do not, and why
+    "records": ABOUT,
+    "models": ABOUT,
+    "replica_pools": "pools that calls borrow from by themselves; how they are is told by replicas()",
+    "files": BLOCKS,
+    "cache": BLOCKS,
+    "sqlalchemy": BLOCKS,
+    "sqlalchemy_engine": BLOCKS,
+    "outbox": OPERATES,
+    "migrations": OPERATES,
+    "backups": OPERATES,
+    "distribute": OPERATES,
+    "roles": OPERATES,
+    "advise": OPERATES,
+    "top": OPERATES,
+}
+ONLY_HERE = {
+    "call": "hands the synchronous one to a function in a thread",
+    "enter": "opens a unit for its task; used by AsyncDatabase",
+    "exit": "as enter",
+    "leave": "as enter",
+    "run_hooks": "as enter",
+    "run_hooks_of_cancelled": "as enter",
+    "database_class": "the class that it stands for",
+    "config": "an attribute of the synchronous one",
+    "pool": "an attribute of the synchronous one",
+    "session": "an attribute of the synchronous one",
+}
+
+
+def names(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_every_call_of_a_database_and_a_unit_is_there_or_left_out_for_a_reason() -> None:
+    missing, more = set[str](), set[str]()
+    for ours, theirs in ((AsyncDatabase, Database), (AsyncUnitOfWork, UnitOfWork)):
+        settings = set(vars(theirs).get("__annotations__", {})) | {"versions", "history_table"}
+        missing |= names(theirs) - names(ours) - settings
+        more |= names(ours) - names(theirs)
+        for name in sorted(names(ours) & names(theirs)):
+            call, other = getattr(ours, name), getattr(theirs, name)
+            if callable(call):
+                taken, wanted = (inspect.signature(each).parameters for each in (call, other))
+                assert list(taken) == list(wanted), f"{ours.__name__}.{name}"
+    assert missing == WITHOUT.keys()
+    assert more == ONLY_HERE.keys()
