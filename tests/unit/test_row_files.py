@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -204,6 +205,23 @@ def test_columns_may_be_fewer_and_in_any_order() -> None:
     assert [draft.truth for _, draft in Taken().read(stream, "parquet")] == [True, False]
 
 
+def test_what_other_tools_write_is_read_for_what_it_means() -> None:
+    key = UUID(int=2**100)
+    raw = table_of(
+        text=pa.array(["é".encode()]),
+        maybe=pa.array([b"b"]).dictionary_encode(),
+        other=pa.array([key.bytes], pa.binary(16)),
+        document=pa.array([{"a": 1}]),
+        data=pa.array([b"\xff"]),
+    )
+    [(_, draft)] = Taken().read(io.BytesIO(raw), "parquet")
+    assert (draft.text, draft.maybe, draft.other) == ("é", "b", key)
+    assert (draft.document, draft.data) == ({"a": 1}, b"\xff")
+    twice = b'{"text": "a", "text": "b", "document": {"c": 1, "c": 2}}'
+    [(_, draft)] = Taken().read(io.BytesIO(twice), "jsonl")
+    assert (draft.text, draft.document) == ("b", {"c": 2})  # the last holds, as in jsonb
+
+
 def test_rows_may_be_given_values_and_other_ids() -> None:
     data = written(ODD[:2], "jsonl")
     found = Taken().read(io.BytesIO(data), "jsonl", ids="new", values={"maybe": "given", "data": b"\xff"})
@@ -283,6 +301,9 @@ REFUSED: list[tuple[Format, bytes, int | None, str]] = [
     ("parquet", table_of(text=[1]), 1, "text: Input should be a valid string"),
     ("parquet", table_of(text=["a"], large=["1"]), 1, "large: "),
     ("parquet", table_of(text=["a"], real=[float("nan")]), 1, "real: Input should be a finite number"),
+    ("parquet", table_of(text=pa.array([b"a", b"\xff"])), 2, "text: it has bytes that are no UTF-8"),
+    ("parquet", table_of(text=pa.array([b"\xff"]).dictionary_encode()), 1, "text: it has bytes"),
+    ("parquet", table_of(text=["a"], other=pa.array([b"short"])), 1, "other: must be a UUID"),
     ("parquet", table_of(text=["a"], document=["{"]), 1, "document: it is no JSON"),
     ("parquet", table_of(text=["a"], moment=[{"a": 1}]), 1, "moment: "),
     ("parquet", bomb(), None, "unpacks to more than"),
@@ -335,6 +356,22 @@ def test_a_repeated_text_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in rows:
             assert pa.total_allocated_bytes() - before < 2_000_000
     assert len(stream.getvalue()) < 10_000
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_large_row_group_is_read_in_pieces(dictionary: bool) -> None:
+    """pandas writes a million rows a group, whose dictionary grows from batch to batch."""
+    stream = io.BytesIO()
+    texts = [f"{number:0300}" for number in range(20_000)]
+    pq.write_table(pa.table({"text": texts}), stream, use_dictionary=dictionary, compression="none")
+    assert pq.ParquetFile(stream).num_row_groups == 1
+    tracemalloc.start()
+    try:
+        with read_rows(Specimen, stream, "parquet") as rows:
+            assert sum(1 for _ in rows) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 3_500_000  # all of it is twice that
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_without_an_end_is_refused_before_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

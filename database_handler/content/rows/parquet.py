@@ -11,6 +11,7 @@ from enum import Enum
 from io import RawIOBase, TextIOBase
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from database_handler.content.files import Readable, open_regular
 from database_handler.content.rows.columns import (
@@ -31,10 +32,12 @@ __all__ = ["ParquetWriter", "opened_parquet"]
 
 _GROUP_ROWS, _GROUP_BYTES = 5_000, 8 * 1024 * 1024  # of a row group that is written
 _READ_ROWS, _READ_BYTES = 1000, 4 * 1024 * 1024  # of what is read at a time
+_READ_BUFFER = 64 * 1024  # of a column; without one pyarrow holds its whole part of a row group
 _MOST_RATIO = 1000  # unpacked bytes for each of the file, from so many on:
 _RATIO_FROM = 64 * 1024 * 1024
 _MOST_FOOTER = 16 * 1024 * 1024  # bytes of a text in the file's description
 _MOST_PARTS = 1_000_000  # of a list in it
+_UUID_BYTES = 16
 _DOING = "Parquet"
 
 _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
@@ -181,16 +184,19 @@ class _Reading:
 
     def rows(self) -> Iterator[GivenRow]:
         size = self._source.seek(0, os.SEEK_END)
-        opened = self._open(())
+        opened = self._open((), None)
+        shared = _with_dictionary(opened.metadata)
         texts = [field.name for field in opened.schema_arrow if self._is_text(field.type)]
         columns = checked_names(self._entity, opened.schema_arrow.names, self._file, None)
         wanted = [column for column in columns if column.name not in SERVER_COLUMNS]
+        raw = [column for column in wanted if column.type != "bytea" and self._is_raw(opened, column.name)]
         self._refuse_bomb(opened.metadata, size)
         number, unpacked = 0, 0
-        for batch in self._batches(self._open(texts), _rows_at_a_time(opened.metadata), wanted):
+        reading = self._open([name for name in texts if name in shared], opened.metadata)
+        for batch in self._batches(reading, _rows_at_a_time(opened.metadata), wanted):
             for values in zip(*batch, strict=True):
                 number += 1
-                row = self._row(wanted, values, number)
+                row = self._row(wanted, raw, values, number)
                 unpacked += len(row.data)
                 if unpacked > max(_RATIO_FROM, _MOST_RATIO * size):
                     raise self._too_much(number)
@@ -200,12 +206,20 @@ class _Reading:
         types = self._pyarrow.types
         return bool(types.is_string(kind) or types.is_binary(kind) or types.is_large_string(kind))
 
-    def _open(self, texts: Sequence[str]) -> Any:
+    def _is_raw(self, opened: Any, name: str) -> bool:
+        """Whether a column has bytes, as texts and ids are written by tools that do not say what they are."""
+        types, kind = self._pyarrow.types, opened.schema_arrow.field(name).type
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+
+    def _open(self, texts: Sequence[str], metadata: Any) -> Any:
         try:
             return self._parquet.ParquetFile(
                 self._source,
+                metadata=metadata,
                 read_dictionary=list(texts),
                 pre_buffer=False,
+                buffer_size=_READ_BUFFER,
                 thrift_string_size_limit=_MOST_FOOTER,
                 thrift_container_size_limit=_MOST_PARTS,
             )
@@ -238,8 +252,12 @@ class _Reading:
             return
         raise RowFileRefused("it is damaged, or holds a value that Python cannot", file=self._file)
 
-    def _row(self, columns: Sequence[Column], values: Sequence[Any], number: int) -> GivenRow:
+    def _row(
+        self, columns: Sequence[Column], raw: Sequence[Column], values: Sequence[Any], number: int
+    ) -> GivenRow:
         found = without_gaps(columns, values)
+        for column in raw:
+            found |= self._said(column, found.get(column.name), number)
         for column in columns:
             if is_json(column) and isinstance(found.get(column.name), str):
                 found[column.name] = from_text(column.name, found[column.name], self._file, number)
@@ -249,14 +267,41 @@ class _Reading:
             told = str(error)
         raise RowFileRefused(told, file=self._file, line=number)
 
+    def _said(self, column: Column, value: object, number: int) -> dict[str, str]:
+        """Return what bytes say where no bytes are wanted: an id, or text."""
+        if not isinstance(value, bytes):
+            return {}
+        if column.type == "uuid" and len(value) == _UUID_BYTES:
+            return {column.name: str(UUID(bytes=value))}
+        try:
+            return {column.name: value.decode()}
+        except UnicodeDecodeError:
+            pass
+        told = f"{column.name}: it has bytes that are no UTF-8"
+        raise RowFileRefused(told, file=self._file, line=number, columns=[column.name])
+
 
 def _values(column: Any) -> list[Any]:
-    """Return a column's values; of a dictionary each value is made once, and shared."""
+    """Return a column's values; of a dictionary each value in use is made once, and shared.
+
+    The dictionary grows with the row group: to make all of it for each batch costs the square of its rows.
+    """
     if not hasattr(column, "dictionary"):
         found: list[Any] = column.to_pylist()
         return found
-    made = column.dictionary.to_pylist()
-    return [None if place is None else made[place] for place in column.indices.to_pylist()]
+    places, dictionary = column.indices.to_pylist(), column.dictionary
+    if len(dictionary) <= 2 * len(places):
+        made = dictionary.to_pylist()
+    else:
+        made = {place: dictionary[place].as_py() for place in set(places) - {None}}
+    return [None if place is None else made[place] for place in places]
+
+
+def _with_dictionary(metadata: Any) -> set[str]:
+    """Return the columns with a dictionary: without one a column is no larger than the file says."""
+    groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
+    parts = (group.column(place) for group in groups for place in range(metadata.num_columns))
+    return {part.path_in_schema.partition(".")[0] for part in parts if part.has_dictionary_page}
 
 
 def _rows_at_a_time(metadata: Any) -> int:
