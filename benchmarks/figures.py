@@ -46,6 +46,8 @@ class Row:
         The target: ours is no less than this.
     note : str
         What a reader of the table has to know.
+    points, axes
+        The lines of a plot, and what runs along it and up it.
     """
 
     name: str
@@ -57,7 +59,8 @@ class Row:
     faster: float | None = None
     at_least: float | None = None
     note: str = ""
-    points: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)  # for a plot
+    points: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    axes: tuple[str, str] = ("", "")
 
     @property
     def more_is_better(self) -> bool:

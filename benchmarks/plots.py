@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import OURS, Row, ratio
 
@@ -32,7 +33,7 @@ def _bars(rows: Sequence[Row]) -> Figure:
     """One panel a row: every side's time as a multiple of ours."""
     figure = Figure(figsize=(10, 2.4 * ((len(rows) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(rows) + 1) // 2, 2, squeeze=False).flat
-    for axes, row in zip(panels, rows, strict=False):
+    for row, axes in zip(rows, panels, strict=False):  # in this order: zip takes one too many of the first
         _panel(axes, row)
     for axes in list(panels):
         axes.set_axis_off()
@@ -52,18 +53,31 @@ def _panel(axes: Axes, row: Row) -> None:
 
 
 def _lines(row: Row) -> Figure:
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, points in row.points.items():
+    lines = sorted(row.points.items(), key=lambda line: -line[1][-1][1])  # the legend in the lines' order
+    for name, points in lines:
         across, up = zip(*points, strict=True)
         width = 2.5 if name == OURS else 1.2
         axes.plot(across, up, marker="o", label=name, linewidth=width)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(row.name)
+    lowest, highest = axes.get_ylim()
+    if highest < 100 * lowest:  # two decades at least, or what is flat looks like mountains
+        middle = (lowest * highest) ** 0.5
+        axes.set_ylim(middle / 10, middle * 10)
+    for axis, told in zip((axes.xaxis, axes.yaxis), row.axes, strict=True):
+        axis.set_major_formatter(FuncFormatter(_number))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_label_text(told)
+    axes.set_title(row.name, fontsize=10)
     axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
+
+
+def _number(value: float, _place: int) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
 def _saved(figure: Figure, path: Path) -> list[Path]:

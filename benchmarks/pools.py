@@ -191,8 +191,8 @@ def _concurrency(context: Context) -> Iterator[Row]:
                 slowest.setdefault(side, []).append(
                     (THREADS[step], 1000 * statistics.median(p for _, p in rounds))
                 )
-    yield Row(CONCURRENCY, figures, "1/s", points=rates)
-    yield Row(SLOWEST, {}, "s", points=slowest)
+    yield Row(CONCURRENCY, figures, "1/s", points=rates, axes=("threads", "reads a second"))
+    yield Row(SLOWEST, {}, "s", points=slowest, axes=("threads", "milliseconds"))
 
 
 def _rounds(

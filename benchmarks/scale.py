@@ -240,8 +240,9 @@ def _growth(context: Context) -> Iterator[Row]:
         sizes.setdefault("peak of a stream", []).append((rows // 10, told["mb"]))
         for name, megabytes in context.database.session.all(_SIZES):
             sizes.setdefault(name, []).append((rows, float(megabytes)))
-    yield Row(GROWTH, figures, "s", points=points, note="rows of links; a tenth as many projects")
-    yield Row(SIZES, {}, "MB", points=sizes)
+    note = "rows of links; a tenth as many projects"
+    yield Row(GROWTH, figures, "s", points=points, axes=("links", "milliseconds"), note=note)
+    yield Row(SIZES, {}, "MB", points=sizes, axes=("links; for a stream, projects", "megabytes"))
 
 
 GROWN = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -269,7 +270,8 @@ def _search_growth(context: Context) -> Iterator[Row]:
             figures[f"{name}, {rows:,}"] = seconds
             points.setdefault(name, []).append((rows, min(seconds) * 1000))
     emptied(context)
-    yield Row(SEARCHES, figures, "s", points=points, note="rows of texts in seven languages")
+    note = "rows of texts in seven languages"
+    yield Row(SEARCHES, figures, "s", points=points, axes=("texts", "milliseconds"), note=note)
 
 
 def _searched(database: Database, query: str) -> object:
@@ -311,7 +313,7 @@ def _curve(context: Context) -> Iterator[Row]:
             points.setdefault(side.name, []).append((size, size / min(seconds)))
             if min(seconds) > PATIENCE:
                 sides.remove(side)
-    yield Row(CURVE, figures, "s", points=points)
+    yield Row(CURVE, figures, "s", points=points, axes=("rows of one call", "rows a second"))
 
 
 def _created(context: Context, side: Side, rows: Sequence[Any]) -> float:

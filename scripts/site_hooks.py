@@ -24,6 +24,7 @@ PROJECT_PAGES: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+WIDE: Final = {"comparison.md", "performance.md"}  # tables of many columns take the place of the contents
 LINK: Final = re.compile(r'\]\((?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?: "(?P<title>[^"]*)")?\)')
 LANGUAGES: Final = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".service": "ini", ".timer": "ini"}
 # Marks an address that is filled in when the page is HTML: mkdocs knows no lines of a block as anchors.
@@ -91,6 +92,8 @@ def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
     """Lead each link that leaves docs/ to the page that was made for it."""
     if page.file.src_uri.startswith("source/"):
         return markdown
+    if page.file.src_uri in WIDE:
+        page.meta["hide"] = ["toc"]
 
     def led(found: re.Match[str]) -> str:
         return _led(found, page.file.src_uri)

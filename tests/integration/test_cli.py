@@ -536,7 +536,7 @@ def documented() -> list[str]:
         block
         for page in pages
         if not is_walked(page)
-        for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+        for block in re.findall(r"^```(?:bash|console)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     ]
     lines = (line for block in blocks for line in re.findall(r"^(?:\$ )?(database-handler .+)$", block, re.M))
     return [line for line in lines if "--app" not in line]

@@ -3,11 +3,14 @@
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
 import datetime as dt
+import enum
 import gc
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -16,12 +19,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import AwareDatetime, Field
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.schema import CreateTable
 
-from database_handler import Database, Project, Table
+from database_handler import Create, Database, Project, Repository, Table
 from database_handler.core.base_model import Draft, Record
 from database_handler.core.ddl import create_tables
 from database_handler.core.events import Events, Target, Told
@@ -45,6 +49,7 @@ from database_handler.core.pool_stats import Closed
 from database_handler.core.schema import Index, References, SqlType
 from database_handler.integrations.sqlalchemy import metadata
 from database_handler.testing.plugin import _made
+from database_handler.utils.validators import Choice, JsonObject, Name
 from tests.support.caching import cache, cached_databases
 from tests.support.faults import FaultProxy
 from tests.support.threads import raised_in_thread
@@ -937,3 +942,122 @@ def test_tables_can_stand_among_an_applications(database: Database) -> None:
 def test_metadata_takes_record_classes(wrong: Any) -> None:
     with pytest.raises(InvalidValue, match="record classes"):
         metadata(wrong)
+
+
+# ---------------------------------------------------------------------------- what the guide says of columns
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sqlalchemy.md"
+
+
+class Status(enum.Enum):
+    """As an application has it whose enums SQLAlchemy stores by name."""
+
+    PLANNED = "P"
+    SOLD_OUT = "S"
+
+
+class ShowStatus(Choice):
+    PLANNED = "planned"
+    SOLD_OUT = "sold_out"
+
+
+class NewShow(Draft, frozen=True):
+    title: Name
+    status: ShowStatus = ShowStatus.PLANNED
+    notes: JsonObject = Field(default_factory=dict)
+    shown_at: AwareDatetime
+    seats: int = 0
+
+
+class Show(NewShow, Record, frozen=True):
+    """What stands in place of the old table."""
+
+    table: ClassVar[Table] = Table("shows", key=("title",), indexes=[Index(("status", "shown_at"))])
+
+
+class ShowRepository(Repository[NewShow, Show]):
+    draft = NewShow
+    record = Show
+    create = Create(NewShow, Show)
+
+
+def old_tables() -> tuple[sa.Table, sa.Table]:
+    old = sa.MetaData()
+    shows = sa.Table(
+        "shows_before",
+        old,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("title", sa.String(200), unique=True),
+        sa.Column("status", sa.Enum(Status), nullable=False),
+        sa.Column("notes", sa.JSON),
+        sa.Column("shown_at", sa.DateTime, nullable=False),
+        sa.Column("seats", sa.Integer, server_default=sa.text("0"), nullable=False),
+        sa.Column("created_at", sa.DateTime, server_default=sa.func.now(), nullable=False),
+        sa.Index("ix", "status", "shown_at"),
+    )
+    of_show = sa.ForeignKey("shows_before.id", name="of_show")
+    show_id: sa.Column[int] = sa.Column("show_id", of_show, nullable=False)
+    return shows, sa.Table("tickets", old, sa.Column("id", sa.Integer, primary_key=True), show_id)
+
+
+def test_other_columns_move_as_the_page_says(shared_database: Database) -> None:
+    import pandas as pd
+    import polars as pl
+
+    rows = re.findall(r"^\| [^|]*\| [^|]* \| `(.+)` \|$", PAGE.read_text("utf-8"), re.M)
+    key, status, notes, shown_at, seats = (row.replace("\\|", "|") for row in rows)
+    shows, tickets = old_tables()
+    moment = dt.datetime(2026, 5, 1, 20, 15)  # without a zone: that is what is moved
+    with _made(shared_database.config) as config, Database(config) as database:
+        engine = database.sqlalchemy_engine()
+        shows.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(
+                shows.insert(),
+                [
+                    {"title": "Metropolis", "status": Status.SOLD_OUT, "notes": {"a": 1}, "shown_at": moment},
+                    {"title": "Vampyr", "status": Status.PLANNED, "notes": None, "shown_at": moment},
+                ],
+            )
+            connection.execute(tickets.insert(), {"show_id": 1})
+        database.session.script(create_tables([Show.table]))
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO shows (id, title, status, notes, shown_at, seats, created_at, updated_at, "
+                f"version) SELECT {key}, title, {status}, {notes}, {shown_at}, {seats}, now(), now(), 1 "
+                "FROM shows_before"
+            )
+            connection.exec_driver_sql(
+                "ALTER TABLE tickets DROP CONSTRAINT of_show, "
+                "ALTER COLUMN show_id TYPE uuid USING md5('shows ' || show_id)::uuid, "
+                "ADD CONSTRAINT of_show FOREIGN KEY (show_id) REFERENCES shows (id)"
+            )
+            shows.drop(connection)
+        repository = ShowRepository(database.session)
+        first, second = repository.list(order_by="title")
+        assert (first.status, first.notes, first.seats) == (ShowStatus.SOLD_OUT, {"a": 1}, 0)
+        assert (second.status, second.notes) == (ShowStatus.PLANNED, {})
+        assert first.shown_at == moment.replace(tzinfo=dt.UTC)
+        assert repository.update(first.id, seats=7).version == 2
+
+        class Base(DeclarativeBase):
+            pass
+
+        metadata([*database.records(), Show], into=Base.metadata)
+
+        class MovedShow(Base):
+            __table__ = Base.metadata.tables["shows"]
+
+        class Ticket(Base):
+            __tablename__ = "tickets"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            show_id: Mapped[UUID] = mapped_column(sa.ForeignKey("shows.id"))
+            show: Mapped[MovedShow] = relationship()
+
+        with Session(engine) as session:
+            ticket: Any = session.scalars(sa.select(Ticket)).one()
+            assert (ticket.show.title, ticket.show.seats) == ("Metropolis", 7)
+        frame = pd.read_sql("SELECT title, shown_at FROM shows ORDER BY title", engine)
+        assert list(frame["title"]) == ["Metropolis", "Vampyr"]
+        read = pl.read_database("SELECT title, seats FROM shows ORDER BY title", engine)
+        assert read.rows() == [("Metropolis", 7), ("Vampyr", 0)]

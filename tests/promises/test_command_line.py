@@ -53,7 +53,7 @@ def uses(path: Path) -> Iterator[Use]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         spans = re.finditer(
-            r"^```(?:bash|sh|console)\n(.*?)^```|`(database-handler [^`]+)`", text, re.M | re.S
+            r"^```(?:bash|console|text|ini)\n(.*?)^```|`(database-handler [^`]+)`", text, re.M | re.S
         )
         lines = [(each.start(), each[1] or each[2]) for each in spans]
     else:

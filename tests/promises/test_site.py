@@ -149,6 +149,12 @@ def test_the_reference_has_every_public_name(pages: dict[str, Page]) -> None:
     assert missing == ["translated"]  # of the library's own making, not for an application
 
 
+def test_wide_tables_have_the_place_of_the_contents(site: Path) -> None:
+    hidden = re.compile(r'data-md-type="toc"\s+hidden')
+    wide = [path.name for path in sorted(site.glob("*.html")) if hidden.search(path.read_text("utf-8"))]
+    assert wide == ["comparison.html", "performance.html"]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     listed = list(named(navigation()))
     assert len(listed) == len(set(listed))
@@ -183,6 +189,31 @@ def test_a_claim_leads_to_the_line_of_its_test(site: Path, pages: dict[str, Page
     line = int(anchor.rpartition("-")[2])
     source = (ROOT / "tests" / "contract" / "test_upsert.py").read_text("utf-8").splitlines()
     assert source[line - 1].startswith("def test_of_eight_at_once_exactly_one_inserts(")
+
+
+LANGUAGES = {"bash", "console", "diff", "ini", "python", "sql", "text", "yaml"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs"])
+def test_each_block_says_its_language(page: str) -> None:
+    """What says none, or is indented, is seen by no test that runs the pages."""
+    place = ROOT / page
+    for path in sorted(place.rglob("*.md")) if place.is_dir() else [place]:
+        fences = re.findall(r"^[ \t]*```.*$", path.read_text("utf-8"), re.M)
+        assert {fence.removeprefix("```") for fence in fences[::2]} <= LANGUAGES, path.name
+        assert set(fences[1::2]) <= {"```"}, path.name
+
+
+def test_the_list_of_decisions_has_each_in_its_order() -> None:
+    """`0012` is followed by `0013`, and by each one's own first line."""
+    found = sorted((DOCS / "decisions").glob("0*.md"))
+    assert [int(path.name[:4]) for path in found] == list(range(1, len(found) + 1))
+    lines = [
+        f"* [{path.name[:4]}]({path.name}) {path.read_text('utf-8').splitlines()[0].removeprefix('# ')}"
+        for path in found
+    ]
+    listed = (DOCS / "decisions" / "README.md").read_text("utf-8").splitlines()
+    assert [line for line in listed if line.startswith("*")] == lines
 
 
 CLAIMS = re.compile(r'\]\(\.\./(tests/[\w/]+\.py) "(test_\w+)"\)')

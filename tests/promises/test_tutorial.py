@@ -21,7 +21,7 @@ class Beginner(Walk):
 
     def bash(self, code: str) -> None:
         """The installation: what it names are extras that there are; this run has them already."""
-        assert re.findall(r'pip install "database-handler\[(.*)\]"', code) == ["embedded,cli"]
+        assert re.findall(r'pip install "/path/to/checkout\[(.*)\]"', code) == ["embedded,cli"]
 
     def python(self, code: str) -> None:
         named = re.match(r"# (\w+\.py)\n", code)
