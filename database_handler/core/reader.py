@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import local
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 __all__ = ["Mine", "follow_task"]
@@ -36,8 +36,10 @@ class Mine(Generic[T]):
         """Return the caller's."""
         notes = _of_task.get()
         if notes is not None:
-            found = notes.get(self)
-            return notes.setdefault(self, self._make()) if found is None else found  # several threads may ask
+            found: T | None = notes.get(self)
+            if found is None:
+                found = cast("T", notes.setdefault(self, self._make()))  # several threads may ask
+            return found
         if self._of_thread.note is None:
             self._of_thread.note = self._make()
         return self._of_thread.note  # type: ignore[return-value]
