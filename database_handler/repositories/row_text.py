@@ -17,9 +17,10 @@ from pydantic_core import to_json
 from database_handler.core.columns import Column
 from database_handler.core.exceptions import InvalidValue
 
-__all__ = ["CHUNK", "arrays", "lines"]
+__all__ = ["CHUNK", "MARK", "arrays", "lines", "never_empty"]
 
 CHUNK = 512  # rows that are handed over at a time
+MARK = "."
 _NUL = "\0"  # no value that can be stored holds it, so it parts them from each other
 
 
@@ -42,6 +43,9 @@ def lines(columns: Sequence[Column], rows: Iterable[Sequence[Any]], tail: Sequen
 
 def arrays(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Encode rows as one array for each column.
+
+    There is no NULL in it, for a setting of the server (array_nulls) makes that a text. None is the empty
+    text, and where that could be a value, each value has `MARK` before it.
 
     Raises
     ------
@@ -77,17 +81,22 @@ def _escaped_text(text: str) -> str:
 
 def _array_of(column: Column, values: Sequence[Any]) -> str:
     cells = _cells(column, values)
-    gaps = cells.count(None)
-    if not gaps:
-        array = '","'.join(cells)  # type: ignore[arg-type]  # none of them is None
-        if array.count('"') == 2 * len(cells) - 2 and "\\" not in array and _NUL not in array:
-            return f'{{"{array}"}}'
-    together = f"{_NUL},".join([f"{_NUL}N" if cell is None else cell for cell in cells])
-    if together.count(_NUL) != len(cells) - 1 + gaps:
+    if column.nullable:
+        mark = "" if never_empty(column) else MARK
+        cells = ["" if cell is None else mark + cell for cell in cells]
+    array = '","'.join(cells)  # type: ignore[arg-type]  # none of them is None
+    if array.count('"') == 2 * len(cells) - 2 and "\\" not in array and _NUL not in array:
+        return f'{{"{array}"}}'
+    together = _NUL.join(cells)  # type: ignore[arg-type]
+    if together.count(_NUL) != len(cells) - 1:
         _refuse_nul(column)
-    together = together.replace("\\", "\\\\").replace('"', '\\"').replace(f"{_NUL},", '","')
-    array = f'{{"{together}"}}'
-    return array.replace(f'"{_NUL}N"', "NULL") if gaps else array
+    together = together.replace("\\", "\\\\").replace('"', '\\"').replace(_NUL, '","')
+    return f'{{"{together}"}}'
+
+
+def never_empty(column: Column) -> bool:
+    """Whether no value of the column's type is the empty text."""
+    return column.type in {"uuid", "jsonb"} or column.type in _ENCODERS
 
 
 def _refuse_nul(column: Column) -> NoReturn:

@@ -216,10 +216,19 @@ def schemas(table: Table) -> Statement:
 def rows_given(found: Sequence[Column], given: str = "") -> str:
     """Rows of parameters, an array for each column; or of the columns of `given`, which hold them."""
     sent = ", ".join(f"{given}.{c.name}" if given else f"%s::{_element(c)}[]" for c in found)
-    typed = ", ".join(
-        a if (a := f"a.{c.name}") and _element(c) == c.type else f"{a}::{c.type} AS {c.name}" for c in found
-    )
-    return f"(SELECT {typed} FROM unnest({sent}) AS a({listed(found)})) AS v"
+    return f"(SELECT {', '.join(map(_typed, found))} FROM unnest({sent}) AS a({listed(found)})) AS v"
+
+
+def _typed(column: Column) -> str:
+    """Make a value of the column's type of an element of `row_text.arrays`."""
+    name = value = f"a.{column.name}"
+    if column.nullable:
+        value = f"nullif({name}, '')"
+        if not row_text.never_empty(column):
+            value = f"CASE WHEN {name} <> '' THEN substr({name}, {len(row_text.MARK) + 1}) END"
+    elif _element(column) == column.type:
+        return name
+    return f"({value})::{column.type} AS {column.name}"
 
 
 def rows_held(found: Sequence[Column]) -> str:
@@ -229,7 +238,7 @@ def rows_held(found: Sequence[Column]) -> str:
 
 def _element(column: Column) -> str:
     """Return the type of an array's elements: text, but where an array of the type itself is read as fast."""
-    return column.type if column.type in {"uuid", "bigint", "integer"} else "text"
+    return column.type if column.type in {"uuid", "bigint", "integer"} and not column.nullable else "text"
 
 
 # ------------------------------------------------------------------------------------------------------ read
@@ -335,8 +344,10 @@ def change_columns(table: Table, names: Sequence[str], partial: Sequence[str]) -
     For a name that only some rows change, a flag comes with it.
     """
     return (
-        *(Column("place", "integer"), Column("id", "uuid"), Column("expected", "bigint")),
-        *(table.column(name) for name in names),
+        *(Column("place", "integer"), Column("id", "uuid"), Column("expected", "bigint", nullable=True)),
+        *(
+            replace(column, nullable=True) for column in map(table.column, names)
+        ),  # for those it stays as it is
         *(Column(f"set_{name}", "boolean") for name in partial),
     )
 
