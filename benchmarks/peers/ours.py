@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
-from benchmarks.side import COLUMNS, WRITTEN, Row
+from benchmarks.side import COLUMNS, Row
 from benchmarks.side import Side as AnySide
 from database_handler import Change, Database, DatabaseConfig, NewProject
 
@@ -64,4 +64,12 @@ class Side(AnySide):
 
 
 def _draft(row: Row) -> NewProject:
-    return NewProject(**{name: row[name] for name in WRITTEN})
+    return NewProject(
+        name=row["name"],
+        slug=row["slug"],
+        description=row["description"],
+        status=row["status"],
+        owner=row["owner"],
+        tags=row["tags"],
+        metadata=row["metadata"],
+    )

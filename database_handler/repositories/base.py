@@ -173,9 +173,13 @@ class Repository(Generic[D, R]):
         drafts: Sequence[D],
         ids: Sequence[UUID | None],
         tell: Callable[[int], object] = bulk.untold,
-    ) -> tuple[builtins.list[builtins.list[Any]], datetime]:
+    ) -> tuple[builtins.list[tuple[Any, ...]], datetime]:
         with collector_waiting(len(drafts)):
-            rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
+            take = self._drafted
+            rows = [
+                (new_id() if id is None else as_uuid(id), *take(draft.__dict__))
+                for draft, id in zip(drafts, ids, strict=True)
+            ]
         try:
             if len(rows) >= COPY_FROM:
                 return rows, self._copy(drafts, rows, tell)
@@ -956,18 +960,15 @@ class Repository(Generic[D, R]):
             return [self._draft(draft, place) for place, draft in enumerate(given)]
 
     def _draft(self, draft: object, place: int | None) -> D:
-        where = "" if place is None else f"position {place}: "
-        if not isinstance(draft, self.draft) or isinstance(draft, Record):
-            raise InvalidValue(f"{where}a {self.draft.__name__} is stored here, not a {type(draft).__name__}")
-        if self._project_id is not None:
-            self._refuse_other_project(draft, where)
-        return draft
-
-    def _refuse_other_project(self, draft: D, where: str) -> None:
-        if getattr(draft, TENANT, None) != self._project_id:
+        # Pydantic's `isinstance` is Python, and asks for more than the type that nearly all are of.
+        if type(draft) is not self.draft and (not isinstance(draft, self.draft) or isinstance(draft, Record)):
+            kind = type(draft).__name__
+            raise InvalidValue(f"{_at(place)}a {self.draft.__name__} is stored here, not a {kind}")
+        if self._project_id is not None and getattr(draft, TENANT, None) != self._project_id:
             raise InvalidValue(
-                f"{where}this unit is held to one project, and the draft is of another, or of none"
+                f"{_at(place)}this unit is held to one project, and the draft is of another, or of none"
             )
+        return draft
 
     def _refuse_duplicates(self, drafts: Sequence[D]) -> None:
         key = self._key
@@ -1017,17 +1018,18 @@ def _change_row(
     place: int, change: Change, valid: Mapping[str, Any], names: Sequence[str], partial: Sequence[str]
 ) -> tuple[Any, ...]:
     """Return the values of `statements.change_columns`."""
-    return (
-        *(place, change.id, as_version(change.expected_version)),
-        *map(valid.get, names),
-        *(name in valid for name in partial),
-    )
+    flags = [name in valid for name in partial] if partial else ()
+    return (place, change.id, as_version(change.expected_version), *map(valid.get, names), *flags)
 
 
 def each_of(values: Iterable[T], call: str) -> Iterable[T]:
     if isinstance(values, Iterable):
         return values
     raise InvalidValue(f"{call} takes a list, or any other iterable, not a {type(values).__name__}")
+
+
+def _at(place: int | None) -> str:
+    return "" if place is None else f"position {place}: "
 
 
 def known_length(values: Iterable[object]) -> int:

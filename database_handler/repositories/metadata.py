@@ -81,15 +81,18 @@ class MetadataCheck:
         places : sequence of int, optional
             Where each stood in the call, for the error, which is about the first that is wrong.
         """
-        placed = sorted(enumerate(drafts) if places is None else zip(places, drafts, strict=True), key=_place)
+        placed = enumerate(drafts) if places is None else zip(places, drafts, strict=True)
         if not self._table.keeps_metadata:
-            for place, draft in placed:
-                self._hold_itself(draft, place)
+            if self._table.name == statements.PROJECTS:
+                for place, draft in sorted((each for each in placed if each[1].metadata_schemas), key=_place):
+                    self._hold_itself(draft, place)
             return []
-        found: dict[str, int] = {}
-        for place, draft in placed:
-            found[str(getattr(draft, TENANT))] = self.checked(getattr(draft, TENANT), draft.metadata, place)
-        return [to_json(found).decode()]
+        projects = {getattr(draft, TENANT) for draft in drafts}
+        known = {project: self._book.get(project, self._table.name) for project in projects}
+        if any(schema is not None for _, schema in known.values()):
+            for place, draft in sorted(placed, key=_place):
+                self.checked(getattr(draft, TENANT), draft.metadata, place)
+        return [to_json({str(project): mark for project, (mark, _) in known.items()}).decode()]
 
     def change_mark(self, valid: Schema, project: UUID | None, met: Sequence[Any]) -> list[int]:
         """Check the change of one record; return the mark of the schema that it keeps to.
@@ -113,8 +116,9 @@ class MetadataCheck:
         met: Mapping[int, Any],
     ) -> list[str]:
         """Check the changes of the records met, by position; return the marks by project as JSON."""
-        for place, valid in changes.items():
-            self._hold_change(valid, place)
+        if "metadata_schemas" in names:
+            for place, valid in changes.items():
+                self._hold_change(valid, place)
         if not statements.marked(self._table, names, partial):
             return []
         found: dict[str, int] = {}
