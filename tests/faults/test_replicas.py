@@ -339,8 +339,15 @@ def test_what_must_be_found_travels_with_the_task_and_not_with_the_thread(server
     async def wrote(database: AsyncDatabase) -> Project:
         return await database.projects.create(name=f"film {uuid4()}")
 
+    async def serve(database: AsyncDatabase) -> None:
+        """Go on once both are known to serve; nobody asks them again."""
+        while {each.state for each in await database.replicas()} != {ReplicaState.SERVING}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
     async def scene(config: DatabaseConfig) -> None:
-        async with AsyncDatabase(config.with_(pool_size=1)) as database:
+        steady = {"replica_check": 60.0, "replica_wait": 0.3, "replica_max_lag": None}
+        async with AsyncDatabase(config.with_(pool_size=1, **steady)) as database:
+            await serve(database)
             reads = database.repositories(replica=True)
 
             def apart(work: Callable[[], Any]) -> "asyncio.Task[Any]":

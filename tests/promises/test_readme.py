@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import prometheus_client
 import pytest
 
 from database_handler import Database
@@ -71,8 +72,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
 def namespace(
     server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, object]]:
-    """An empty folder and an empty database; what the page opened is closed afterwards."""
+    """An empty folder, database and registry of metrics; what the page opened is closed afterwards."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
     name = f"page_{uuid4().hex}"
     query(server.config, f"CREATE DATABASE {name}")
     monkeypatch.setenv("DATABASE_URL", server.config.with_(name=name).url(hide_password=False))
