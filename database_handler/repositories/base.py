@@ -139,7 +139,8 @@ class Repository(Generic[D, R]):
 
     def _creating(self, draft: D, id: UUID) -> tuple[Statement, builtins.list[Any]]:
         """Return what stores one record, and its values."""
-        return statements.create(self.table), [self._sent(value) for value in self._values(draft, id)]
+        (row,) = self._rows([draft], [id])
+        return statements.create(self.table), [*map(self._sent, row)]
 
     def create_many(
         self, drafts: Iterable[D], *, on_progress: Callable[[int], object] | None = None
@@ -175,11 +176,7 @@ class Repository(Generic[D, R]):
         tell: Callable[[int], object] = bulk.untold,
     ) -> tuple[builtins.list[tuple[Any, ...]], datetime]:
         with collector_waiting(len(drafts)):
-            take = self._drafted
-            rows = [
-                (new_id() if id is None else as_uuid(id), *take(draft.__dict__))
-                for draft, id in zip(drafts, ids, strict=True)
-            ]
+            rows = self._rows(drafts, ids)
         try:
             if len(rows) >= COPY_FROM:
                 return rows, self._copy(drafts, rows, tell)
@@ -657,8 +654,8 @@ class Repository(Generic[D, R]):
                 try:
                     placed |= held._brought_up_part(checked, ids, part)
                 except DatabaseError as failure:
-                    values = map(self._values, checked, ids)
-                    bulk.name_row(failure, (dict(zip(self._written, row, strict=True)) for row in values))
+                    rows = self._rows(checked, ids)
+                    bulk.name_row(failure, (dict(zip(self._written, row, strict=True)) for row in rows))
                     raise
                 tell(len(placed))
         return [placed[place] for place in range(len(checked))]
@@ -678,7 +675,7 @@ class Repository(Generic[D, R]):
         drafts = [checked[place] for place in order]
         key = self._key
         with collector_waiting(len(order)):
-            sent = statements.as_arrays(self.table, [self._values(checked[p], ids[p]) for p in order])
+            sent = statements.as_arrays(self.table, self._rows(drafts, [ids[place] for place in order]))
             places = {key(checked[place]): place for place in order}
         send = self._upserted_in_steps if self._session.distributed else self._upserted
         found = self._metadata.sent(
@@ -848,7 +845,7 @@ class Repository(Generic[D, R]):
         return len(checked), 0, 0, 0
 
     def _created_missing(self, drafts: Sequence[D], ids: Sequence[UUID | None]) -> int:
-        rows = [self._values(draft, self._new_id(id)) for draft, id in zip(drafts, ids, strict=True)]
+        rows = self._rows(drafts, ids)
         statement = statements.create_missing(self.table)
         statement = statements.telling(self._session, self.table, statement, rows)
         sent = statements.as_arrays(self.table, rows)
@@ -976,8 +973,13 @@ class Repository(Generic[D, R]):
             [key(draft) for draft in drafts], self.table.name, f"key ({', '.join(self.table.key)})"
         )
 
-    def _values(self, draft: D, id: UUID) -> builtins.list[Any]:
-        return [id, *self._drafted(draft.__dict__)]
+    def _rows(self, drafts: Sequence[D], ids: Iterable[UUID | None]) -> builtins.list[tuple[Any, ...]]:
+        """Return what is written of drafts; one whose id is None gets a new one."""
+        take = self._drafted
+        return [
+            (new_id() if id is None else as_uuid(id), *take(draft.__dict__))
+            for draft, id in zip(drafts, ids, strict=True)
+        ]
 
     @staticmethod
     def _sent(value: Any) -> Any:

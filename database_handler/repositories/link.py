@@ -83,7 +83,7 @@ class LinkRepository(Repository[NewLink, Link]):
         """
         project = self._project(project_id)
         drafts, refused, repeated = _sorted_out(project, _listed(urls))
-        rows = [self._values(draft, self._new_id(None)) for draft in drafts]
+        rows = self._rows(drafts, [None] * len(drafts))
         ids = {row[self._written.index("id")] for row in rows}
         records = self._added(project, drafts, rows) if rows else {}
         placed = [records[draft.url] for draft in drafts]
@@ -94,7 +94,7 @@ class LinkRepository(Repository[NewLink, Link]):
             repeated=tuple(repeated),
         )
 
-    def _added(self, project: UUID, drafts: list[NewLink], rows: list[list[Any]]) -> dict[str, Link]:
+    def _added(self, project: UUID, drafts: list[NewLink], rows: list[tuple[Any, ...]]) -> dict[str, Link]:
         sent = statements.as_arrays(self.table, rows)
         urls = [draft.url for draft in drafts]
         statement = statements.telling(self._session, self.table, _ADD, rows)

@@ -232,7 +232,7 @@ def _typed(column: Column) -> str:
 
 
 def rows_held(found: Sequence[Column]) -> str:
-    """Parameters with an array for each column, for `_rows` to take them from, more than once."""
+    """Parameters with an array for each column, for `rows_given` to take them from, more than once."""
     return ", ".join(f"%s::{_element(c)}[] AS {c.name}" for c in found)
 
 
@@ -345,9 +345,8 @@ def change_columns(table: Table, names: Sequence[str], partial: Sequence[str]) -
     """
     return (
         *(Column("place", "integer"), Column("id", "uuid"), Column("expected", "bigint", nullable=True)),
-        *(
-            replace(column, nullable=True) for column in map(table.column, names)
-        ),  # for those it stays as it is
+        # NULL stands for what a change leaves as it is.
+        *(replace(table.column(name), nullable=True) for name in names),
         *(Column(f"set_{name}", "boolean") for name in partial),
     )
 
@@ -398,11 +397,8 @@ def _refusing(table: Table, name: str, partial: bool) -> str:
 
 def _assignment(column: Column, partial: bool) -> str:
     name = column.name
-    return (
-        f"{name} = CASE WHEN v.set_{name} THEN v.{name} ELSE t.{name} END"
-        if partial
-        else f"{name} = v.{name}"
-    )
+    given = f"CASE WHEN v.set_{name} THEN v.{name} ELSE t.{name} END" if partial else f"v.{name}"
+    return f"{name} = {given}"
 
 
 # ---------------------------------------------------------------------------------------------------- delete

@@ -54,7 +54,7 @@ def _check(container: _Container, below: list[_Container]) -> None:
     items: Iterable[tuple[Any, Any]]
     if type(container) is dict:
         for key in container:
-            if not (type(key) is str and key.isascii() and key.isprintable()):
+            if not (type(key) is str and key.isascii() and "\0" not in key):
                 _json_key(key)
         items = container.items()
     else:

@@ -339,15 +339,14 @@ def test_what_must_be_found_travels_with_the_task_and_not_with_the_thread(server
     async def wrote(database: AsyncDatabase) -> Project:
         return await database.projects.create(name=f"film {uuid4()}")
 
-    async def serve(database: AsyncDatabase) -> None:
+    def serve(blocking: Database) -> None:
         """Go on once both are known to serve; nobody asks them again."""
-        while {each.state for each in await database.replicas()} != {ReplicaState.SERVING}:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        eventually(lambda: {each.state for each in blocking.replicas()} == {ReplicaState.SERVING})
 
     async def scene(config: DatabaseConfig) -> None:
         steady = {"replica_check": 60.0, "replica_wait": 0.3, "replica_max_lag": None}
         async with AsyncDatabase(config.with_(pool_size=1, **steady)) as database:
-            await serve(database)
+            await database.call(serve)
             reads = database.repositories(replica=True)
 
             def apart(work: Callable[[], Any]) -> "asyncio.Task[Any]":
