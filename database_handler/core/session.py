@@ -145,6 +145,9 @@ def transmit(lease: Borrowed, message: Message, limits: Limits, within: float | 
             limits.listeners.statement(_told(connection, message, seconds, 0, failure))
         raise
     seconds = perf_counter() - started
+    if message.timeout is not None and seconds >= message.timeout:
+        # Where the server's timer runs out at the very end, its cancel hits what the session is sent next.
+        lease.spoiled = True
     statement_event(
         name=message.name,
         seconds=seconds,

@@ -7,6 +7,7 @@ Rows 27 and 28 of the fault table. That a timeout is told from a cancel, in a un
 # ruff: noqa: PT012  # what is to raise is the unit as a whole, or its block
 
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Event, Thread
 from time import monotonic
 
@@ -69,6 +70,15 @@ def test_a_timeout_undoes_the_unit_and_keeps_the_connection(server: Server, data
         locking.rollback()
     assert query(server.config, "SELECT n FROM kept") == [(0,)]
     assert database.pool.stats().closed == 0
+
+
+def test_a_timer_that_runs_out_at_the_end_of_one_statement_does_not_end_the_next(server: Server) -> None:
+    """PostgreSQL keeps such a cancel for what the session is sent next: one in a hundred of these here."""
+    with Database(server.config.with_(statement_timeout=0.001)) as database:
+        for number in range(1500):
+            rows = (1, 6_000, 8_000, 9_000, 10_000, 11_000, 12_000)[number % 7]  # of about a millisecond
+            with suppress(StatementTimeout):  # which of them are in time is the machine's
+                database.session.one("SELECT count(*) FROM generate_series(1, %s)", [rows])
 
 
 @pytest.mark.usefixtures("kept")
